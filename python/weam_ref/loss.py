@@ -1,0 +1,82 @@
+"""The WEAM loss, written from its formulas (method.md, section 1; Yang et al. 2021)."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from weam_ref.mask import IGNORED
+
+Vector = Sequence[float]
+
+
+class Losses(NamedTuple):
+    """Means over the masked positions, in nats; total = multilingual + lambda * cross_lingual."""
+
+    multilingual: float
+    cross_lingual: float
+    total: float
+
+
+def weam_loss(
+    hidden: Sequence[Vector],
+    tokens: Sequence[int],
+    masked_positions: Sequence[int],
+    links: Sequence[Sequence[int]],
+    weight: Sequence[Vector],
+    bias: Vector | None,
+    *,
+    exchange_weight: float = 1.0,
+) -> Losses:
+    """L = L_mp + lambda * L_cp from hidden vectors R [N][H] and one output layer [V][H], [V].
+
+    For every masked position i the token x_i is predicted from R[i] (multilingual) and from the
+    mean of R[j] over the j linked to i, or R[i] where i has no link (cross-lingual).
+    `tokens[i]` is the original token x_i, `links[i]` lists the positions linked to i.
+    """
+    if not masked_positions:
+        return Losses(0.0, 0.0, 0.0)
+    multilingual = cross_lingual = 0.0
+    for i in masked_positions:
+        linked = links[i] or [i]
+        exchanged = [sum(hidden[j][h] for j in linked) / len(linked) for h in range(len(hidden[i]))]
+        multilingual += cross_entropy(hidden[i], weight, bias, tokens[i])
+        cross_lingual += cross_entropy(exchanged, weight, bias, tokens[i])
+    multilingual /= len(masked_positions)
+    cross_lingual /= len(masked_positions)
+    return Losses(multilingual, cross_lingual, multilingual + exchange_weight * cross_lingual)
+
+
+def cross_entropy(row: Vector, weight: Sequence[Vector], bias: Vector | None, label: int) -> float:
+    """-log softmax(weight row + bias)[label]."""
+    logits = _logits(row, weight, bias)
+    largest = max(logits)
+    return math.log(sum(math.exp(z - largest) for z in logits)) + largest - logits[label]
+
+
+def linear_cross_entropy(
+    rows: Sequence[Vector],
+    weight: Sequence[Vector],
+    bias: Vector | None,
+    labels: Sequence[int],
+    weights: Vector,
+) -> tuple[float, list[float], list[bool]]:
+    """(weighted total, losses, whether the label has the largest logit) of rows; label -100: ignored."""
+    losses = []
+    correct = []
+    for row, label in zip(rows, labels, strict=True):
+        if label == IGNORED:
+            losses.append(0.0)
+            correct.append(False)
+            continue
+        logits = _logits(row, weight, bias)
+        losses.append(cross_entropy(row, weight, bias, label))
+        correct.append(logits.index(max(logits)) == label)
+    total = sum(loss * scale for loss, scale in zip(losses, weights, strict=True))
+    return total, losses, correct
+
+
+def _logits(row: Vector, weight: Sequence[Vector], bias: Vector | None) -> list[float]:
+    products = [sum(x * w for x, w in zip(row, column, strict=True)) for column in weight]
+    if bias is None:
+        return products
+    return [product + b for product, b in zip(products, bias, strict=True)]

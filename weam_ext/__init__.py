@@ -1,0 +1,5 @@
+"""Word-exchange aligning pre-training (WEAM): from parallel text to a better multilingual encoder."""
+
+from weam_ext.errors import InputError
+
+__all__ = ["InputError"]

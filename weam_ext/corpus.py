@@ -1,0 +1,291 @@
+"""Parallel text in, sentence pairs out, streaming; and word links as Pharaoh files write them.
+
+A text file is UTF-8, plain or compressed (gzip, xz, bzip2, Zstandard, told apart by their first
+bytes); "-" is standard input. Lines end at a line feed and nowhere else, so that line k here is
+line k of every other tool, whatever Unicode separators a sentence holds. A blank is a space or a
+tab, as in fast_align.
+"""
+
+import bz2
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from weam_ext.errors import InputError
+
+__all__ = [
+    "BitextSource",
+    "format_links",
+    "parse_bitext",
+    "parse_links",
+    "read_bitext",
+    "read_gold",
+    "read_lines",
+]
+
+Link = tuple[int, int]
+
+_BLANKS = " \t"
+# Read and decoded at once; small, because a compressed block may expand a thousandfold.
+_BLOCK = 1 << 17
+# Name, first bytes, and what makes a decoder of one member: .decompress(bytes), .eof, .unused_data.
+_COMPRESSIONS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Any]], ...] = (
+    ("gzip", re.compile(rb"\x1f\x8b"), lambda: zlib.decompressobj(wbits=31)),
+    ("xz", re.compile(rb"\xfd7zXZ\0"), lzma.LZMADecompressor),
+    # All ten bytes: a text may well begin with "BZh".
+    ("bzip2", re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), bz2.BZ2Decompressor),
+    (
+        "Zstandard",
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+        lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ),
+)
+_BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)  # the last is bzip2's
+_FILE_SUFFIXES = {".gz", ".xz", ".bz2", ".zst", ".txt", ".tsv"}
+_LINK = re.compile(r"([0-9]{1,9})([-?])([0-9]{1,9})")
+
+
+# ------------------------------------------------------------------------------------------ lines
+
+
+def read_lines(path: str) -> Iterator[str]:
+    r"""The lines of a text file, less their ends ("\n" or "\r\n") and an initial byte-order mark.
+
+    Raises `InputError` for a file that cannot be read, for broken compressed data and, after the
+    good lines before it, for a line that is not UTF-8.
+    """
+    done = 0
+    for block in _whole_lines(path):
+        text, bad = _decode(block)
+        lines = text.replace("\r\n", "\n").split("\n")
+        if not lines[-1]:  # what follows the last line feed is no line
+            lines.pop()
+        yield from lines
+        done += len(lines)
+        if bad:
+            raise InputError(f"{_where(path, done + 1)}: invalid UTF-8 ({bad})")
+
+
+def _decode(block: bytes) -> tuple[str, str]:
+    """The text of a block of lines and "", or of those before the first bad line and its fault."""
+    try:
+        return block.decode(), ""
+    except UnicodeDecodeError as error:
+        start = block.rfind(b"\n", 0, error.start) + 1
+        column = len(block[start : error.start].decode()) + 1
+        return block[:start].decode(), f"byte 0x{block[error.start]:02x} at column {column}"
+
+
+def _whole_lines(path: str) -> Iterator[bytes]:
+    """A file's text in blocks that end at the end of a line or of the file."""
+    mark = b"\xef\xbb\xbf"
+    held: list[bytes] = []  # a list: a line of many blocks is joined once
+    for block in _blocks(path):
+        cut = block.rfind(b"\n") + 1
+        if not cut:
+            held.append(block)
+            continue
+        yield b"".join((*held, block[:cut])).removeprefix(mark)
+        mark = b""
+        held = [block[cut:]]
+    if rest := b"".join(held).removeprefix(mark):
+        yield rest
+
+
+def _blocks(path: str) -> Iterator[bytes]:
+    """A file's bytes in blocks, decompressed."""
+    raw = _raw_blocks(path)
+    first = next(raw, b"")
+    for name, magic, decoder in _COMPRESSIONS:
+        if magic.match(first):
+            yield from _decompress(path, name, decoder, first, raw)
+            return
+    yield first
+    yield from raw
+
+
+def _raw_blocks(path: str) -> Iterator[bytes]:
+    try:
+        with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise InputError(f"{_shown(path)}: {error.strerror or error}") from error
+
+
+def _decompress(
+    path: str, name: str, decoder: Callable[[], Any], first: bytes, more: Iterator[bytes]
+) -> Iterator[bytes]:
+    """The text of one member after another: `cat a.gz b.gz` and the parallel compressors."""
+    member = decoder()
+    for block in chain([first], more):
+        data = block
+        while data:
+            if member.eof:
+                data = data.lstrip(b"\0")  # gzip and xz allow zeros between members
+                if not data:
+                    break
+                member = decoder()
+            try:
+                text = member.decompress(data)
+            except _BROKEN as error:
+                raise InputError(f"{_shown(path)}: corrupt {name} data ({error})") from error
+            yield text
+            data = member.unused_data
+    if not member.eof:
+        raise InputError(f"{_shown(path)}: the {name} data ends too early (a truncated file)")
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def _where(path: str, line: int) -> str:
+    return f"{_shown(path)}, line {line}"
+
+
+# ----------------------------------------------------------------------------------------- bitext
+
+
+@dataclass(frozen=True)
+class BitextSource:
+    """One file of "source ||| target" or tab-separated lines, or two line-aligned files.
+
+    `columns` are the tab-separated columns of source and target, counted from 1 as by `cut -f`;
+    `limit` keeps the first pairs only. Raises `InputError` for values that cannot be meant.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    columns: tuple[int, int] = (1, 2)
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.paths) <= 2:
+            raise InputError(f"bitext {self.name!r}: one or two files, not {len(self.paths)}")
+        if self.paths == ("-", "-"):
+            raise InputError(f"bitext {self.name!r}: standard input cannot be both sides")
+        if min(self.columns) < 1:
+            raise InputError(f"bitext {self.name!r}: columns count from 1, not {self.columns}")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"bitext {self.name!r}: a limit of {self.limit} pairs leaves nothing")
+
+
+def parse_bitext(
+    arguments: Sequence[str], columns: tuple[int, int] = (1, 2), limit: int | None = None
+) -> BitextSource:
+    """The command line's `--bitext [NAME=]FILE [FILE]`.
+
+    The name is what stands before the first "=" unless it holds a "/" (so `./a=b.tsv` is a file
+    without a name), and else the first file's name less its compression and text suffixes. Raises
+    `InputError` for no file, more than two, and an empty name.
+    """
+    if not 1 <= len(arguments) <= 2:
+        raise InputError(f"--bitext takes one or two files, not {len(arguments)}")
+    name, equals, path = arguments[0].partition("=")
+    if not equals or "/" in name:
+        path = arguments[0]
+        name = "stdin" if path == "-" else Path(path).name
+        while Path(name).suffix.lower() in _FILE_SUFFIXES:
+            name = Path(name).stem
+    if not name or not path:
+        raise InputError(f"--bitext {arguments[0]}: expected [NAME=]FILE")
+    return BitextSource(name, (path, *arguments[1:]), columns, limit)
+
+
+def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
+    """The sentence pairs of a source, each side less its surrounding blanks; an empty side is "".
+
+    Of one file, a line with a tab is tab-separated; any other is split at its first "|||" between
+    blanks or at an end of the line, and a further "|||" belongs to the target, as in fast_align.
+
+    Raises `InputError` as `read_lines` does, and for a line without a separator, for too few
+    columns and for two files of different lengths.
+    """
+    pairs = _one_file(source) if len(source.paths) == 1 else _two_files(*source.paths)
+    return islice(pairs, source.limit)
+
+
+def _one_file(source: BitextSource) -> Iterator[tuple[str, str]]:
+    (path,) = source.paths
+    left, right = (column - 1 for column in source.columns)
+    for number, line in enumerate(read_lines(path), 1):
+        if "\t" in line:
+            fields = line.split("\t")
+            if len(fields) <= max(left, right):
+                raise InputError(
+                    f"{_where(path, number)}: no column {max(left, right) + 1}, only {len(fields)}"
+                )
+            yield fields[left].strip(_BLANKS), fields[right].strip(_BLANKS)
+        else:
+            head, bars, tail = f" {line} ".partition(" ||| ")
+            if not bars:
+                raise InputError(
+                    f"{_where(path, number)}: no '|||' and no tab between source and target"
+                )
+            yield head.strip(_BLANKS), tail.strip(_BLANKS)
+
+
+def _two_files(left: str, right: str) -> Iterator[tuple[str, str]]:
+    sides = read_lines(left), read_lines(right)
+    for number, (source, target) in enumerate(zip_longest(*sides), 1):
+        if source is None or target is None:
+            counts = [number - (line is None) for line in (source, target)]
+            lengths = [
+                count + sum(1 for _ in rest) for count, rest in zip(counts, sides, strict=True)
+            ]
+            raise InputError(
+                f"{_shown(left)} has {lengths[0]} lines but {_shown(right)} has {lengths[1]}"
+            )
+        yield source.strip(_BLANKS), target.strip(_BLANKS)
+
+
+# ------------------------------------------------------------------------------------------ links
+
+
+def format_links(links: Iterable[Link]) -> str:
+    """One line of Pharaoh's format: "i-j i-j ...", source word first, both from 0."""
+    return " ".join(f"{i}-{j}" for i, j in links)
+
+
+def parse_links(line: str, where: str) -> list[Link]:
+    """The links of a line of "i-j", sorted, each once.
+
+    Raises `InputError`, beginning with `where` ("FILE, line N"), for anything else.
+    """
+    links = set()
+    for token in line.split():
+        link = _LINK.fullmatch(token)
+        if not link or link[2] != "-":
+            raise InputError(f"{where}: {token!r} is not a link 'i-j'")
+        links.add((int(link[1]), int(link[3])))
+    return sorted(links)
+
+
+def read_gold(path: str) -> list[tuple[set[Link], set[Link]]]:
+    """The (sure, possible) links of every sentence: `i-j` is both, `i?j` is only possible.
+
+    Raises `InputError` as `read_lines` does, and for a token that is neither.
+    """
+    sentences = []
+    for number, line in enumerate(read_lines(path), 1):
+        sure: set[Link] = set()
+        possible: set[Link] = set()
+        for token in line.split():
+            link = _LINK.fullmatch(token)
+            if not link:
+                raise InputError(f"{_where(path, number)}: {token!r} is neither 'i-j' nor 'i?j'")
+            possible.add((int(link[1]), int(link[3])))
+            if link[2] == "-":
+                sure.add((int(link[1]), int(link[3])))
+        sentences.append((sure, possible))
+    return sentences

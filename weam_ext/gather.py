@@ -1,0 +1,114 @@
+"""The cross-lingual gather: the hidden vectors that the predictions read (method.md, section 1).
+
+With A the 0/1 matrix of token links and deg its row sums,
+
+    rows[r]     = hidden[positions[r]]                           for r < R
+    rows[R + x] = sum_b A[a, b] hidden[b] / deg(a)               for x < X, a = positions[exchanged[x]]
+
+A is symmetric, so the backward reads instead of scattering (zero where there is no such row):
+
+    d hidden[b] = d rows[row_of[b]] + sum_a A[b, a] d rows[R + exchanged_of[a]] / deg(a)
+
+No two threads write the same element: no atomics, the same bits every time.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from weam_ext.errors import InputError
+from weam_ext.mask import IGNORED, UNUSED, Links, MaskedRows, take
+
+
+def gather_rows(hidden: Tensor, masked: MaskedRows, links: Links | None) -> Tensor:
+    """The R + X rows that both predictions read, zeros where unused, differentiable in `hidden`.
+
+    `hidden` [B, L, H] of any floating type and strides -> [R + X, H] of the same type; sums are
+    taken in float32 (float64 for float64). `links` are those given to `mask_tokens`.
+
+    Raises:
+        InputError: exchanged rows without links.
+    """
+    if links is None and masked.exchanged.numel() > 0:
+        raise InputError("exchanged rows need the links of the batch")
+    rows: Tensor = _Gather.apply(
+        hidden.reshape(-1, hidden.shape[-1]),
+        masked.positions,
+        masked.row_of,
+        masked.exchanged,
+        masked.exchanged_of,
+        *(links or (None, None)),
+    )
+    return rows
+
+
+def row_weights(masked: MaskedRows, exchange_weight: float) -> Tensor:
+    """The weight [R + X] float32 of each row in L_mp + lambda * L_cp, lambda = `exchange_weight`.
+
+    1 for a masked row and lambda for its exchanged row; 1 + lambda for a masked row without a
+    link, whose two predictions are the same; 0 where unused.
+    """
+    linked = take(masked.exchanged_of, masked.positions, UNUSED) >= 0
+    own = 1.0 + exchange_weight * (~linked).float()
+    own = own.masked_fill(masked.positions < 0, 0.0)
+    return torch.cat([own, exchange_weight * (masked.exchanged >= 0).float()])
+
+
+def row_labels(masked: MaskedRows) -> Tensor:
+    """The original token [R + X] int64 of each row, -100 where unused."""
+    return torch.cat([masked.labels, take(masked.labels, masked.exchanged, IGNORED)])
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        flat: Tensor,
+        positions: Tensor,
+        row_of: Tensor,
+        exchanged: Tensor,
+        exchanged_of: Tensor,
+        offsets: Tensor | None,
+        linked: Tensor | None,
+    ) -> Tensor:
+        ctx.masked_rows = positions.numel()
+        rows = take(flat, positions, 0)
+        if offsets is None or linked is None or exchanged.numel() == 0:
+            ctx.save_for_backward(row_of)
+            return rows
+        readers = take(positions, exchanged, UNUSED)
+        degrees = take(offsets.diff(), readers, 1)[:, None]
+        ctx.save_for_backward(row_of, exchanged_of, offsets, linked, degrees)
+        means = take(_segment_sums(_wide(flat), linked, offsets), readers, 0) / degrees
+        return torch.cat([rows, means.to(flat.dtype)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        row_of, *exchange = ctx.saved_tensors
+        own, exchanged = _wide(gradient).tensor_split([ctx.masked_rows])
+        total = take(own, row_of, 0)
+        if exchange:
+            exchanged_of, offsets, linked, degrees = exchange
+            # What is linked but not exchanged reads the row of zeros at the end.
+            shares = F.pad(exchanged / degrees, (0, 0, 0, 1))
+            readers = take(exchanged_of, linked, UNUSED)
+            readers = readers.masked_fill(readers < 0, exchanged.shape[0])
+            total += _segment_sums(shares, readers, offsets)
+        return total.to(gradient.dtype), *[None] * 6
+
+
+def _segment_sums(rows: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
+    """sum of rows[indices[offsets[a] : offsets[a + 1]]] for every a, each in its fixed order."""
+    # One more segment takes what lies beyond the last offset. embedding_bag neither gathers the
+    # rows into memory nor waits for the device; torch.segment_reduce sums bfloat16 in bfloat16.
+    bounds = F.pad(offsets, (0, 1), value=indices.numel())
+    sums = F.embedding_bag(indices, rows, bounds, mode="sum", include_last_offset=True)
+    return sums[:-1]
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
