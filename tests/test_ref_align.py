@@ -145,6 +145,8 @@ def test_tension_waits_for_the_second_iteration() -> None:
     assert history[2].tension != 4.0
     fixed = fit(SOURCE, TARGET, DiagonalSettings(optimize_tension=False))
     assert {iteration.tension for iteration in fixed.history} == {4.0}
+    uniform = fit(SOURCE, TARGET, DiagonalSettings(favor_diagonal=False))
+    assert {iteration.tension for iteration in uniform.history} == {4.0}
 
 
 def test_ties_go_to_null_then_to_the_first_word() -> None:
@@ -174,6 +176,45 @@ def test_unseen_words_have_the_floor_probability() -> None:
 def test_sides_of_unequal_length() -> None:
     with pytest.raises(ValueError, match="shorter"):
         fit(SOURCE, TARGET[:1])
+
+
+ENGLISH = """one two three four five six seven
+two one four three seven six
+one two three six five
+five six seven one"""
+FRENCH = """un deux trois quatre cinq six sept
+deux un quatre trois sept six
+un deux trois six cinq
+cinq six puis sept un"""
+
+
+def test_meets_a_recorded_run_of_fast_align() -> None:
+    """What `fast_align -d -o -v` printed for this corpus; it prints zeros in its last iteration."""
+    source = [line.split() for line in ENGLISH.splitlines()]
+    target = [line.split() for line in FRENCH.splitlines()]
+    model = fit(source, target)
+    history = model.history
+    printed = [-476.635, -47.0488, -31.9016, -28.7263, -27.9341]
+    assert [h.log_likelihood for h in history] == pytest.approx(printed, rel=3e-6)
+    printed = [1e9, 7.7338, 4.00293, 3.48674, 3.3687]
+    assert [h.perplexity for h in history] == pytest.approx(printed, rel=1e-5)
+    printed = [0.08, 0.00756597, 6.73231e-07, 3.31336e-39]
+    assert [h.posterior_p0 for h in history[:-1]] == pytest.approx(printed, rel=5e-6, abs=0.0)
+    printed = [-0.214357, -0.177491, -0.176076, -0.174484]
+    assert [h.posterior_feature for h in history[:-1]] == pytest.approx(printed, rel=5e-6)
+    printed = [4.0, 4.0, 3.03622, 3.07912, 3.12807]
+    assert [h.tension for h in history] == pytest.approx(printed, rel=3e-6)
+    assert model.align(source, target) == [
+        [(k, k) for k in range(7)],
+        [(k, k) for k in range(6)],
+        [(k, k) for k in range(5)],
+        [(0, 0), (1, 1), (1, 2), (2, 3), (3, 4)],
+    ]
+
+
+def test_links_are_sorted_by_source_word() -> None:
+    model = fit(SOURCE, TARGET, DiagonalSettings(iterations=3, **MODEL_1))
+    assert model.align([["b", "a"]], [["x", "y"]]) == [[(0, 1), (1, 0)]]
 
 
 @given(corpora, st.booleans(), st.booleans())

@@ -2,8 +2,8 @@
 
 With A the 0/1 matrix of token links and deg its row sums,
 
-    rows[r]     = hidden[positions[r]]                           for r < R
-    rows[R + x] = sum_b A[a, b] hidden[b] / deg(a)               for x < X, a = positions[exchanged[x]]
+    rows[r]     = hidden[positions[r]]              for r < R
+    rows[R + x] = sum_b A[a, b] hidden[b] / deg(a)  for x < X and a = positions[exchanged[x]]
 
 A is symmetric, so the backward reads instead of scattering (zero where there is no such row):
 
@@ -34,7 +34,7 @@ def gather_rows(hidden: Tensor, masked: MaskedRows, links: Links | None) -> Tens
     """
     if links is None and masked.exchanged.numel() > 0:
         raise InputError("exchanged rows need the links of the batch")
-    rows: Tensor = _Gather.apply(
+    rows: Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
         hidden.reshape(-1, hidden.shape[-1]),
         masked.positions,
         masked.row_of,

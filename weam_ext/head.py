@@ -76,7 +76,7 @@ def split_model(model: nn.Module) -> tuple[nn.Module, PredictionHead]:
 def predict(
     head: PredictionHead, rows: Tensor, labels: Tensor, weights: Tensor, chunk_rows: int = 2048
 ) -> RowLosses:
-    """`linear_cross_entropy` of the head's own output layer after its transform of `rows` [M, H]."""
+    """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
     return linear_cross_entropy(
         head.transform(rows), head.weight, head.bias, labels, weights, chunk_rows=chunk_rows
     )
@@ -117,7 +117,7 @@ def linear_cross_entropy(
     differentiate = torch.is_grad_enabled()
     with torch.autocast(device, enabled=False):
         return RowLosses(
-            *_LinearCrossEntropy.apply(
+            *_LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
                 rows, weight, bias, labels, weights, chunk_rows, dtype, differentiate
             )
         )
@@ -137,6 +137,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         differentiate: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.float64 if dtype == torch.float64 else torch.float32
+        weights = weights.to(wide)
         decoder, offset = _pad_vocabulary(weight.to(dtype), bias, wide)
         # needs_input_grad does not know of torch.no_grad.
         wanted = [differentiate and needed for needed in ctx.needs_input_grad[:3]]
@@ -154,7 +155,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if offset is not None:
                 logits += offset
             losses[chunk], correct[chunk] = _cross_entropy_(
-                logits, labels[chunk], weights[chunk].to(wide), any(wanted)
+                logits, labels[chunk], weights[chunk], any(wanted)
             )
             if d_bias is not None:
                 d_bias += logits.sum(0)
@@ -239,7 +240,8 @@ def _roberta(model: Any) -> PredictionHead:
 
 def _distilbert(model: Any) -> PredictionHead:
     def transform(rows: Tensor) -> Tensor:
-        return model.vocab_layer_norm(model.activation(model.vocab_transform(rows)))
+        vectors: Tensor = model.vocab_layer_norm(model.activation(model.vocab_transform(rows)))
+        return vectors
 
     return PredictionHead(transform, model.vocab_projector)
 

@@ -26,7 +26,7 @@ _ROUNDS = 10
 
 
 class Links(NamedTuple):
-    """The token links of a batch as a symmetric sparse matrix over its N = B * L flattened positions.
+    """The token links of a batch: a symmetric sparse matrix over its N = B * L flattened positions.
 
     `offsets` [N + 1] int64 and `positions` [nnz] int64: the positions linked to a are
     positions[offsets[a] : offsets[a + 1]], ascending, and if they hold b then those of b hold a.

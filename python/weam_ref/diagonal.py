@@ -37,7 +37,7 @@ TENSION_RANGE = (0.1, 14.0)
 
 @dataclass(frozen=True)
 class DiagonalSettings:
-    """What fast_align takes on its command line; its own defaults are those of `-d -o -v`."""
+    """The options of fast_align; the defaults are its settings under `-d -o -v`."""
 
     iterations: int = 5
     p0: float = 0.08

@@ -60,7 +60,10 @@ def linear_cross_entropy(
     labels: Sequence[int],
     weights: Vector,
 ) -> tuple[float, list[float], list[bool]]:
-    """(weighted total, losses, whether the label has the largest logit) of rows; label -100: ignored."""
+    """(weighted total, losses, whether the label has the largest logit) of rows.
+
+    Rows with the label -100 are ignored: loss 0, not correct.
+    """
     losses = []
     correct = []
     for row, label in zip(rows, labels, strict=True):

@@ -1,0 +1,196 @@
+"""The implementations of masking, gather and linear cross-entropy behind one plain-list face.
+
+Every test body goes through each of `IMPLEMENTATIONS`; the first is the oracle.
+"""
+
+import dataclasses
+import random
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+import weam_ref.gather
+import weam_ref.loss
+import weam_ref.mask
+import weam_ref.philox
+from weam_ref.mask import MaskedRows
+
+import weam_ext.gather
+import weam_ext.head
+import weam_ext.mask
+from weam_ext.mask import Links
+
+Rows = list[list[float]]
+SPECIAL = 0
+MASK_ID = 4
+REPLACEMENTS = [*range(5, 40, 3), 41]
+SETTINGS: dict[str, Any] = {
+    "seed": 1234567890123,
+    "probability": 0.3,
+    "shares": (0.8, 0.1, 0.1),
+    "mask_id": MASK_ID,
+    "replacements": REPLACEMENTS,
+}
+
+
+class Reference:
+    name = "weam_ref"
+    philox4x32 = staticmethod(weam_ref.philox.philox4x32)
+    words = staticmethod(weam_ref.philox.words)
+    mask_tokens = staticmethod(weam_ref.mask.mask_tokens)
+    gather_rows = staticmethod(weam_ref.gather.gather_rows)
+    gather_rows_backward = staticmethod(weam_ref.gather.gather_rows_backward)
+    row_weights = staticmethod(weam_ref.gather.row_weights)
+    row_labels = staticmethod(weam_ref.gather.row_labels)
+    linear_cross_entropy = staticmethod(weam_ref.loss.linear_cross_entropy)
+
+
+class Torch:
+    def __init__(self, device: str) -> None:
+        self.name = f"torch-{device}"
+        self.device = device
+
+    def philox4x32(self, counter: Any, key: Any) -> tuple[int, ...]:
+        words = weam_ext.mask.philox4x32(tuple(self.tensor(c) for c in counter), key)
+        return tuple(word.item() for word in words)
+
+    def words(self, seed: int, draw: int, position: int, stream: int) -> tuple[int, ...]:
+        draws, positions = self.tensor([draw]), self.tensor([position])
+        words = weam_ext.mask.philox_words(seed, draws, positions, stream)
+        return tuple(word.item() for word in words)
+
+    def mask_tokens(
+        self,
+        input_ids: Any,
+        maskable: Any,
+        draws: Any,
+        links: Any = None,
+        *,
+        replacements: Any,
+        capacity: int | None = None,
+        exchange_capacity: int | None = None,
+        **settings: Any,
+    ) -> MaskedRows:
+        size = len(input_ids) * len(input_ids[0])
+        if exchange_capacity is None:
+            exchange_capacity = 0 if links is None else size
+        masked = weam_ext.mask.mask_tokens(
+            self.tensor(input_ids),
+            self.tensor(maskable),
+            self.tensor(draws),
+            None if links is None else csr(links, self.device),
+            replacements=self.tensor(replacements),
+            capacity=size if capacity is None else capacity,
+            exchange_capacity=exchange_capacity,
+            **settings,
+        )
+        return as_lists(masked)
+
+    def gather_rows(self, hidden: Any, masked: MaskedRows, links: Any) -> Rows:
+        rows = weam_ext.gather.gather_rows(
+            self.tensor(hidden), as_tensors(masked, self.device), csr(links, self.device)
+        )
+        return rows.tolist()
+
+    def gather_rows_backward(self, gradient: Any, masked: MaskedRows, links: Any) -> list[Rows]:
+        length = len(masked.input_ids[0])
+        shape = len(masked.input_ids), length, len(gradient[0])
+        hidden = torch.zeros(shape, dtype=torch.float64, device=self.device, requires_grad=True)
+        rows = weam_ext.gather.gather_rows(
+            hidden, as_tensors(masked, self.device), csr(links, self.device)
+        )
+        return torch.autograd.grad(rows, hidden, self.tensor(gradient))[0].tolist()
+
+    def row_weights(self, masked: MaskedRows, exchange_weight: float) -> list[float]:
+        return weam_ext.gather.row_weights(
+            as_tensors(masked, self.device), exchange_weight
+        ).tolist()
+
+    def row_labels(self, masked: MaskedRows) -> list[int]:
+        return weam_ext.gather.row_labels(as_tensors(masked, self.device)).tolist()
+
+    def linear_cross_entropy(
+        self, rows: Rows, weight: Rows, bias: list[float] | None, labels: Any, weights: Any
+    ) -> tuple[float, list[float], list[bool]]:
+        total, losses, correct = weam_ext.head.linear_cross_entropy(
+            self.tensor(rows),
+            self.tensor(weight),
+            None if bias is None else self.tensor(bias),
+            self.tensor(labels),
+            self.tensor(weights).float(),
+            chunk_rows=3,
+        )
+        return total.item(), losses.tolist(), correct.tolist()
+
+    def tensor(self, values: Any) -> torch.Tensor:
+        made = torch.tensor(values, device=self.device)
+        return made.double() if made.is_floating_point() else made
+
+
+DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
+ORACLE = Reference()
+IMPLEMENTATIONS = [ORACLE, *[Torch(device) for device in DEVICES]]
+each_implementation = pytest.mark.parametrize(
+    "implementation", IMPLEMENTATIONS, ids=lambda implementation: implementation.name
+)
+each_other = pytest.mark.parametrize(
+    "implementation", IMPLEMENTATIONS[1:], ids=lambda implementation: implementation.name
+)
+
+
+class Batch(NamedTuple):
+    """A random batch as plain lists; `links[a]` are the flattened positions linked to a."""
+
+    input_ids: list[list[int]]
+    maskable: list[list[bool]]
+    draws: list[int]
+    links: list[list[int]]
+
+    def masked(self, **settings: Any) -> MaskedRows:
+        return ORACLE.mask_tokens(*self, **(SETTINGS | settings))
+
+
+def random_batch(
+    seed: int, size: int = 3, length: int = 9, *, density: float = 0.2, padding: float = 0.2
+) -> Batch:
+    """Sequences in which a share `padding` of the tokens is special and a share `density` of the
+    pairs of the others is linked, many to many."""
+    choose = random.Random(seed)
+    maskable = [[choose.random() >= padding for _ in range(length)] for _ in range(size)]
+    input_ids = [[choose.randrange(5, 40) if m else SPECIAL for m in row] for row in maskable]
+    links: list[list[int]] = [[] for _ in range(size * length)]
+    ordinary = [allowed for row in maskable for allowed in row]
+    for a in range(size * length if density else 0):
+        for b in range(a + 1, a - a % length + length):
+            if ordinary[a] and ordinary[b] and choose.random() < density:
+                links[a].append(b)
+                links[b].append(a)
+    draws = [choose.getrandbits(60) for _ in range(size)]
+    return Batch(input_ids, maskable, draws, [sorted(linked) for linked in links])
+
+
+def random_rows(seed: int, rows: int, width: int) -> Rows:
+    choose = random.Random(seed)
+    return [[choose.gauss(0, 1) for _ in range(width)] for _ in range(rows)]
+
+
+def csr(links: list[list[int]], device: str = "cpu") -> Links:
+    lengths = torch.tensor([0] + [len(linked) for linked in links], device=device)
+    positions = [b for linked in links for b in linked]
+    return Links(lengths.cumsum(0), torch.tensor(positions, dtype=torch.int64, device=device))
+
+
+def as_tensors(masked: MaskedRows, device: str = "cpu") -> weam_ext.mask.MaskedRows:
+    fields = {field.name: getattr(masked, field.name) for field in dataclasses.fields(masked)}
+    overflow = torch.tensor(fields.pop("overflow"), device=device)
+    tensors = {
+        name: torch.tensor(values, dtype=torch.int64, device=device)
+        for name, values in fields.items()
+    }
+    return weam_ext.mask.MaskedRows(**tensors, overflow=overflow)
+
+
+def as_lists(masked: weam_ext.mask.MaskedRows) -> MaskedRows:
+    return MaskedRows(
+        **{field.name: getattr(masked, field.name).tolist() for field in dataclasses.fields(masked)}
+    )
