@@ -124,7 +124,11 @@ class Torch:
 
     def tensor(self, values: Any) -> torch.Tensor:
         made = torch.tensor(values, device=self.device)
-        return made.double() if made.is_floating_point() else made
+        return (
+            torch.tensor(values, device=self.device, dtype=torch.float64)
+            if made.is_floating_point()
+            else made
+        )
 
 
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]

@@ -1,4 +1,4 @@
-"""Word-exchange aligning pre-training (WEAM): from parallel text to a better multilingual encoder."""
+"""Word-exchange aligning pre-training (WEAM): from parallel text to a better encoder."""
 
 from weam_ext.errors import InputError
 

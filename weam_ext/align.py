@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from weam_ext import _native
-from weam_ext.corpus import BitextSource, Link, read_bitext, read_gold
+from weam_ext.corpus import BitextSource, Link, parse_columns, read_bitext, read_gold
 from weam_ext.errors import InputError, run
 
 HEURISTICS = ("intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and")
@@ -203,7 +202,7 @@ class Aligner:
         return self
 
     def align(self, source: Sentences, target: Sentences) -> Links:
-        """The links of sentence pairs under the trained model; unseen words count through the prior.
+        """The links of sentence pairs under the trained model; unseen words have the prior alone.
 
         A pair with an empty side, or longer than `max_length`, has none (see `dropped`).
         """
@@ -358,13 +357,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _columns(text: str) -> tuple[int, int]:
-    with suppress(ValueError):
-        left, right = map(int, text.split(","))
-        return left, right
-    raise InputError(f"--columns {text}: expected two numbers such as 1,2")
-
-
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
@@ -398,7 +390,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=options.threads,
     )
     gold = read_gold(options.gold) if options.gold else []
-    bitext = BitextSource("input", tuple(options.input), _columns(options.columns), options.limit)
+    bitext = BitextSource(
+        "input", tuple(options.input), parse_columns(options.columns), options.limit
+    )
     source, target = _read(bitext, options.lowercase)
     if len(gold) > len(source):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(source)}")

@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import zstandard
 
@@ -24,8 +24,11 @@ from weam_ext.errors import InputError
 
 __all__ = [
     "BitextSource",
+    "Link",
+    "blocks",
     "format_links",
     "parse_bitext",
+    "parse_columns",
     "parse_links",
     "read_bitext",
     "read_gold",
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 Link = tuple[int, int]
+Item = TypeVar("Item")
 
 _BLANKS = " \t"
 # Read and decoded at once; small, because a compressed block may expand a thousandfold.
@@ -202,6 +206,21 @@ def parse_bitext(
     return BitextSource(name, (path, *arguments[1:]), columns, limit)
 
 
+def parse_columns(text: str) -> tuple[int, int]:
+    """The command line's `--columns S,T`."""
+    numbers = text.split(",")
+    if len(numbers) != 2 or not all(number.strip().isdecimal() for number in numbers):
+        raise InputError(f"--columns {text}: expected two numbers such as 1,2")
+    return int(numbers[0]), int(numbers[1])
+
+
+def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Consecutive lists of `size` items, the last one shorter."""
+    rest = iter(items)
+    while block := list(islice(rest, size)):
+        yield block
+
+
 def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
     """The sentence pairs of a source, each side less its surrounding blanks; an empty side is "".
 
@@ -226,6 +245,8 @@ def _one_file(source: BitextSource) -> Iterator[tuple[str, str]]:
                     f"{_where(path, number)}: no column {max(left, right) + 1}, only {len(fields)}"
                 )
             yield fields[left].strip(_BLANKS), fields[right].strip(_BLANKS)
+        elif not line.strip(_BLANKS):  # nothing to separate: an empty pair, as line k stays line k
+            yield "", ""
         else:
             head, bars, tail = f" {line} ".partition(" ||| ")
             if not bars:

@@ -1,4 +1,4 @@
-"""The one error that users see, and the wrapper that turns it into a sentence and an exit status."""
+"""The one error that users see, and what turns it into a sentence and an exit status."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from typing import NoReturn
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used: one sentence, with the file and line where there is one."""
+    """Something the user gave cannot be used: one sentence, with its file and line if any."""
 
 
 def run(program: str, main: Callable[[], None]) -> NoReturn:
@@ -38,7 +38,7 @@ def describe(error: Exception) -> str:
 
 
 def _abandon_stdout() -> None:
-    # What a full disk refused once is still in the buffer; the interpreter would try it again on exit.
+    # What a full disk refused is still in the buffer; the interpreter would try it again on exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

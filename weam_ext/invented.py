@@ -5,19 +5,19 @@ grammar. Each language spells the same tree by its own rules, a word remembers t
 expresses, and two words are linked where they share one. So the links are exact, and words that
 express nothing of the meaning, or what the other language leaves unsaid, have none.
 
-=====  ==============================================================================================
+=====  ============================================================================================
 mira   The pivot. Verb between subject and object, adjectives before nouns, prepositions, separate
        articles, a future word; suffixes for plural and past. Every eighth verb is two words.
 toku   Verb last, adjectives after nouns, postpositions, relative clauses before the noun. No
        articles, a topic particle without counterpart, many suffixes: plural, negation, tenses,
        object case, and "and" on the second member. Every ninth noun is two words; three pairs of
        concepts are homographs.
-venn   Verb first, in Cyrillic letters. The article, the pronoun subject and the future are suffixes,
-       adjectives follow and agree in number, negation is two words around the verb.
+venn   Verb first, in Cyrillic letters. The article, the pronoun subject and the future are
+       suffixes, adjectives follow and agree in number, negation is two words around the verb.
 orlu   No suffixes at all: places first, with a particle without counterpart; plural and tense are
        words, numerals carry a classifier, adpositions surround the noun, and every fifth verb puts
        its second word behind the object.
-=====  ==============================================================================================
+=====  ============================================================================================
 
 Concepts are numbered within their class ("noun7"), by falling frequency: the one of rank r comes up
 in proportion to 1 / (r + 2). Half of the words with content are moved to a concept of similar rank
@@ -27,13 +27,15 @@ Forms are coined from each language's letters, always the same ones. Grammatical
 a vowel, words with content with a consonant, and no stem begins another, in any language; neither
 does a suffix. So a greedy longest match over `vocabulary` splits a word into its stem and suffixes.
 
->>> pair = sentence_pairs("venn", 3)[2]
+Pronoun, future, verb, adverb; and pronoun, topic particle, adverb, verb with future suffix:
+
+>>> pair = sentence_pairs("toku", 3)[2]
 >>> pair.source
-''
+'ido ota venan favid .'
 >>> pair.target
-''
+'op ito yakipu tozusu .'
 >>> pair.links
-[]
+[(0, 0), (1, 3), (2, 3), (3, 2), (4, 4)]
 """
 
 import argparse
@@ -43,18 +45,17 @@ import re
 import sys
 from bisect import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
-from weam_ext.corpus import format_links
+from weam_ext.corpus import Link, format_links
 from weam_ext.errors import InputError, run
 
 __all__ = ["LANGUAGES", "InventedPair", "sentence_pairs", "vocabulary"]
 
-Link = tuple[int, int]
 Word = tuple[str, int]  # its form and the bits of the atoms that it expresses
 
 _CONTENT = {"noun": 120, "verb": 60, "act": 25, "adjective": 45, "adverb": 20, "numeral": 9}
@@ -70,7 +71,9 @@ _CONCEPTS = {
     kind: [f"{kind}{rank}" for rank in range(count)]
     for kind, count in (_CONTENT | _GRAMMAR).items()
 }
+_HEADS = {"noun", "verb", "act"}
 _TOPICS = 8
+_GRAMMATICAL_STEMS = ("VC", "VCV")
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ class Language:
     suffixes: tuple[str, ...]
     orders: dict[str, str]
     inflection: tuple[str, ...] = ()
-    double: dict[str, int] | None = None  # every n-th concept of the class is two words
-    homographs: dict[str, str] | None = None  # a concept, and the one that it looks like
+    double: dict[str, int] = field(default_factory=dict)  # every n-th of the class is two words
+    homographs: dict[str, str] = field(default_factory=dict)  # a concept, and its look-alike
 
 
 _LANGUAGES = (
@@ -193,7 +196,10 @@ class Phrase(NamedTuple):
     """A node of the meaning: its parts by role. The role "head" is what the phrase is about."""
 
     kind: str
-    roles: dict[str, Sequence["Atom | Phrase"]]
+    roles: dict[str, list["Atom | Phrase"]]
+
+
+Parts = list[Atom | Phrase]
 
 
 def _cumulative_zipf(count: int) -> list[float]:
@@ -207,7 +213,7 @@ _CUMULATIVE = {kind: _cumulative_zipf(len(concepts)) for kind, concepts in _CONC
 class _Thought:
     """Draws the meaning of sentence `ordinal` of a seed.
 
-    Only `Random.random` is used: Python promises to keep its values for an integer seed.
+    By `Random.random` alone: for a seed, Python promises the same values in every version.
     """
 
     def __init__(self, seed: int, ordinal: int) -> None:
@@ -219,13 +225,13 @@ class _Thought:
         """Whether to add something that the sentence can do without: never when it is long."""
         return self.random() < probability and self.size < 10
 
-    def atom(self, kind: str) -> list[Atom]:
+    def atom(self, kind: str) -> Parts:
         rank = bisect(_CUMULATIVE[kind], self.random())
         if kind in _CONTENT and self.random() < 0.5:
             rank = min(rank - rank % _TOPICS + self.topic, len(_CONCEPTS[kind]) - 1)
         return self.named(_CONCEPTS[kind][rank])
 
-    def named(self, concept: str) -> list[Atom]:
+    def named(self, concept: str) -> Parts:
         self.size += 1
         return [Atom(concept, 1 << self.size)]
 
@@ -245,7 +251,7 @@ class _Thought:
         )
 
     def clause(self) -> Phrase:
-        roles: dict[str, Sequence[Atom | Phrase]] = {}
+        roles: dict[str, Parts] = {}
         if self.random() < 0.25:
             roles["pronoun"] = self.atom("pronoun")
         else:
@@ -255,28 +261,29 @@ class _Thought:
             roles["adverb"] = self.atom("adverb")
         return Phrase("clause", roles)
 
-    def predicate(self, roles: dict[str, Sequence[Atom | Phrase]]) -> None:
+    def predicate(self, roles: dict[str, Parts]) -> None:
         if self.random() < 0.7:
             roles["head"] = self.atom("verb")
             roles["object"] = [self.nominal()]
         else:
             roles["head"] = self.atom("act")
         tense = self.random()
-        if tense < 0.5:
-            roles |= {"past": self.atom("past")} if tense < 0.3 else {"future": self.atom("future")}
+        if tense < 0.3:
+            roles["past"] = self.atom("past")
+        elif tense < 0.5:
+            roles["future"] = self.atom("future")
         if self.random() < 0.12:
             roles["negation"] = self.atom("negation")
         if self.maybe(0.3):
-            roles["place"] = [
-                Phrase("place", {"adposition": self.atom("adposition"), "noun": [self.noun()]})
-            ]
+            adposition = self.atom("adposition")
+            roles["place"] = [Phrase("place", {"adposition": adposition, "noun": [self.noun()]})]
 
     def nominal(self) -> Phrase:
         first = self.noun()
         return self.coordination(first, self.noun()) if self.maybe(0.08) else first
 
     def noun(self) -> Phrase:
-        roles: dict[str, Sequence[Atom | Phrase]] = {"head": self.atom("noun")}
+        roles: dict[str, Parts] = {"head": self.atom("noun")}
         determiner, number = self.random(), self.random()
         for kind, below in (("definite", 0.4), ("demonstrative", 0.5), ("indefinite", 0.7)):
             if determiner < below:
@@ -286,15 +293,15 @@ class _Thought:
             kind = "plural" if number < 0.3 else "numeral"
             roles[kind] = self.atom(kind)
         if self.maybe(0.35):
-            roles["adjective"] = self.atom("adjective") + (
-                self.atom("adjective") if self.maybe(0.2) else []
-            )
+            roles["adjective"] = self.atom("adjective")
+            if self.maybe(0.2):
+                roles["adjective"] += self.atom("adjective")
         if self.maybe(0.08):
             roles["relative"] = [self.relative()]
         return Phrase("noun", roles)
 
     def relative(self) -> Phrase:
-        roles: dict[str, Sequence[Atom | Phrase]] = {"that": self.atom("that")}
+        roles: dict[str, Parts] = {"that": self.atom("that")}
         self.predicate(roles)
         return Phrase("relative", roles)
 
@@ -317,7 +324,7 @@ class Lexicon(NamedTuple):
     orders: dict[str, list[Slot]]
     inflection: tuple[str, ...]
     words: dict[str, list[str]]
-    suffixes: dict[str, str]
+    endings: dict[str, str]
 
 
 class _Coiner:
@@ -351,18 +358,163 @@ def _lexica() -> dict[str, Lexicon]:
 def _lexicon(language: Language, stems: _Coiner, suffixes: _Coiner) -> Lexicon:
     orders = {kind: _parse_order(order) for kind, order in language.orders.items()}
     slots = [slot for order in orders.values() for slot in order]
-    said = {slot.role for slot in slots} | {"noun", "verb", "act"}
-    endings = {*language.inflection, *(slot.name for slot in slots if slot.mark in {"-", "="})}
-    words = {".": ["."], "?": ["?"], ",": [","]}
-    forms = {}
+    spoken = {slot.role for slot in slots} | _HEADS
+    inflected = {*language.inflection, *(slot.name for slot in slots if slot.mark in {"-", "="})}
+    words = {mark: [mark] for mark in ".?,"}
+    endings = {}
     for kind, concepts in _CONCEPTS.items():
-        every = (language.double or {}).get(kind, len(concepts) + 1)
-        shapes = language.stems if kind in _CONTENT else ("VC", "VCV")
-        for rank, concept in enumerate(concepts, 1):
-            if kind in said:
-                words[concept] = [
-                    stems.coin(language, shapes) for _ in range(1 + (rank % every == 0))
-                ]
-            if kind in endings:
-                forms[concept] = suffixes.coin(language, language.suffixes)
-    ...
+        shapes = language.stems if kind in _CONTENT else _GRAMMATICAL_STEMS
+        every = language.double.get(kind, len(concepts) + 1)
+        for number, concept in enumerate(concepts, 1):
+            if kind in spoken:
+                count = 2 if number % every == 0 else 1
+                words[concept] = [stems.coin(language, shapes) for _ in range(count)]
+            if kind in inflected:
+                endings[concept] = suffixes.coin(language, language.suffixes)
+    for slot in slots:
+        if slot.mark == "+" and slot.name not in words:
+            words[slot.name] = [stems.coin(language, _GRAMMATICAL_STEMS)]
+        if slot.mark == "-" and slot.name not in _CONCEPTS and slot.name not in endings:
+            endings[slot.name] = suffixes.coin(language, language.suffixes)
+    words |= {concept: words[other] for concept, other in language.homographs.items()}
+    return Lexicon(orders, language.inflection, words, endings)
+
+
+def _parse_order(order: str) -> list[Slot]:
+    slots = []
+    for role, second, mark, name in re.findall(r"(\w+)(\.2)?(?:([-+=])(\S+))?", order):
+        apart = f"{role}.2" in order
+        words = slice(1, None) if second else slice(0, 1) if apart else slice(None)
+        slots.append(Slot(role, words, mark, name))
+    return slots
+
+
+# --------------------------------------------------------------------------------------- spelling
+
+
+def _spell(phrase: Phrase, lexicon: Lexicon, ending: Word = ("", 0)) -> list[Word]:
+    """The words of a phrase; its head, or the heads within a headless one, take `ending`."""
+    words: list[Word] = []
+    for slot in lexicon.orders[phrase.kind]:
+        if slot.role not in phrase.roles:
+            continue
+        if slot.role == "head":
+            carried = _joined(_inflection(phrase, lexicon), ending)
+        elif "head" in phrase.roles:
+            carried = _slot_ending(slot, phrase, lexicon)
+        else:
+            carried = _joined(ending, _slot_ending(slot, phrase, lexicon))
+        for part in phrase.roles[slot.role]:
+            if isinstance(part, Phrase):
+                words += _spell(part, lexicon, carried)
+            else:
+                first, *second = ((form, part.bit) for form in lexicon.words[part.concept])
+                words += [_joined(first, carried), *second][slot.words]
+        if slot.mark == "+":
+            words.append((lexicon.words[slot.name][0], 0))
+    return words
+
+
+def _inflection(phrase: Phrase, lexicon: Lexicon) -> Word:
+    """The suffixes by which the head expresses other roles of its phrase."""
+    suffix, bits = "", 0
+    for role in lexicon.inflection:
+        for atom in _atoms(phrase, role):
+            suffix += lexicon.endings[atom.concept]
+            bits |= atom.bit
+    return suffix, bits
+
+
+def _slot_ending(slot: Slot, phrase: Phrase, lexicon: Lexicon) -> Word:
+    """The ending that an order gives to the parts in a slot."""
+    if slot.mark not in {"-", "="}:
+        return "", 0
+    for atom in _atoms(phrase, slot.name):
+        return lexicon.endings[atom.concept], atom.bit if slot.mark == "-" else 0
+    return lexicon.endings.get(slot.name, ""), 0
+
+
+def _atoms(phrase: Phrase, role: str) -> list[Atom]:
+    return [part for part in phrase.roles.get(role, ()) if isinstance(part, Atom)]
+
+
+def _joined(first: Word, second: Word) -> Word:
+    return first[0] + second[0], first[1] | second[1]
+
+
+# ------------------------------------------------------------------------------------------ public
+
+
+def sentence_pairs(language: str, count: int, *, seed: int = 0) -> list[InventedPair]:
+    """The first `count` pairs of a seed, from the pivot to `language`.
+
+    Pair k depends on the seed and k alone, and its source side not on the language either.
+    Raises `InputError` for an unknown language, the pivot, a negative count and a negative seed.
+    """
+    if language not in LANGUAGES[1:]:
+        raise InputError(f"{language!r} is not one of the invented languages {LANGUAGES[1:]}")
+    if count < 0 or seed < 0:
+        raise InputError(f"neither the count ({count}) nor the seed ({seed}) can be negative")
+    lexica = _lexica()
+    return [_pair(lexica[LANGUAGES[0]], lexica[language], seed, k) for k in range(count)]
+
+
+def _pair(pivot: Lexicon, language: Lexicon, seed: int, ordinal: int) -> InventedPair:
+    meaning = _Thought(seed, ordinal).sentence()
+    source, target = _spell(meaning, pivot), _spell(meaning, language)
+    return InventedPair(
+        " ".join(form for form, _ in source),
+        " ".join(form for form, _ in target),
+        [
+            (i, j)
+            for i, (_, said) in enumerate(source)
+            for j, (_, heard) in enumerate(target)
+            if said & heard
+        ],
+    )
+
+
+def vocabulary() -> list[str]:
+    """A WordPiece vocabulary for all languages: special tokens, characters, stems and suffixes."""
+    lexica = _lexica().values()
+    stems = [word for lexicon in lexica for words in lexicon.words.values() for word in words]
+    suffixes = [suffix for lexicon in lexica for suffix in lexicon.endings.values()]
+    characters = sorted({character for form in (*stems, *suffixes) for character in form})
+    pieces = [f"##{piece}" for piece in (*characters, *suffixes)]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return list(dict.fromkeys([*special, *characters, *stems, *pieces]))
+
+
+def main() -> None:
+    """Write "source ||| target" lines to standard output, and the true links to a file."""
+    parser = argparse.ArgumentParser(prog="python -m weam_ext.invented", description=main.__doc__)
+    parser.add_argument(
+        "--language", required=True, choices=LANGUAGES[1:], help="the target language"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1000, help="number of sentence pairs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="0 or more; same seed, same pairs (default: 0)"
+    )
+    parser.add_argument("--links", metavar="FILE", help="write the true links here, as Pharaoh i-j")
+    arguments = parser.parse_args()
+    pairs = sentence_pairs(arguments.language, arguments.count, seed=arguments.seed)
+    if arguments.links:
+        _write(Path(arguments.links), "".join(f"{format_links(pair.links)}\n" for pair in pairs))
+    lines = (f"{pair.source} ||| {pair.target}\n" for pair in pairs)
+    sys.stdout.buffer.writelines(line.encode() for line in lines)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that is whole under its name or not there."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    run("weam_ext.invented", main)

@@ -1,0 +1,254 @@
+"""The cross-lingual gather against the loops, against dense matrices, and against itself."""
+
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from masked_rows import (
+    DEVICES,
+    ORACLE,
+    SETTINGS,
+    Batch,
+    Rows,
+    as_tensors,
+    csr,
+    each_implementation,
+    each_other,
+    random_batch,
+    random_rows,
+)
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from weam_ref.mask import MaskedRows
+
+from weam_ext.errors import InputError
+from weam_ext.gather import gather_rows, row_labels, row_weights
+from weam_ext.mask import Links, mask_tokens
+
+each_device = pytest.mark.parametrize("device", DEVICES)
+
+
+class Case(NamedTuple):
+    batch: Batch
+    masked: MaskedRows
+    hidden: list[Rows]
+    gradient: Rows
+
+
+def case(seed: int, size: int = 3, length: int = 9, width: int = 5, **more: Any) -> Case:
+    rows = more.pop("capacity", size * length), more.pop("exchange_capacity", size * length)
+    settings = {"probability": more.pop("probability", 0.5)}
+    batch = random_batch(seed, size, length, **more)
+    masked = batch.masked(**settings, capacity=rows[0], exchange_capacity=rows[1])
+    flat = random_rows(seed, size * length, width)
+    hidden = [flat[start : start + length] for start in range(0, len(flat), length)]
+    return Case(batch, masked, hidden, random_rows(seed + 1, sum(rows), width))
+
+
+UGLY = {
+    "length 1": case(0, length=1),
+    "one token": case(8, size=1, length=1, padding=0.0, probability=1.0),
+    "no links": case(1, density=0.0),
+    "all linked": case(2, density=1.0, padding=0.0),
+    "all linked, all masked": case(3, density=1.0, padding=0.0, probability=1.0),
+    "padding only": case(4, padding=1.0),
+    "nothing masked": case(5, probability=0.0),
+    "no exchange": case(6, exchange_capacity=0),
+    "overflow": case(7, capacity=4, exchange_capacity=2),
+    "exactly full": case(9, size=2, padding=0.0, density=1.0, probability=1.0),
+    "width 1": case(10, width=1),
+    "width 65": case(11, width=65),
+    "width 768": case(12, size=2, length=7, width=768),
+    "wide batch": case(13, size=40, length=3, width=2),
+    "long": case(14, size=1, length=130, width=3, density=0.05),
+}
+each_ugly_case = pytest.mark.parametrize("name", UGLY)
+
+
+def dense(given: Case) -> Tensor:
+    """The matrix [R + X, N] of the gather, written from the formula."""
+    matrix = torch.zeros(len(given.gradient), len(given.batch.links), dtype=torch.float64)
+    for row, position in enumerate(given.masked.positions):
+        if position >= 0:
+            matrix[row, position] = 1
+    for exchanged, row in enumerate(given.masked.exchanged):
+        if row >= 0:
+            linked = given.batch.links[given.masked.positions[row]]
+            matrix[len(given.masked.positions) + exchanged, linked] = 1 / len(linked)
+    return matrix
+
+
+def tensors(given: Case, device: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ...]:
+    hidden = torch.tensor(given.hidden, dtype=dtype, device=device, requires_grad=True)
+    gradient = torch.tensor(given.gradient, dtype=dtype, device=device)
+    return hidden, gradient, as_tensors(given.masked, device), csr(given.batch.links, device)
+
+
+def run(hidden: Tensor, gradient: Tensor, masked: Any, links: Any) -> tuple[Tensor, Tensor]:
+    rows = gather_rows(hidden, masked, links)
+    return rows.detach(), torch.autograd.grad(rows, hidden, gradient)[0]
+
+
+@each_implementation
+def test_figure_1(implementation: Any) -> None:
+    """[CLS] Is it raining today ? [SEP] 今天 下雨 吗 ? [PAD] [SEP], positions 1..13."""
+    links: list[list[int]] = [[] for _ in range(13)]
+    for a, b in [(4, 9), (5, 8), (6, 11)]:
+        links[a - 1].append(b - 1)
+        links[b - 1].append(a - 1)
+    chosen = [position in (2, 4, 8) for position in range(1, 14)]
+    always = SETTINGS | {"probability": 1.0}
+    tokens = list(range(101, 114))
+    masked = implementation.mask_tokens(
+        [tokens], [chosen], [0], links, **always, capacity=4, exchange_capacity=3
+    )
+    hidden = [[[float(position), -float(position)] for position in range(1, 14)]]
+
+    rows = implementation.gather_rows(hidden, masked, links)
+    read = [2, 4, 8, 0, 9, 5, 0]  # four masked rows, three exchanged rows, the last of each unused
+    assert rows == [[float(position), -float(position)] for position in read]
+    assert implementation.row_labels(masked) == [102, 104, 108, -100, 104, 108, -100]
+    assert implementation.row_weights(masked, 0.25) == [1.25, 1, 1, 0, 0.25, 0.25, 0]
+
+    gradient = [[float(row), 1.0] for row in range(1, 8)]
+    expected = [[0.0, 0.0] for _ in range(14)]
+    for row, position in enumerate(read):
+        expected[position] = gradient[row] if position else expected[position]
+    assert implementation.gather_rows_backward(gradient, masked, links) == [expected[1:]]
+
+
+@each_ugly_case
+@each_other
+def test_rows_and_gradients_are_those_of_the_reference(implementation: Any, name: str) -> None:
+    batch, masked, hidden, gradient = UGLY[name]
+    arguments = masked, batch.links
+    for operation, values in (("gather_rows", hidden), ("gather_rows_backward", gradient)):
+        ours, theirs = (
+            torch.tensor(getattr(one, operation)(values, *arguments), dtype=torch.float64)
+            for one in (implementation, ORACLE)
+        )
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+    assert implementation.row_labels(masked) == ORACLE.row_labels(masked)
+    assert implementation.row_weights(masked, 0.5) == ORACLE.row_weights(masked, 0.5)
+
+
+@each_ugly_case
+@each_implementation
+def test_rows_and_gradients_are_those_of_the_dense_matrix(implementation: Any, name: str) -> None:
+    given = UGLY[name]
+    matrix = dense(given)
+    rows = implementation.gather_rows(given.hidden, given.masked, given.batch.links)
+    hidden = torch.tensor(given.hidden, dtype=torch.float64)
+    torch.testing.assert_close(
+        torch.tensor(rows, dtype=torch.float64), matrix @ hidden.flatten(0, 1), rtol=0, atol=1e-13
+    )
+    gradient = implementation.gather_rows_backward(given.gradient, given.masked, given.batch.links)
+    torch.testing.assert_close(
+        torch.tensor(gradient, dtype=torch.float64).flatten(0, 1),
+        matrix.T @ torch.tensor(given.gradient, dtype=torch.float64),
+        rtol=0,
+        atol=1e-13,
+    )
+
+
+@each_device
+@pytest.mark.parametrize("name", ["overflow", "no links", "no exchange", "width 1"])
+def test_gradcheck(name: str, device: str) -> None:
+    hidden, _, masked, links = tensors(UGLY[name], device)
+    assert torch.autograd.gradcheck(lambda h: gather_rows(h, masked, links), hidden)
+
+
+@each_device
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_same_bits_every_time(dtype: torch.dtype, device: str) -> None:
+    given = tensors(case(20, size=4, length=40, width=64, density=0.4), device, dtype)
+    first = run(*given)
+    for _ in range(5):
+        again = run(*given)
+        assert torch.equal(again[0], first[0])
+        assert torch.equal(again[1], first[1])
+
+
+@each_device
+def test_strides_do_not_matter(device: str) -> None:
+    hidden, gradient, masked, links = tensors(case(21), device)
+    expected = run(hidden, gradient, masked, links)
+    views = [
+        hidden.detach().permute(2, 0, 1).contiguous().permute(1, 2, 0),
+        torch.stack([hidden.detach()] * 2, dim=-1)[..., 1],
+        torch.cat([hidden.detach()] * 2, dim=1)[:, : hidden.shape[1]],
+    ]
+    for view in views:
+        assert not view.is_contiguous()
+        rows, back = run(view.requires_grad_(), gradient, masked, links)
+        assert torch.equal(rows, expected[0])
+        assert torch.equal(back, expected[1])
+    strided = torch.stack([gradient] * 2, dim=-1)[..., 0]
+    assert torch.equal(run(hidden, strided, masked, links)[1], expected[1])
+
+
+@each_device
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_loses_no_more_than_rounding_the_result(
+    dtype: torch.dtype, device: str
+) -> None:
+    """Sums are in float32: the error is that of the last rounding, whatever the number of links."""
+    given = case(22, size=2, length=60, width=16, density=0.7)
+    hidden, gradient, masked, links = tensors(given, device, dtype)
+    exact = dense(given).to(device)
+    expected = exact @ hidden.detach().flatten(0, 1).double(), exact.T @ gradient.double()
+    rows, back = run(hidden, gradient, masked, links)
+    assert rows.dtype == back.dtype == dtype
+    half_ulp = torch.finfo(dtype).eps / 2
+    for ours, theirs in zip((rows, back.flatten(0, 1)), expected, strict=True):
+        # 1e-5 of the largest term: float32 sums cancel, and float16 has subnormal numbers.
+        torch.testing.assert_close(ours.double(), theirs, rtol=half_ulp * 1.01, atol=1e-5)
+
+
+@each_device
+def test_unused_rows_and_positions_do_not_leak(device: str) -> None:
+    """What nobody reads may be infinite or no number."""
+    given = case(23, density=0.1, probability=0.2)
+    hidden, gradient, masked, links = tensors(given, device)
+    expected = run(hidden, gradient, masked, links)
+    matrix = dense(given).to(device)
+    unread = (matrix == 0).all(0).view(hidden.shape[:2])
+    unused = (matrix == 0).all(1)
+    assert unread.any()
+    assert unused.any()
+    poisoned = hidden.detach().masked_fill(unread[..., None], torch.nan).requires_grad_()
+    bad = gradient.masked_fill(unused[:, None], torch.nan)
+    rows, back = run(poisoned, bad, masked, links)
+    assert torch.equal(rows, expected[0])
+    assert torch.equal(back, expected[1])
+
+
+@each_device
+def test_links_may_lie_in_a_longer_buffer(device: str) -> None:
+    hidden, gradient, masked, links = tensors(UGLY["all linked, all masked"], device)
+    longer = Links(links.offsets, torch.nn.functional.pad(links.positions, (0, 11)))
+    for ours, theirs in zip(
+        run(hidden, gradient, masked, longer), run(hidden, gradient, masked, links), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_gather_reads_nothing_back_to_the_host() -> None:
+    """A fake tensor has no values: reading one, or a shape that depends on one, raises."""
+    with FakeTensorMode():
+        ids = torch.ones(2, 5, dtype=torch.int64)
+        links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
+        settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
+        masked = mask_tokens(ids, ids > 0, ids[:, 0], links, **settings)
+        hidden = torch.zeros(2, 5, 8, requires_grad=True)
+        rows = gather_rows(hidden, masked, links)
+        rows.sum().backward()
+        assert row_weights(masked, 1.0).shape == row_labels(masked).shape == (10,)
+    assert rows.shape == (10, 8)
+    assert hidden.grad is not None
+
+
+def test_exchanged_rows_need_links() -> None:
+    hidden, _, masked, _ = tensors(case(25), "cpu")
+    with pytest.raises(InputError, match="need the links"):
+        gather_rows(hidden, masked, None)
