@@ -171,7 +171,7 @@ class Batch:
     """Ordinary tokens with at least one link."""
 
     def capacities(self, probability: float) -> tuple[int, int]:
-        """Masked and exchanged rows to hold (`weam_ext.mask.capacity`); the latter 0 if no links."""
+        """Masked and exchanged rows to hold (`weam_ext.mask.capacity`); no links, no latter."""
         return (
             capacity(self.tokens, probability),
             capacity(self.linked, probability) if self.linked else 0,

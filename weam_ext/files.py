@@ -22,7 +22,12 @@ def write_durably(path: Path, data: bytes) -> None:
 def rename_durably(source: Path, target: Path) -> None:
     """Rename within a directory so that the new name survives a crash."""
     source.rename(target)
-    handle = os.open(target.parent, os.O_RDONLY)
+    sync(target.parent)
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

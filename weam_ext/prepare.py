@@ -90,7 +90,8 @@ class Counts:
     def __str__(self) -> str:
         return (
             f"{self.read:,} pairs read, {self.empty:,} empty, {self.overlong:,} over-long, "
-            f"{self.train:,} to train on ({self.train_tokens:,} tokens), {self.heldout:,} held out, "
+            f"{self.train:,} to train on ({self.train_tokens:,} tokens), "
+            f"{self.heldout:,} held out, "
             f"{self.links / max(1, self.train + self.heldout):.1f} word links a pair"
         )
 
@@ -325,7 +326,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--limit", type=int, metavar="N", help="the first N pairs of each bitext")
     data.add_argument(
         "--words", choices=SEGMENTERS, default=default.words,
-        help="what the aligner aligns: bert splits raw text, blanks takes it as it is (%(default)s)",
+        help="what is aligned: bert splits raw text, blanks takes it as it is (%(default)s)",
     )  # fmt: skip
     data.add_argument("--lowercase", action="store_true", help="for the aligner only")
     data.add_argument(

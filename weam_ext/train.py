@@ -1,0 +1,564 @@
+"""Train a multilingual encoder on parallel text: `python -m weam_ext.train`.
+
+Without arguments it trains a small BERT on the built-in corpus, which takes about two minutes on a
+laptop's processor. With your own text and model:
+
+    python -m weam_ext.train --bitext en-fr=train.en.xz train.fr.xz --bitext en-de=pairs.tsv.gz \
+        --model bert-base-multilingual-cased --output runs/weam
+
+The bitext is aligned and tokenised once (`weam_ext.prepare`), then read from memory-mapped shards.
+A run that was stopped, however it was stopped, goes on when the same command is given again.
+"""
+
+import argparse
+import hashlib
+import json
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from transformers import get_linear_schedule_with_warmup
+
+from weam_ext import checkpoint
+from weam_ext.batch import LINKS, Collator, Order, open_prepared
+from weam_ext.corpus import BitextSource
+from weam_ext.errors import InputError, run
+from weam_ext.files import rename_durably, write_durably
+from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
+from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
+from weam_ext.objectives import OBJECTIVES, MaskedPredictor, Masking, Sums, objective
+from weam_ext.prepare import add_arguments, bitexts_of, prepare, settings_of
+from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
+from weam_ext.words import LINK_MODES
+
+# What does not change a single number of the run, and so may differ when it is resumed.
+PLACES = ("output", "config", "resume", "keep", "tensorboard", "log_every")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's settings; `--config` gives defaults that other flags override."""
+    parser = argparse.ArgumentParser(
+        prog="python -m weam_ext.train",
+        description=(__doc__ or "").partition("\n\n")[0],
+        allow_abbrev=False,
+    )
+    add_arguments(parser)
+    data = parser.add_argument_group("built-in corpus, used without --bitext and --prepared")
+    data.add_argument("--builtin-pairs", type=int, default=4000, metavar="N",
+                      help="sentence pairs of each invented language (%(default)s)")  # fmt: skip
+    model = parser.add_argument_group("model and objective")
+    model.add_argument("--model", metavar="NAME", help="hub name or directory to go on from")
+    model.add_argument(
+        "--model-config", metavar="JSON", help="configuration of a model from scratch"
+    )
+    model.add_argument("--objective", default="weam", metavar="NAME",
+                       help=f"{', '.join(OBJECTIVES)} (%(default)s)")  # fmt: skip
+    model.add_argument("--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
+                       help="weight of the cross-lingual prediction (%(default)s)")  # fmt: skip
+    model.add_argument(
+        "--mask-probability", type=float, default=0.3, metavar="P", help="(%(default)s)"
+    )
+    model.add_argument("--links", choices=LINKS, default="true",
+                       help="shuffled: the control, target words permuted (%(default)s)")  # fmt: skip
+    model.add_argument("--link-mode", choices=LINK_MODES, default="all",
+                       help="how word links become token links (%(default)s)")  # fmt: skip
+    loop = parser.add_argument_group("training")
+    loop.add_argument(
+        "--prepared", type=Path, metavar="DIR", help="made by weam_ext.prepare, for --bitext"
+    )
+    loop.add_argument("--steps", type=int, metavar="N", help="default: one pass over the pairs")
+    loop.add_argument("--batch-size", type=int, default=32, metavar="N", help="pairs (%(default)s)")
+    loop.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)"
+    )
+    loop.add_argument("--lr", type=float, help="peak; default 5e-5, from scratch 1e-3")
+    loop.add_argument("--warmup", type=float, default=0.1, help="share of the steps (%(default)s)")
+    loop.add_argument("--weight-decay", type=float, default=0.01, help="(%(default)s)")
+    loop.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (%(default)s)")
+    loop.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
+    )
+    loop.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
+                      help="auto: bf16 autocast on a GPU (%(default)s)")  # fmt: skip
+    keep = parser.add_argument_group("output")
+    keep.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME by the settings"
+    )
+    keep.add_argument("--resume", choices=("auto", "never"), default="auto",
+                      help="go on with the run in --output, or leave it alone (%(default)s)")  # fmt: skip
+    keep.add_argument(
+        "--eval-every", type=int, metavar="N", help="steps; default a tenth of the run"
+    )
+    keep.add_argument(
+        "--save-every", type=int, metavar="N", help="steps; default a tenth of the run"
+    )
+    keep.add_argument("--keep", type=int, default=2, metavar="N", help="checkpoints (%(default)s)")
+    keep.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
+    keep.add_argument(
+        "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
+    )
+    keep.add_argument(
+        "--config", type=Path, metavar="YAML", help="settings, as a run writes them to run.yaml"
+    )
+    options = parser.parse_args(arguments)
+    if options.config:
+        parser.set_defaults(**_read_config(options.config, set(vars(options))))
+        options = parser.parse_args(arguments)
+    _check(options)
+    return options
+
+
+def _read_config(path: Path, known: set[str]) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: expected settings, one 'name: value' a line")
+    if unknown := sorted(set(values) - known):
+        raise InputError(f"{path}: unknown setting {unknown[0]!r}")
+    return values
+
+
+def _check(options: argparse.Namespace) -> None:
+    objective(options.objective)
+    for name in ("batch_size", "accumulate", "keep", "log_every", "builtin_pairs"):
+        _require(options, name, getattr(options, name) >= 1, "at least 1")
+    for name in ("steps", "eval_every", "save_every"):
+        _require(
+            options,
+            name,
+            getattr(options, name) is None or getattr(options, name) >= 1,
+            "at least 1",
+        )
+    _require(options, "mask_probability", 0 < options.mask_probability < 1, "between 0 and 1")
+    _require(options, "warmup", 0 <= options.warmup <= 1, "from 0 to 1")
+    _require(options, "lr", options.lr is None or options.lr > 0, "above 0")
+    for name in ("exchange_weight", "weight_decay"):
+        _require(options, name, getattr(options, name) >= 0, "at least 0")
+    _require(options, "clip", options.clip > 0, "above 0")
+    if options.model and options.model_config:
+        raise InputError(
+            "--model goes on from a model, --model-config starts one: give one of them"
+        )
+    if options.prepared and options.bitext:
+        raise InputError("--prepared and --bitext both name the data: give one of them")
+    if (options.prepared or options.bitext) and not (options.model or options.model_config):
+        raise InputError("--model or --model-config is needed with your own text")
+    if options.model_config and not options.tokenizer:
+        raise InputError("--tokenizer is needed with --model-config")
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+
+
+def _require(options: argparse.Namespace, name: str, valid: bool, expected: str) -> None:
+    if not valid:
+        raise InputError(f"--{name.replace('_', '-')} must be {expected}")
+
+
+def identity(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that decide what the run computes, as they go into run.yaml."""
+    return {
+        name: str(value) if isinstance(value, Path) else value
+        for name, value in sorted(vars(options).items())
+        if name not in PLACES
+    }
+
+
+# ------------------------------------------------------------------------------------------- data
+
+
+def builtin_bitexts(directory: Path, pairs: int) -> list[BitextSource]:
+    """Write the invented corpus as 'source ||| target' files, one a language."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sources = []
+    for language in LANGUAGES[1:]:
+        path = directory / f"{LANGUAGES[0]}-{language}.txt"
+        lines = [f"{p.source} ||| {p.target}\n" for p in sentence_pairs(language, pairs)]
+        write_durably(path, "".join(lines).encode())
+        sources.append(BitextSource(path.stem, (str(path),)))
+    return sources
+
+
+def prepared_directory(options: argparse.Namespace, tokenizer: Any, run_dir: Path) -> Path:
+    """The shards to train on: those given, those of this run, or new ones."""
+    if options.prepared:
+        return Path(options.prepared)
+    directory = run_dir / "prepared"
+    if not directory.exists():
+        own = options.bitext is not None
+        bitexts = (
+            bitexts_of(options)
+            if own
+            else builtin_bitexts(run_dir / "builtin", options.builtin_pairs)
+        )
+        prepare(bitexts, tokenizer, directory, settings_of(options))
+    return directory
+
+
+# ----------------------------------------------------------------------------------------- the run
+
+
+class Trainer:
+    """One run: its model, data and optimizer, and the steps done so far."""
+
+    def __init__(self, options: argparse.Namespace, run_dir: Path, resumed: Path | None) -> None:
+        self.options = options
+        self.run_dir = run_dir
+        self.device = torch.device(options.device)
+        self.tokenizer, self.model = self._load(resumed)
+        directory = prepared_directory(options, self.tokenizer, run_dir)
+        description, splits = open_prepared(directory)
+        if description["tokenizer"]["sha256"] != fingerprint(self.tokenizer):
+            raise InputError(f"{directory}: was prepared with another tokenizer")
+        self.train_shards, self.heldout_shards = splits["train"], splits["heldout"]
+        if not len(self.heldout_shards):
+            raise InputError(f"{directory}: too few sentence pairs to hold any out")
+
+        self.objective = objective(options.objective)
+        self.collate = Collator(
+            self.tokenizer,
+            pair=self.objective.pair,
+            links=options.links,
+            link_mode=options.link_mode,
+            seed=options.seed,
+        )
+        self.collate_heldout = Collator(self.tokenizer, pair=True, link_mode=options.link_mode)
+        self.order = Order(self.train_shards.lengths, options.batch_size, options.seed)
+        pairs_a_step = options.batch_size * options.accumulate
+        self.steps = options.steps or math.ceil(len(self.train_shards) / pairs_a_step)
+        self.every = max(1, self.steps // 10)
+
+        self.predictor = MaskedPredictor(self.model, exchange_weight=options.exchange_weight)
+        self.predictor.to(self.device)
+        self.masking = self._masking(options.seed)
+        # Another key, so that held-out sentences never share their masks with training ones.
+        self.masking_heldout = self._masking(options.seed + (1 << 32))
+        self.optimizer = self._optimizer()
+        self.schedule = get_linear_schedule_with_warmup(
+            self.optimizer, round(options.warmup * self.steps), self.steps
+        )
+        self.step = 0
+        if resumed:
+            self._restore(resumed)
+
+    def _load(self, resumed: Path | None) -> tuple[Any, Any]:
+        options = self.options
+        if resumed:
+            tokenizer = load_tokenizer(str(resumed))
+            return tokenizer, pretrained_model(str(resumed), tokenizer, options.max_length)
+        if options.model:
+            tokenizer = load_tokenizer(options.tokenizer or options.model)
+            return tokenizer, pretrained_model(options.model, tokenizer, options.max_length)
+        tokenizer = (
+            load_tokenizer(options.tokenizer)
+            if options.tokenizer
+            else wordpiece(vocabulary(), "the built-in vocabulary")
+        )
+        config = options.model_config or BUILTIN_CONFIG
+        return tokenizer, new_model(config, tokenizer, options.max_length, options.seed)
+
+    def _masking(self, seed: int) -> Masking:
+        return Masking.of(
+            self.tokenizer,
+            seed=seed,
+            probability=self.options.mask_probability,
+            device=self.device,
+        )
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        """AdamW without decay on biases and normalisation, as for BERT."""
+        decayed = [p for p in self.model.parameters() if p.dim() > 1]
+        others = [p for p in self.model.parameters() if p.dim() <= 1]
+        lr = self.options.lr or (5e-5 if self.options.model else 1e-3)
+        return torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.options.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=lr,
+            fused=self.device.type == "cuda",
+        )
+
+    def _autocast(self) -> Any:
+        precision = self.options.precision
+        if precision == "bf16" or (precision == "auto" and self.device.type == "cuda"):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    # ---------------------------------------------------------------------------------- one step
+
+    def train_step(self) -> tuple[Sums, int]:
+        """One optimizer step; its sums, and the tokens it saw."""
+        self.predictor.train()
+        # Seeded anew for each step, so that nothing of the generators needs saving.
+        torch.manual_seed((self.options.seed << 32) + self.step)
+        total: Sums | None = None
+        tokens = 0
+        for micro in range(self.options.accumulate):
+            members = self.order.batch(self.step * self.options.accumulate + micro)
+            batch = self.collate(self.train_shards, members).to(self.device)
+            masked = self.masking(batch, exchange=self.objective.exchange)
+            with self._autocast():
+                sums = self.predictor(batch, masked)
+            sums.loss.backward()
+            total = sums if total is None else total + sums
+            tokens += batch.tokens
+        assert total is not None
+        self._update(total.count)
+        self.step += 1
+        return total, tokens
+
+    def _update(self, count: Tensor) -> None:
+        # The loss is a mean over all masked tokens of the step, known only after the last batch.
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        torch._foreach_div_(gradients, count.clamp(min=1).to(gradients[0].dtype))
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Held-out means of both predictions with the true links, for each bitext and for all."""
+        self.predictor.eval()
+        results: dict[str, Sums] = {}
+        for number, name in enumerate(self.heldout_shards.names):
+            samples = (self.heldout_shards.bitext == number).nonzero()[0]
+            samples = samples[self.heldout_shards.lengths[samples].argsort(kind="stable")]
+            for begin in range(0, len(samples), self.options.batch_size):
+                members = [
+                    (k, k) for k in samples[begin : begin + self.options.batch_size].tolist()
+                ]
+                batch = self.collate_heldout(self.heldout_shards, members).to(self.device)
+                with self._autocast():
+                    sums = self.predictor(batch, self.masking_heldout(batch, exchange=True))
+                results[name] = results[name] + sums if name in results else sums
+        everything = list(results.values())
+        whole = sum(everything[1:], everything[0])
+        return {"all": whole.means()} | {name: sums.means() for name, sums in results.items()}
+
+    # ------------------------------------------------------------------------------- checkpoints
+
+    def save(self) -> Path:
+        """Write the checkpoint of this step."""
+        state = {"settings": identity(self.options), "schedule": self.schedule.state_dict()}
+        return checkpoint.save(
+            self.run_dir,
+            self.step,
+            self.model,
+            self.tokenizer,
+            self.optimizer,
+            state,
+            self.options.keep,
+        )
+
+    def _restore(self, resumed: Path) -> None:
+        state = checkpoint.load_state(resumed)
+        checkpoint.load_optimizer(resumed / "optimizer.safetensors", self.model, self.optimizer)
+        self.schedule.load_state_dict(state["schedule"])
+        for group, lr in zip(
+            self.optimizer.param_groups, state["schedule"]["_last_lr"], strict=True
+        ):
+            group["lr"] = lr
+        self.step = state["step"]
+
+
+# ---------------------------------------------------------------------------------------- the loop
+
+
+def train(trainer: Trainer) -> Path:
+    """Run the remaining steps, with logs, evaluations and checkpoints; the last checkpoint."""
+    options, steps = trainer.options, trainer.steps
+    eval_every, save_every = (
+        options.eval_every or trainer.every,
+        options.save_every or trainer.every,
+    )
+    with (
+        Records(trainer.run_dir, trainer.step, options.tensorboard) as records,
+        interruptions() as stop,
+    ):
+        if trainer.step == 0:
+            records.heldout(0, trainer.evaluate())
+        clock, tokens, begun = time.perf_counter(), 0, trainer.step
+        while trainer.step < steps and not stop:
+            lr = trainer.schedule.get_last_lr()[0]
+            sums, seen = trainer.train_step()
+            tokens += seen
+            if trainer.step % options.log_every == 0 or trainer.step == steps:
+                means = sums.means()  # waits for the device
+                seconds = time.perf_counter() - clock
+                done = trainer.step - begun
+                records.step(
+                    trainer, means, lr, tokens / seconds, seconds / done * (steps - trainer.step)
+                )
+            evaluates = trainer.step % eval_every == 0 or trainer.step == steps
+            saves = trainer.step % save_every == 0 or trainer.step == steps or stop
+            if evaluates or saves:
+                pause = time.perf_counter()
+                if evaluates:
+                    records.heldout(trainer.step, trainer.evaluate())
+                if saves:
+                    trainer.save()
+                clock += time.perf_counter() - pause
+    if stop and trainer.step < steps:
+        say(f"stopped after step {trainer.step}; the same command goes on from there")
+        sys.exit(128 + stop[0])
+    return checkpoint.checkpoints(trainer.run_dir)[-1]
+
+
+@contextmanager
+def interruptions() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM let the step finish: the list gets their number. Twice is at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class Records:
+    """What a run says of itself: a line a step, JSON lines, TensorBoard."""
+
+    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
+        self._log = checkpoint.Log(run_dir, step)
+        self._board = (
+            SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+            if tensorboard
+            else None
+        )
+
+    def __enter__(self) -> "Records":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+        if self._board:
+            self._board.close()
+
+    def step(
+        self, trainer: Trainer, means: dict[str, float], lr: float, speed: float, left: float
+    ) -> None:
+        step = trainer.step
+        shown = dict(means)
+        if not trainer.objective.exchange:
+            shown = {name: value for name, value in means.items() if "linked" not in name}
+            shown = {name: value for name, value in shown.items() if "cross" not in name}
+        self._write(step, "train", shown | {"lr": lr})
+        self._log.write(
+            {"step": step, "speed": {"tokens_per_second": speed, "memory_gib": memory()}}
+        )
+        say(
+            f"step {step}/{trainer.steps}  {_line(shown)}  lr {lr:.2e}  {speed:,.0f} tokens/s  "
+            f"{memory():.1f} GiB  {time.strftime('%H:%M:%S', time.gmtime(left))} left"
+        )
+
+    def heldout(self, step: int, results: dict[str, dict[str, float]]) -> None:
+        for name, means in results.items():
+            self._write(step, f"heldout/{name}", means)
+            say(f"held out after step {step}, {name}: {_line(means)}")
+
+    def _write(self, step: int, kind: str, means: dict[str, float]) -> None:
+        self._log.write({"step": step, kind: means})
+        if self._board:
+            for name, value in means.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+
+
+def _line(means: dict[str, float]) -> str:
+    text = f"loss {means['loss']:.3f}  L_mp {means['multilingual_loss']:.3f}"
+    if "cross_lingual_loss" in means:
+        text += f"  L_cp {means['cross_lingual_loss']:.3f}"
+        text += f"  cross-lingual accuracy {means['linked_accuracy']:.3f}"
+    return text
+
+
+def memory() -> float:
+    """Peak memory in GiB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---------------------------------------------------------------------------------- command line
+
+
+def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """The run's directory, with its settings in run.yaml, and the checkpoint to go on from."""
+    settings = identity(options)
+    mark = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
+    run_dir = options.output or Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    record = run_dir / "run.yaml"
+    if record.exists():
+        if options.resume == "never":
+            raise InputError(f"{run_dir}: holds a run already; give another --output")
+        before = _read_config(record, set(vars(options)))
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{run_dir}: holds a run with {changed[0]} {before.get(changed[0])}, not "
+                f"{settings[changed[0]]}; give another --output"
+            )
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise InputError(f"{run_dir}: not empty, and no run; give another --output")
+    else:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_durably(run_dir / ".run.yaml.part", yaml.safe_dump(settings).encode())
+        rename_durably(run_dir / ".run.yaml.part", record)
+    return run_dir, _last_whole(run_dir)
+
+
+def _last_whole(run_dir: Path) -> Path | None:
+    for candidate in reversed(checkpoint.checkpoints(run_dir)):
+        try:
+            checkpoint.load_state(candidate)
+        except InputError as error:
+            say(f"passed over: {error}")
+        else:
+            return candidate
+    return None
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    run_dir, resumed = open_run(options)
+    trainer = Trainer(options, run_dir, resumed)
+    if resumed:
+        say(f"going on from {resumed}")
+    count = sum(p.numel() for p in trainer.model.parameters())
+    say(
+        f"{options.objective}: {count:,} parameters, {len(trainer.train_shards):,} pairs, "
+        f"{trainer.steps:,} steps on {options.device}, output in {run_dir}"
+    )
+    print(train(trainer))
+
+
+if __name__ == "__main__":
+    run("weam_ext.train", main)
