@@ -135,9 +135,8 @@ class NativeAligner {
     if (read.source.words.empty()) throw py::value_error("there is no sentence pair to learn from");
     std::vector<Links> links;
     const auto report = [&](const DiagonalModel& model) {
+      check_interrupt();  // short runs never come to poll
       py::gil_scoped_acquire acquire;
-      model_.history[0] = model.history[0];
-      model_.history[1] = model.history[1];
       if (progress) progress(static_cast<int>(model.history[0].size()));
     };
     {

@@ -1,104 +1,120 @@
 #include "symmetrize.h"
 
 #include <algorithm>
-#include <iterator>
+#include <cstdint>
+#include <vector>
 
 namespace weam {
 
 namespace {
 
-using Pair = std::vector<Link>;
-
-// The growing alignment of one pair: a small grid over the words that have any link at all.
+// The links of one sentence pair in either direction, and the alignment that grows among them. Its size follows from
+// the links, not from the sentences: links read from a file may lie anywhere.
 class Growing {
  public:
-  Growing(const Pair& intersection, const Pair& all) {
-    for (const Link& link : all) {
-      width_ = std::max(width_, link.target + 1);
-      height_ = std::max(height_, link.source + 1);
+  // Takes the links that both directions have.
+  void begin(const Link* forward, const Link* forward_end, const Link* backward, const Link* backward_end) {
+    candidates_.clear();
+    while (forward != forward_end || backward != backward_end) {
+      const bool first = forward != forward_end && (backward == backward_end || !(*backward < *forward));
+      const bool second = backward != backward_end && (forward == forward_end || !(*forward < *backward));
+      candidates_.push_back({first ? *forward : *backward, 0, 0, {first, second}, false});
+      forward += first;
+      backward += second;
     }
-    grid_.assign(static_cast<std::size_t>(width_) * height_, 0);
-    source_linked_.assign(height_, 0);
-    target_linked_.assign(width_, 0);
-    for (const Link& link : intersection) add(link);
+    number_words();
+    for (Candidate& candidate : candidates_) {
+      if (candidate.in[0] && candidate.in[1]) take(candidate);
+    }
   }
 
-  void add(const Link& link) {
-    grid_[static_cast<std::size_t>(link.source) * width_ + link.target] = 1;
-    source_linked_[link.source] = target_linked_[link.target] = 1;
-    links_.push_back(link);
+  // Adds the candidates next to the alignment that reach a word without links, until none is left. A link added in a
+  // scan is seen by the rest of the same scan, as in fast_align's atools.
+  void grow() {
+    for (bool growing = true; growing;) {
+      growing = false;
+      for (Candidate& candidate : candidates_) {
+        if (candidate.taken || free_words(candidate) == 0 || !has_neighbour(candidate.link)) continue;
+        take(candidate);
+        growing = true;
+      }
+    }
   }
 
-  bool has(int source, int target) const {
-    return source >= 0 && target >= 0 && source < height_ && target < width_ &&
-           grid_[static_cast<std::size_t>(source) * width_ + target];
+  // Adds the links of one direction, neighbours or not, that reach so many words without links.
+  void finish(int direction, int words) {
+    for (Candidate& candidate : candidates_) {
+      if (candidate.in[direction] && !candidate.taken && free_words(candidate) >= words) take(candidate);
+    }
   }
 
+  void append_to(std::vector<Link>& links, bool all) const {
+    for (const Candidate& candidate : candidates_) {
+      if (all || candidate.taken) links.push_back(candidate.link);
+    }
+  }
+
+ private:
+  struct Candidate {
+    Link link;
+    std::uint32_t source, target;  // its words, numbered among those with links
+    bool in[2];                    // the directions that have it
+    bool taken;
+  };
+
+  void number_words() {
+    targets_.clear();
+    std::uint32_t source = 0;
+    for (std::size_t k = 0; k < candidates_.size(); ++k) {
+      source += k && candidates_[k].link.source != candidates_[k - 1].link.source;
+      candidates_[k].source = source;
+      targets_.push_back(candidates_[k].link.target);
+    }
+    std::sort(targets_.begin(), targets_.end());
+    targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
+    for (Candidate& candidate : candidates_) {
+      const auto at = std::lower_bound(targets_.begin(), targets_.end(), candidate.link.target);
+      candidate.target = static_cast<std::uint32_t>(at - targets_.begin());
+    }
+    source_linked_.assign(source + 1, 0);
+    target_linked_.assign(targets_.size(), 0);
+  }
+
+  int free_words(const Candidate& candidate) const {
+    return !source_linked_[candidate.source] + !target_linked_[candidate.target];
+  }
+
+  void take(Candidate& candidate) {
+    candidate.taken = true;
+    source_linked_[candidate.source] = target_linked_[candidate.target] = 1;
+  }
+
+  // For a link that is not taken itself.
   bool has_neighbour(const Link& link) const {
-    for (int di = -1; di <= 1; ++di) {
-      for (int dj = -1; dj <= 1; ++dj) {
-        if ((di || dj) && has(link.source + di, link.target + dj)) return true;
+    for (std::int64_t source = link.source - 1; source <= std::int64_t{link.source} + 1; ++source) {
+      const auto before = [&](const Candidate& candidate, std::int64_t target) {
+        return candidate.link.source != source ? candidate.link.source < source : candidate.link.target < target;
+      };
+      auto at = std::lower_bound(candidates_.begin(), candidates_.end(), std::int64_t{link.target} - 1, before);
+      for (; at != candidates_.end() && before(*at, std::int64_t{link.target} + 2); ++at) {
+        if (at->taken) return true;
       }
     }
     return false;
   }
 
-  bool either_free(const Link& link) const { return !(source_linked_[link.source] && target_linked_[link.target]); }
-  bool both_free(const Link& link) const { return !(source_linked_[link.source] || target_linked_[link.target]); }
-
-  // Adds the candidates next to the alignment that reach a word without links, until none is left. A link added in a
-  // scan is seen by the rest of the same scan, as in fast_align's atools.
-  void grow(Pair candidates) {
-    while (true) {
-      Pair left;
-      for (const Link& link : candidates) {
-        if (either_free(link) && has_neighbour(link)) {
-          add(link);
-        } else {
-          left.push_back(link);
-        }
-      }
-      if (left.size() == candidates.size()) return;
-      candidates.swap(left);
-    }
-  }
-
-  void finish(const Pair& candidates, bool both) {
-    for (const Link& link : candidates) {
-      if (!has(link.source, link.target) && (both ? both_free(link) : either_free(link))) add(link);
-    }
-  }
-
-  Pair take() {
-    std::sort(links_.begin(), links_.end());
-    return std::move(links_);
-  }
-
- private:
-  int width_ = 0, height_ = 0;
-  std::vector<char> grid_, source_linked_, target_linked_;
-  Pair links_;
+  std::vector<Candidate> candidates_;  // sorted
+  std::vector<std::int32_t> targets_;
+  std::vector<char> source_linked_, target_linked_;
 };
 
-Pair combine(const Pair& forward, const Pair& backward, Heuristic heuristic) {
-  Pair both, all;
-  std::set_intersection(forward.begin(), forward.end(), backward.begin(), backward.end(), std::back_inserter(both));
-  if (heuristic == Heuristic::kIntersect) return both;
-  std::set_union(forward.begin(), forward.end(), backward.begin(), backward.end(), std::back_inserter(all));
-  if (heuristic == Heuristic::kUnion) return all;
-  Growing growing(both, all);
-  Pair candidates;
-  std::set_difference(all.begin(), all.end(), both.begin(), both.end(), std::back_inserter(candidates));
-  growing.grow(std::move(candidates));
-  if (heuristic != Heuristic::kGrowDiag) {
-    growing.finish(forward, heuristic == Heuristic::kGrowDiagFinalAnd);
-    growing.finish(backward, heuristic == Heuristic::kGrowDiagFinalAnd);
-  }
-  return growing.take();
-}
-
-Pair pair_of(const Links& links, std::size_t k) {
-  return {links.links.begin() + links.offsets[k], links.links.begin() + links.offsets[k + 1]};
+void combine(Heuristic heuristic, Growing& growing) {
+  if (heuristic == Heuristic::kIntersect || heuristic == Heuristic::kUnion) return;
+  growing.grow();
+  if (heuristic == Heuristic::kGrowDiag) return;
+  const int words = heuristic == Heuristic::kGrowDiagFinalAnd ? 2 : 1;
+  growing.finish(0, words);
+  growing.finish(1, words);
 }
 
 }  // namespace
@@ -119,9 +135,12 @@ Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristi
   std::vector<Links> parts(chunks);
   parallel.run(chunks, [&](std::size_t chunk, int) {
     Links& part = parts[chunk];
+    Growing growing;
+    const auto at = [](const Links& links, std::size_t k) { return links.links.data() + links.offsets[k]; };
     for (std::size_t k = chunk * kPairsPerChunk; k < std::min(pairs, (chunk + 1) * kPairsPerChunk); ++k) {
-      const Pair links = combine(pair_of(forward, k), pair_of(backward, k), heuristic);
-      part.links.insert(part.links.end(), links.begin(), links.end());
+      growing.begin(at(forward, k), at(forward, k + 1), at(backward, k), at(backward, k + 1));
+      combine(heuristic, growing);
+      growing.append_to(part.links, heuristic == Heuristic::kUnion);
       part.offsets.push_back(static_cast<std::int64_t>(part.links.size()));
     }
   });

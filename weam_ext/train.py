@@ -29,6 +29,7 @@ import yaml
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 from transformers import get_linear_schedule_with_warmup
+from transformers.utils import logging as transformers_logging
 
 from weam_ext import checkpoint
 from weam_ext.batch import LINKS, Collator, Order, open_prepared
@@ -42,6 +43,9 @@ from weam_ext.prepare import add_arguments, bitexts_of, prepare, settings_of
 from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
 from weam_ext.words import LINK_MODES
 
+BUILTIN_STEPS = 1000
+# The paper's; BERT's peak for small models; the fastest of 1e-3, 3e-3 on the built-in corpus.
+LR_PRETRAINED, LR_SCRATCH, LR_BUILTIN = 5e-5, 1e-3, 3e-3
 # What does not change a single number of the run, and so may differ when it is resumed.
 PLACES = ("output", "config", "resume", "keep", "tensorboard", "log_every")
 
@@ -55,55 +59,73 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add_arguments(parser)
     data = parser.add_argument_group("built-in corpus, used without --bitext and --prepared")
-    data.add_argument("--builtin-pairs", type=int, default=4000, metavar="N",
-                      help="sentence pairs of each invented language (%(default)s)")  # fmt: skip
+    data.add_argument(
+        "--builtin-pairs", type=int, default=4000, metavar="N",
+        help="sentence pairs of each invented language (%(default)s)",
+    )  # fmt: skip
     model = parser.add_argument_group("model and objective")
     model.add_argument("--model", metavar="NAME", help="hub name or directory to go on from")
+    model.add_argument("--model-config", metavar="JSON", help="of a model from scratch")
     model.add_argument(
-        "--model-config", metavar="JSON", help="configuration of a model from scratch"
+        "--objective", default="weam", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (%(default)s)"
     )
-    model.add_argument("--objective", default="weam", metavar="NAME",
-                       help=f"{', '.join(OBJECTIVES)} (%(default)s)")  # fmt: skip
-    model.add_argument("--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
-                       help="weight of the cross-lingual prediction (%(default)s)")  # fmt: skip
     model.add_argument(
-        "--mask-probability", type=float, default=0.3, metavar="P", help="(%(default)s)"
+        "--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
+        help="weight of the cross-lingual prediction (%(default)s)",
+    )  # fmt: skip
+    model.add_argument(
+        "--mask-probability", type=float, default=0.3, metavar="P", help="of a token (%(default)s)"
     )
-    model.add_argument("--links", choices=LINKS, default="true",
-                       help="shuffled: the control, target words permuted (%(default)s)")  # fmt: skip
-    model.add_argument("--link-mode", choices=LINK_MODES, default="all",
-                       help="how word links become token links (%(default)s)")  # fmt: skip
+    model.add_argument(
+        "--links", choices=LINKS, default="true",
+        help="shuffled: the control whose target words are permuted (%(default)s)",
+    )  # fmt: skip
+    model.add_argument(
+        "--link-mode", choices=LINK_MODES, default="all",
+        help="how word links become token links (%(default)s)",
+    )  # fmt: skip
     loop = parser.add_argument_group("training")
     loop.add_argument(
-        "--prepared", type=Path, metavar="DIR", help="made by weam_ext.prepare, for --bitext"
+        "--prepared", type=Path, metavar="DIR", help="what weam_ext.prepare made, for --bitext"
     )
-    loop.add_argument("--steps", type=int, metavar="N", help="default: one pass over the pairs")
+    loop.add_argument(
+        "--steps", type=int, metavar="N",
+        help=f"default: one pass over the pairs; {BUILTIN_STEPS} on the built-in corpus",
+    )  # fmt: skip
     loop.add_argument("--batch-size", type=int, default=32, metavar="N", help="pairs (%(default)s)")
     loop.add_argument(
         "--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)"
     )
-    loop.add_argument("--lr", type=float, help="peak; default 5e-5, from scratch 1e-3")
+    loop.add_argument(
+        "--lr", type=float,
+        help=f"at its peak; default {LR_PRETRAINED}, from scratch {LR_SCRATCH}, for the built-in "
+        f"model {LR_BUILTIN}",
+    )  # fmt: skip
     loop.add_argument("--warmup", type=float, default=0.1, help="share of the steps (%(default)s)")
-    loop.add_argument("--weight-decay", type=float, default=0.01, help="(%(default)s)")
+    loop.add_argument("--weight-decay", type=float, default=0.01, help="of AdamW (%(default)s)")
     loop.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (%(default)s)")
     loop.add_argument(
         "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
     )
-    loop.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto",
-                      help="auto: bf16 autocast on a GPU (%(default)s)")  # fmt: skip
+    loop.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
+        help="auto: bf16 autocast on a GPU, else fp32 (%(default)s)",
+    )  # fmt: skip
     keep = parser.add_argument_group("output")
     keep.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME by the settings"
-    )
-    keep.add_argument("--resume", choices=("auto", "never"), default="auto",
-                      help="go on with the run in --output, or leave it alone (%(default)s)")  # fmt: skip
-    keep.add_argument(
-        "--eval-every", type=int, metavar="N", help="steps; default a tenth of the run"
+        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME after the settings"
     )
     keep.add_argument(
-        "--save-every", type=int, metavar="N", help="steps; default a tenth of the run"
+        "--resume", choices=("auto", "never"), default="auto",
+        help="go on with the run in --output, or leave it alone (%(default)s)",
+    )  # fmt: skip
+    for name in ("eval", "save"):
+        keep.add_argument(
+            f"--{name}-every", type=int, metavar="N", help="steps; default a tenth of the run"
+        )
+    keep.add_argument(
+        "--keep", type=int, default=2, metavar="N", help="last checkpoints (%(default)s)"
     )
-    keep.add_argument("--keep", type=int, default=2, metavar="N", help="checkpoints (%(default)s)")
     keep.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
     keep.add_argument(
         "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
@@ -156,7 +178,7 @@ def _check(options: argparse.Namespace) -> None:
         )
     if options.prepared and options.bitext:
         raise InputError("--prepared and --bitext both name the data: give one of them")
-    if (options.prepared or options.bitext) and not (options.model or options.model_config):
+    if not builtin(options) and not (options.model or options.model_config):
         raise InputError("--model or --model-config is needed with your own text")
     if options.model_config and not options.tokenizer:
         raise InputError("--tokenizer is needed with --model-config")
@@ -180,6 +202,11 @@ def identity(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def builtin(options: argparse.Namespace) -> bool:
+    """Whether the run is on the built-in corpus."""
+    return not (options.bitext or options.prepared)
+
+
 # ------------------------------------------------------------------------------------------- data
 
 
@@ -201,11 +228,10 @@ def prepared_directory(options: argparse.Namespace, tokenizer: Any, run_dir: Pat
         return Path(options.prepared)
     directory = run_dir / "prepared"
     if not directory.exists():
-        own = options.bitext is not None
         bitexts = (
-            bitexts_of(options)
-            if own
-            else builtin_bitexts(run_dir / "builtin", options.builtin_pairs)
+            builtin_bitexts(run_dir / "builtin", options.builtin_pairs)
+            if builtin(options)
+            else bitexts_of(options)
         )
         prepare(bitexts, tokenizer, directory, settings_of(options))
     return directory
@@ -241,7 +267,8 @@ class Trainer:
         self.collate_heldout = Collator(self.tokenizer, pair=True, link_mode=options.link_mode)
         self.order = Order(self.train_shards.lengths, options.batch_size, options.seed)
         pairs_a_step = options.batch_size * options.accumulate
-        self.steps = options.steps or math.ceil(len(self.train_shards) / pairs_a_step)
+        one_pass = math.ceil(len(self.train_shards) / pairs_a_step)
+        self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
         self.every = max(1, self.steps // 10)
 
         self.predictor = MaskedPredictor(self.model, exchange_weight=options.exchange_weight)
@@ -285,7 +312,8 @@ class Trainer:
         """AdamW without decay on biases and normalisation, as for BERT."""
         decayed = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
-        lr = self.options.lr or (5e-5 if self.options.model else 1e-3)
+        own = LR_PRETRAINED if self.options.model else LR_SCRATCH
+        lr = self.options.lr or (LR_BUILTIN if builtin(self.options) else own)
         return torch.optim.AdamW(
             [
                 {"params": decayed, "weight_decay": self.options.weight_decay},
@@ -547,6 +575,7 @@ def _last_whole(run_dir: Path) -> Path | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    transformers_logging.disable_progress_bar()
     options = parse(arguments)
     run_dir, resumed = open_run(options)
     trainer = Trainer(options, run_dir, resumed)

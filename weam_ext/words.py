@@ -95,8 +95,8 @@ def word_ids(
 
 def _group_starts(group: Ints, word_base: Ints) -> Ints:
     """The group of each text's first word; the next group where a text has no words."""
-    following = np.append(group, group[-1] + 1 if len(group) else 0)
-    return np.asarray(following[word_base[:-1]], np.int64)
+    following: Ints = np.append(group, group[-1] + 1 if len(group) else 0)
+    return following.take(word_base[:-1])
 
 
 def _starts(lengths: Sequence[int]) -> Ints:
