@@ -158,7 +158,7 @@ class Aligner:
         _check("iterations", iterations >= 1, "at least 1")
         _check("p0", 0 <= p0 < 1, "at least 0 and below 1")
         _check("tension", 0 < tension <= 14, "above 0 and at most 14")
-        _check("alpha", alpha > 0, "above 0")
+        _check("alpha", 0 < alpha < float("inf"), "above 0 and finite")
         _check("max_length", max_length >= 0, "at least 0")
         self.heuristic = heuristic
         self.settings: dict[str, int | float | bool | str] = {
@@ -380,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         heuristic=options.symmetrize or DIRECTIONS[options.reverse],
         iterations=options.iterations,
         p0=options.p0,
-        tension=options.diagonal_tension or 4.0,
+        tension=4.0 if options.diagonal_tension is None else options.diagonal_tension,
         alpha=options.alpha,
         favor_diagonal=options.favor_diagonal or options.diagonal_tension is not None,
         optimize_tension=options.optimize_tension,
@@ -397,8 +397,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(gold) > len(source):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(source)}")
     with tqdm(total=options.iterations, desc="aligning", unit="iteration", disable=None) as bar:
-        links = aligner.fit_align(source, target, lambda _: bar.update())
+        try:
+            links = aligner.fit_align(source, target, lambda _: bar.update())
+        except ValueError as error:
+            raise InputError(f"{' and '.join(bitext.paths)}: {error}") from error
     sys.stdout.write(links.to_pharaoh(by_target=aligner.heuristic == "forward"))
+    sys.stdout.flush()  # a full disk leaves nothing to report
     _report(aligner)
     if gold:
         tail = range(len(links) - len(gold), len(links))
@@ -411,8 +415,6 @@ def _read(bitext: BitextSource, lowercase: bool) -> tuple[list[str], list[str]]:
     for left, right in pairs:
         source.append(left.lower() if lowercase else left)
         target.append(right.lower() if lowercase else right)
-    if not any(left and right for left, right in zip(source, target, strict=True)):
-        raise InputError(f"{' and '.join(bitext.paths)}: no sentence pair with words on both sides")
     return source, target
 
 

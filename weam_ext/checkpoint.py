@@ -22,6 +22,8 @@ from weam_ext.errors import InputError, describe
 from weam_ext.files import file_digest, rename_durably, sync, write_durably
 
 LOG = "log.jsonl"
+TOKENIZER = "tokenizer"
+"""The run's copy of its tokenizer. Loading and saving one again may reword its files."""
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -29,7 +31,6 @@ def save(
     run: Path,
     step: int,
     model: Any,
-    tokenizer: Any,
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     keep: int,
@@ -46,7 +47,7 @@ def save(
     try:
         beside.mkdir(parents=True)
         model.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
+        shutil.copytree(run / TOKENIZER, beside, dirs_exist_ok=True)
         save_file(optimizer_tensors(model, optimizer), beside / "optimizer.safetensors")
         digests = {p.name: file_digest(p) for p in sorted(beside.iterdir())}
         state = {"step": step, **state, "files": digests}
@@ -54,7 +55,7 @@ def save(
         for path in beside.iterdir():
             sync(path)
         rename_durably(beside, final)
-    except (OSError, SafetensorError) as error:
+    except (OSError, shutil.Error, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise InputError(f"{final}: cannot be written ({describe(error)})") from error
     for old in checkpoints(run)[:-keep]:
@@ -114,11 +115,14 @@ def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimize
 
 
 class Log:
-    """The run's JSON lines. On resuming, lines after the checkpoint's step are cut off."""
+    """The run's JSON lines. Those after the checkpoint that it goes on from are cut off.
+
+    `step` is that checkpoint's; 0 where there is none and the run begins, with an empty log.
+    """
 
     def __init__(self, run: Path, step: int) -> None:
         self._path = run / LOG
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        kept = [line for line in self._lines() if step and json.loads(line)["step"] <= step]
         beside = self._path.with_suffix(".part")
         write_durably(beside, b"".join(kept))
         rename_durably(beside, self._path)

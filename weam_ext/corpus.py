@@ -226,6 +226,7 @@ def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
 
     Of one file, a line with a tab is tab-separated; any other is split at its first "|||" between
     blanks or at an end of the line, and a further "|||" belongs to the target, as in fast_align.
+    A line with nothing on it is a pair with both sides empty, so that line k stays pair k.
 
     Raises `InputError` as `read_lines` does, and for a line without a separator, for too few
     columns and for two files of different lengths.
@@ -245,11 +246,9 @@ def _one_file(source: BitextSource) -> Iterator[tuple[str, str]]:
                     f"{_where(path, number)}: no column {max(left, right) + 1}, only {len(fields)}"
                 )
             yield fields[left].strip(_BLANKS), fields[right].strip(_BLANKS)
-        elif not line.strip(_BLANKS):  # nothing to separate: an empty pair, as line k stays line k
-            yield "", ""
         else:
             head, bars, tail = f" {line} ".partition(" ||| ")
-            if not bars:
+            if not bars and head.strip(_BLANKS):  # a line with nothing on it is an empty pair
                 raise InputError(
                     f"{_where(path, number)}: no '|||' and no tab between source and target"
                 )

@@ -112,8 +112,8 @@ def _flatten(rows: Sequence[Sequence[Span]], base: Ints) -> tuple[Ints, Ints]:
 def _ranges(starts: Ints, lengths: Ints) -> Ints:
     """The concatenation of start, start + 1, .. start + length - 1."""
     ends = np.cumsum(lengths)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    steps = np.repeat(starts - (ends - lengths), lengths)
+    return steps + np.arange(len(steps))
 
 
 def _covered(characters: Ints, starts: Ints, ends: Ints) -> tuple[Ints, Ints]:

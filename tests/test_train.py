@@ -1,0 +1,304 @@
+"""Whole runs: what they leave, and that stopping them changes nothing."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from weam_ext import train
+from weam_ext.checkpoint import checkpoints, load_state
+from weam_ext.errors import InputError
+from weam_ext.invented import sentence_pairs, vocabulary
+from weam_ext.tokenizer import wordpiece
+
+STEPS = 8
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+         "intermediate_size": 32, "max_position_embeddings": 128}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small bitexts, a vocabulary and a model's configuration."""
+    directory = tmp_path_factory.mktemp("inputs")
+    for language in ("toku", "venn"):
+        pairs = sentence_pairs(language, 60)
+        lines = "".join(f"{pair.source} ||| {pair.target}\n" for pair in pairs)
+        (directory / f"{language}.txt").write_text(lines)
+    (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary()))
+    (directory / "model.json").write_text(json.dumps(SMALL))
+    return directory
+
+
+def flags(inputs: Path, output: Path, **changes: Any) -> list[str]:
+    """A small run's command line; a change of None leaves a flag out."""
+    settings = {
+        "model_config": inputs / "model.json",
+        "tokenizer": inputs / "vocab.txt",
+        "heldout": 8,
+        "batch_size": 8,
+        "steps": STEPS,
+        "save_every": 2,
+        "eval_every": 4,
+        "output": output,
+        **changes,
+    }
+    named = [(f"--{k.replace('_', '-')}", str(v)) for k, v in settings.items() if v is not None]
+    texts = ["--bitext", str(inputs / "toku.txt"), "--bitext", str(inputs / "venn.txt")]
+    return [*texts, "--no-tensorboard", *(part for pair in named for part in pair)]
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """The run's records that do not depend on the clock."""
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [record for record in records if "speed" not in record]
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Weights, optimizer and settings of the last checkpoint, to the byte."""
+    last = checkpoints(run)[-1]
+    return {path.name: path.read_bytes() for path in last.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train.main(flags(inputs, run))
+    return run
+
+
+def test_what_a_run_leaves(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = checkpoints(whole)[-1]
+    assert [path.name for path in checkpoints(whole)] == ["step-00000006", "step-00000008"]
+    model, tokenizer = (
+        AutoModelForMaskedLM.from_pretrained(last),
+        AutoTokenizer.from_pretrained(last),
+    )
+    text = sentence_pairs("toku", 1)[0].source
+    assert model(**tokenizer(text, return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+    expected = wordpiece(vocabulary(), "here")(text)["input_ids"]
+    assert tokenizer(text)["input_ids"] == expected
+
+    records = log(whole)
+    steps = [record["step"] for record in records if "train" in record]
+    assert steps == list(range(1, STEPS + 1))
+    evaluated = [record["step"] for record in records if "heldout/all" in record]
+    assert evaluated == [0, 4, 8]
+    assert {"heldout/toku", "heldout/venn"} <= {key for record in records for key in record}
+    settings = yaml.safe_load((whole / "run.yaml").read_text())
+    assert settings["steps"] == STEPS
+    assert not [path for path in whole.iterdir() if ".part" in path.name]
+
+
+def test_a_finished_run_is_left_as_it_is(inputs: Path, whole: Path, capsys: Any) -> None:
+    before = contents(whole), (whole / "log.jsonl").read_bytes()
+    train.main(flags(inputs, whole))
+    assert capsys.readouterr().out.strip() == str(checkpoints(whole)[-1])
+    assert (contents(whole), (whole / "log.jsonl").read_bytes()) == before
+
+
+def test_the_settings_of_a_run_reproduce_it(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    train.main(
+        ["--config", str(whole / "run.yaml"), "--no-tensorboard", "--output", str(tmp_path / "b")]
+    )
+    assert contents(tmp_path / "b") == contents(whole)
+    assert log(tmp_path / "b") == log(whole)
+
+
+def command(arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", "weam_ext.train", *arguments]
+
+
+def steps_done(run: Path) -> int:
+    path = run / "log.jsonl"
+    return path.read_bytes().count(b'"train"') if path.exists() else 0
+
+
+def start_and_signal(arguments: list[str], run: Path, step: int, number: int) -> int:
+    """Start a run, send it a signal in the given step, and return its exit status."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(command(arguments), env=environment, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while steps_done(run) < step and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(random.Random(step).random() * 0.02)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    return process.returncode
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_a_killed_run_ends_in_the_same_bytes(
+    inputs: Path, whole: Path, tmp_path: Path, step: int
+) -> None:
+    run = tmp_path / "run"
+    assert start_and_signal(flags(inputs, run), run, step, signal.SIGKILL) == -signal.SIGKILL
+    assert steps_done(run) < STEPS
+    train.main(flags(inputs, run))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+
+
+def test_a_terminated_run_finishes_its_step(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = flags(inputs, run, save_every=100)
+    status = start_and_signal(arguments, run, 3, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    saved = load_state(checkpoints(run)[-1])["step"]
+    assert 3 <= saved < STEPS
+    train.main(arguments)
+    assert contents(run)["model.safetensors"] == contents(whole)["model.safetensors"]
+    assert contents(run)["optimizer.safetensors"] == contents(whole)["optimizer.safetensors"]
+    assert log(run) == log(whole)
+
+
+def test_a_torn_checkpoint_is_passed_over(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run))
+    torn = checkpoints(run)[-1] / "model.safetensors"
+    data = torn.read_bytes()
+    torn.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"model\.safetensors: the file was changed"):
+        load_state(torn.parent)
+    torn.parent.rename(torn.parent.with_name("step-00000099"))  # as if newer than all
+    train.main(flags(inputs, run))
+    assert "passed over: " in capsys.readouterr().err
+    assert (run / "step-00000008" / "model.safetensors").read_bytes() == data
+
+
+@pytest.mark.parametrize("objective", ["mlm", "tlm"])
+def test_the_other_objectives(inputs: Path, tmp_path: Path, objective: str) -> None:
+    train.main(flags(inputs, tmp_path / "run", objective=objective, steps=2, accumulate=2))
+    (first, *_) = [record["train"] for record in log(tmp_path / "run") if "train" in record]
+    assert "cross_lingual_loss" not in first
+    heldout = [record["heldout/all"] for record in log(tmp_path / "run") if "heldout/all" in record]
+    assert heldout[-1]["linked"] > 0  # both predictions are measured whatever is trained
+
+
+def test_going_on_from_a_model(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    model = checkpoints(whole)[-1]
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, model=model, model_config=None, tokenizer=None, steps=1))
+    first = next(record["heldout/all"] for record in log(run) if "heldout/all" in record)
+    last = [record["heldout/all"] for record in log(whole) if "heldout/all" in record][-1]
+    assert first == last  # the same held-out pairs, masks and weights
+
+
+def test_both_losses_fall(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(
+        ["--builtin-pairs", "300", "--steps", "40", "--eval-every", "40", "--save-every", "40",
+         "--no-tensorboard", "--output", str(run)]
+    )  # fmt: skip
+    before, after = [record["heldout/all"] for record in log(run) if "heldout/all" in record]
+    assert after["multilingual_loss"] < before["multilingual_loss"] - 0.5
+    assert after["cross_lingual_loss"] < before["cross_lingual_loss"] - 0.5
+
+
+@pytest.mark.long
+def test_links_matter(tmp_path: Path) -> None:
+    """The command without arguments, as a user gives it, against the control."""
+    accuracy = {}
+    for links in ("true", "shuffled"):
+        done = subprocess.run(
+            command(["--links", links]), cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True
+        )
+        last = tmp_path / done.stdout.strip()
+        assert AutoModelForMaskedLM.from_pretrained(last).config.model_type == "bert"
+        heldout = [r["heldout/all"] for r in log(last.parent) if "heldout/all" in r]
+        accuracy[links] = heldout[-1]["linked_accuracy"]
+    assert accuracy["true"] >= accuracy["shuffled"] + 0.3
+
+
+# ----------------------------------------------------------------------------------------- errors
+
+
+def refused(arguments: list[str], cwd: Path, **options: Any) -> str:
+    """The one sentence that a refused run prints; it must exit with 2."""
+    done = subprocess.run(command(arguments), cwd=cwd, capture_output=True, text=True, **options)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert len(errors) == 1, done.stderr
+    return errors[0].partition(": error: ")[2]
+
+
+BAD = {
+    "objective": ({"objective": "bert"}, "unknown objective 'bert'; there are mlm, tlm, weam"),
+    "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
+    "lr": ({"lr": 0}, "--lr must be above 0"),
+    "steps": ({"steps": 0}, "--steps must be at least 1"),
+    "length": ({"max_length": 500}, "the model takes 128 tokens, fewer than --max-length 500"),
+    "device": ({"device": "abacus"}, "--device abacus: "),
+    "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
+    "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings(inputs: Path, tmp_path: Path, name: str) -> None:
+    changes, sentence = BAD[name]
+    with pytest.raises(InputError) as error:
+        train.main(flags(inputs, tmp_path / "run", **changes))
+    assert sentence in str(error.value)
+    assert not checkpoints(tmp_path / "run")
+
+
+def test_bad_text_ends_with_status_2(inputs: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"a ||| b\nc \xff ||| d\n")
+    sentence = refused(["--bitext", str(bad), *flags(inputs, tmp_path / "run")[4:]], tmp_path)
+    assert sentence == f"{bad}, line 2: invalid UTF-8 (byte 0xff at column 3)"
+    assert not (tmp_path / "run" / "prepared").exists()
+
+
+def test_a_model_directory_that_is_none(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no masked language model there"):
+        train.main(flags(inputs, tmp_path / "run", model=tmp_path / "empty", model_config=None))
+
+
+def test_another_run_s_directory(inputs: Path, whole: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a run with lr None, not 0\.5; give another"):
+        train.main(flags(inputs, whole, lr=0.5))
+    with pytest.raises(InputError, match="holds a run already"):
+        train.main(flags(inputs, whole, resume="never"))
+
+
+def test_a_directory_with_other_things(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty, and no run"):
+        train.main(flags(inputs, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[dict[str, Any]]:
+    """Options for a process whose files cannot grow beyond 64 KiB, as on a disk that fills up."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    yield {"preexec_fn": limit}
+
+
+def test_a_full_disk(inputs: Path, tmp_path: Path, small_files: dict[str, Any]) -> None:
+    run = tmp_path / "run"
+    sentence = refused(flags(inputs, run), tmp_path, **small_files)
+    assert sentence.startswith(f"{run / 'step-00000002'}: cannot be written (")
+    assert not list(run.glob("*step-*"))
