@@ -1,0 +1,94 @@
+"""Masking and the cross-lingual gather: the torch path against its plain-Python twin."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+import weam_ref.gather
+import weam_ref.mask
+from corpora import TOKENIZER, batch, machine
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from weam_ext.gather import gather_rows
+from weam_ext.mask import MaskedRows
+from weam_ext.objectives import Masking
+
+PAIRS, WIDTH = 32, 128
+BATCH = batch(PAIRS)
+MASKING = Masking.of(TOKENIZER, seed=1, probability=0.3, device=torch.device("cpu"))
+
+
+def torch_mask() -> MaskedRows:
+    return MASKING(BATCH, exchange=True)
+
+
+def neighbours() -> list[list[int]]:
+    offsets, positions = (values.tolist() for values in BATCH.links)
+    return [positions[a:b] for a, b in pairwise(offsets)]
+
+
+def plain_python_mask() -> weam_ref.mask.MaskedRows:
+    rows, exchanged = BATCH.capacities(MASKING.probability)
+    return weam_ref.mask.mask_tokens(
+        BATCH.input_ids.tolist(),
+        BATCH.maskable.tolist(),
+        BATCH.draws.tolist(),
+        neighbours(),
+        seed=MASKING.seed,
+        probability=MASKING.probability,
+        mask_id=MASKING.mask_id,
+        replacements=MASKING.replacements.tolist(),
+        capacity=rows,
+        exchange_capacity=exchanged,
+    )
+
+
+masks = pytest.mark.benchmark(group=f"mask {PAIRS} pairs")
+gathers = pytest.mark.benchmark(group=f"gather {PAIRS} pairs, width {WIDTH}, forward and backward")
+
+
+@masks
+def bench_mask_torch(benchmark: BenchmarkFixture) -> None:
+    masked = benchmark(torch_mask)
+    assert masked.positions.tolist() == plain_python_mask().positions
+    benchmark.extra_info |= machine()
+
+
+@masks
+def bench_mask_weam_ref(benchmark: BenchmarkFixture) -> None:
+    masked = benchmark.pedantic(plain_python_mask, rounds=3)
+    assert masked.input_ids == torch_mask().input_ids.tolist()
+    benchmark.extra_info |= machine()
+
+
+def hidden_rows() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*BATCH.input_ids.shape, WIDTH, generator=generator).requires_grad_()
+
+
+def torch_gather(hidden: torch.Tensor, masked: MaskedRows) -> torch.Tensor:
+    rows = gather_rows(hidden, masked, BATCH.links)
+    return torch.autograd.grad(rows, hidden, torch.ones_like(rows))[0]
+
+
+@gathers
+def bench_gather_torch(benchmark: BenchmarkFixture) -> None:
+    hidden = hidden_rows()
+    gradient = benchmark(torch_gather, hidden, torch_mask())
+    assert gradient.shape == hidden.shape
+    benchmark.extra_info |= machine()
+
+
+@gathers
+def bench_gather_weam_ref(benchmark: BenchmarkFixture) -> None:
+    masked, links, hidden = plain_python_mask(), neighbours(), hidden_rows()
+    vectors = hidden.tolist()
+
+    def step() -> list[list[list[float]]]:
+        rows = weam_ref.gather.gather_rows(vectors, masked, links)
+        ones = [[1.0] * WIDTH for _ in rows]
+        return weam_ref.gather.gather_rows_backward(ones, masked, links)
+
+    gradient = torch.tensor(benchmark.pedantic(step, rounds=3))
+    torch.testing.assert_close(gradient, torch_gather(hidden, torch_mask()), rtol=1e-5, atol=1e-5)
+    benchmark.extra_info |= machine()
