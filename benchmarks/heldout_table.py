@@ -1,0 +1,25 @@
+"""Held-out losses of a run as a Markdown table: `python benchmarks/heldout_table.py RUN`."""
+
+import json
+import sys
+from pathlib import Path
+
+
+def table(run: Path) -> str:
+    """One row for each evaluation and bitext, from the run's log."""
+    rows = ["| step | bitext | multilingual loss | cross-lingual loss | linked accuracy |",
+            "|---|---|---|---|---|"]  # fmt: skip
+    for line in (run / "log.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        for key, means in record.items():
+            if key.startswith("heldout/"):
+                rows.append(
+                    f"| {record['step']} | {key.removeprefix('heldout/')} "
+                    f"| {means['multilingual_loss']:.3f} | {means['cross_lingual_loss']:.3f} "
+                    f"| {means['linked_accuracy']:.3f} |"
+                )
+    return "\n".join(rows)
+
+
+if __name__ == "__main__":
+    print(table(Path(sys.argv[1])))
