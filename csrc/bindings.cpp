@@ -96,8 +96,8 @@ LinkArrays to_arrays(Links&& links) {
           view_of<std::int32_t>(owner, reinterpret_cast<const std::int32_t*>(owner->links.data()), {count, 2})};
 }
 
-using Offsets = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
-using LinkPairs = py::array_t<std::int32_t, py::array::c_style | py::array::forcecast>;
+using Offsets = py::array_t<std::int64_t, py::array::c_style>;
+using LinkPairs = py::array_t<std::int32_t, py::array::c_style>;
 
 Links from_arrays(const Offsets& offsets, const LinkPairs& pairs) {
   if (offsets.ndim() != 1 || offsets.size() < 1 || pairs.ndim() != 2 || pairs.shape(1) != 2) {
@@ -132,7 +132,10 @@ class NativeAligner {
     Vocabulary vocabularies[2];
     Read read = read_pairs(source, target, max_length_,
                            [&](int side, std::string_view word) { return vocabularies[side].intern(word); });
-    if (read.source.words.empty()) throw py::value_error("there is no sentence pair to learn from");
+    if (read.source.words.empty()) {
+      throw py::value_error("no sentence pair to learn from: " + std::to_string(read.empty) + " with an empty side, " +
+                            std::to_string(read.too_long) + " over-long");
+    }
     std::vector<Links> links;
     const auto report = [&](const DiagonalModel& model) {
       check_interrupt();  // short runs never come to poll

@@ -40,12 +40,16 @@ Bitext = tuple[Words, Words]
 each_language = pytest.mark.parametrize("language", OTHERS)
 
 
+def bitext(pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Bitext:
+    """Both sides, hashable."""
+    return tuple(tuple(e) for e, _ in pairs), tuple(tuple(f) for _, f in pairs)
+
+
 @cache
 def corpus(language: str, start: int, stop: int | None = None) -> Bitext:
-    """Pairs `start` to `stop` of the built-in corpus, or the first `start`; hashable."""
+    """Pairs `start` to `stop` of the built-in corpus, or the first `start`."""
     pairs = sentence_pairs(language, stop or start)[start if stop else 0 :]
-    source, target = ([getattr(pair, side) for pair in pairs] for side in ("source", "target"))
-    return tuple(tuple(e.split(" ")) for e in source), tuple(tuple(f.split(" ")) for f in target)
+    return bitext([(pair.source.split(" "), pair.target.split(" ")) for pair in pairs])
 
 
 # ------------------------------------------------------------------------------- implementations
@@ -67,7 +71,7 @@ def twin(train: Bitext, **settings: Any) -> diagonal.DiagonalModel:
 
 
 def fit_twin(source: Words, target: Words, **settings: Any) -> Fitted:
-    model = twin((source, target), **settings)
+    model = twin(bitext(list(zip(source, target, strict=True))), **settings)
     return Fitted(model.history, model.align)
 
 
@@ -115,10 +119,10 @@ each_implementation = pytest.mark.parametrize(
 )
 
 
-def assert_agreement(fit: Fit, train: Bitext, new: Bitext, **settings: Any) -> int:
+def assert_agreement(fit: Fit, train: Bitext, new: Bitext, **settings: Any) -> float:
     """Trains like the twin and links like it, but where its best scores all but tie.
 
-    Returns how many target words are linked otherwise for that reason.
+    Returns the share of new target words that are linked otherwise for that reason.
     """
     model = twin(train, **settings)
     fitted = fit(*train, **settings)
@@ -142,7 +146,7 @@ def assert_agreement(fit: Fit, train: Bitext, new: Bitext, **settings: Any) -> i
             assert len(partners) == len(links)
             for j, scores in enumerate(model.scores(e, f)):
                 ties += assert_best(scores[model.first_state :], partners, j, model.first_state)
-    return ties
+    return ties / max(1, sum(map(len, new[1])))
 
 
 def assert_best(scores: list[float], partners: dict[int, int], j: int, first_state: int) -> bool:
@@ -159,8 +163,8 @@ def assert_best(scores: list[float], partners: dict[int, int], j: int, first_sta
 @each_language
 def test_trains_and_links_like_the_twin(language: str, fit: Fit) -> None:
     train, new = corpus(language, 250), corpus(language, 200, 350)
-    assert assert_agreement(fit, train, train) <= 5  # of about 1,900 words
-    assert assert_agreement(fit, train, new) <= 5
+    assert assert_agreement(fit, train, train) < 0.005
+    assert assert_agreement(fit, train, new) < 0.01  # two neighbours of an unknown word may tie
 
 
 @each_native
@@ -168,9 +172,8 @@ def test_trains_and_links_like_the_twin(language: str, fit: Fit) -> None:
 def test_every_switch(fit: Fit, switches: tuple[bool, ...]) -> None:
     chosen = dict(zip(SWITCHES, switches, strict=True))
     train, new = corpus("toku", 50), corpus("toku", 40, 60)
-    # Model 1 knows no positions: a repeated word ties with itself.
-    ties = 3 if chosen["favor_diagonal"] else 30
-    assert assert_agreement(fit, train, new, **chosen) <= ties
+    # Model 1 knows no positions: words that always come together tie.
+    assert assert_agreement(fit, train, new, **chosen) < 0.03
 
 
 @each_native
@@ -192,9 +195,7 @@ def test_every_switch(fit: Fit, switches: tuple[bool, ...]) -> None:
 )
 def test_every_setting(fit: Fit, chosen: dict[str, Any]) -> None:
     train, new = corpus("orlu", 50), corpus("orlu", 40, 60)
-    # After one iteration, nothing but the distance from the diagonal is known.
-    ties = 60 if chosen.get("iterations") == 1 else 5
-    assert assert_agreement(fit, train, new, **chosen) <= ties
+    assert assert_agreement(fit, train, new, **chosen) < 0.03
 
 
 words = st.sampled_from(["a", "b", "c", "das", "été", "e\u0301", "今天", "👩‍👩‍👧", "\0", "", " "])
@@ -224,19 +225,16 @@ def test_any_tiny_corpus(
     alpha: float,
 ) -> None:
     """Repeated words, unknown words, empty sides, sides of one word, words of any text."""
-    both = [
-        tuple(tuple(tuple(pair[side]) for pair in pairs) for side in (0, 1))
-        for pairs in (train, new)
-    ]
-    chosen = dict(zip(SWITCHES, switches, strict=True))
-    assert_agreement(NATIVE[name], *both, **chosen, iterations=iterations, p0=p0, alpha=alpha)
+    chosen: dict[str, Any] = dict(zip(SWITCHES, switches, strict=True))
+    chosen |= {"iterations": iterations, "p0": p0, "alpha": alpha}
+    assert_agreement(NATIVE[name], bitext(train), bitext(new), **chosen)
 
 
 @each_implementation
 def test_ties_go_to_null_and_then_to_the_first(fit: Fit) -> None:
     fitted = fit([["a"]], [["x"]], iterations=1, p0=0.5)
     assert fitted.align([["a"]], [["x"]]) == [[]]
-    fitted = fit([["a", "a", "a"]], [["x"]], favor_diagonal=False)
+    fitted = fit([["a", "a", "a"]], [["x"]], favor_diagonal=False, null_word=False)
     assert fitted.align([["b", "a", "a"]], [["x"]]) == [[(1, 0)]]
 
 
@@ -301,10 +299,12 @@ def test_symmetrizes_like_atools(heuristic: str) -> None:
     found = symmetrize(Links.from_lists(forward), Links.from_lists(backward), heuristic)
     assert list(found) == expected
     assert [
-        twin_symmetrize.symmetrize(f, b, heuristic)
-        for f, b in zip(forward, backward, strict=True)
+        twin_symmetrize.symmetrize(f, b, heuristic) for f, b in zip(forward, backward, strict=True)
     ] == expected
-    assert link_f1(list(Aligner(heuristic=heuristic).fit_align(*corpus("toku", 2000))), expected) > 0.999
+    assert (
+        link_f1(list(Aligner(heuristic=heuristic).fit_align(*corpus("toku", 2000))), expected)
+        > 0.999
+    )
 
 
 # ------------------------------------------------------------------------------- symmetrisation
@@ -389,10 +389,10 @@ def test_a_direction_alone_is_that_half_of_both() -> None:
 def test_strings_and_lists_of_words_are_the_same() -> None:
     source, target = corpus("venn", 100)
     expected = Aligner().fit_align(source, target)
-    lines = [[f" \t{'  '.join(row)}\t" for row in side] for side in (source, target)]
-    assert Aligner().fit_align(*lines) == expected
-    assert Aligner().fit_align(*map(tuple, lines)) == expected
-    assert Aligner().fit_align([tuple(row) for row in source], lines[1]) == expected
+    e, f = ([f" \t{'  '.join(row)}\t" for row in side] for side in (source, target))
+    assert Aligner().fit_align(e, f) == expected
+    assert Aligner().fit_align(tuple(e), tuple(f)) == expected
+    assert Aligner().fit_align([list(row) for row in source], f) == expected
 
 
 def test_only_blanks_and_tabs_separate_words() -> None:
@@ -403,9 +403,15 @@ def test_only_blanks_and_tabs_separate_words() -> None:
 
 
 def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
-    source, target = corpus("toku", 50)
+    source, target = map(list, corpus("toku", 50))
     expected = Aligner().fit_align(source, target)
-    gaps = {3: ("", "x y"), 10: ("x", ""), 20: (" \t", ""), 51: ("a " * 21, "b"), 52: ("a", "b " * 21)}
+    gaps = {
+        3: ("", "x y"),
+        10: ("x", ""),
+        20: (" \t", ""),
+        51: ("a " * 21, "b"),
+        52: ("a", "b " * 21),
+    }
     for at, (e, f) in gaps.items():
         source.insert(at, e.split())
         target.insert(at, f.split())
@@ -457,20 +463,22 @@ def test_bad_sentences() -> None:
 
 
 def test_settings_are_checked() -> None:
-    for bad in (
-        {"iterations": 0},
-        {"p0": -0.1},
-        {"p0": 1.0},
-        {"p0": float("nan")},
-        {"tension": 0.0},
-        {"tension": 14.1},
-        {"alpha": 0.0},
-        {"max_length": -1},
-        {"threads": 0},
-    ):
-        with pytest.raises(InputError, match=f"^{next(iter(bad))} must be"):
-            Aligner(**bad)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="unknown heuristic 'diag'; there are intersect, .*backward"):
+    bad: list[tuple[str, Any]] = [
+        ("iterations", 0),
+        ("p0", -0.1),
+        ("p0", 1.0),
+        ("p0", float("nan")),
+        ("tension", 0.0),
+        ("tension", 14.1),
+        ("alpha", 0.0),
+        ("alpha", float("inf")),
+        ("max_length", -1),
+        ("threads", 0),
+    ]
+    for name, value in bad:
+        with pytest.raises(InputError, match=f"^{name} must be"):
+            Aligner(**{name: value})
+    with pytest.raises(InputError, match="unknown heuristic 'diag'; there are intersect, union"):
         Aligner(heuristic="diag")
 
 
@@ -535,7 +543,9 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "training\n"
         start = time.monotonic()
@@ -560,7 +570,8 @@ def test_links() -> None:
             links[outside]
     assert links.source.tolist() == [0, 1, 1, 3]
     assert links.target.tolist() == [2, 0, 1, 0]
-    assert (links.offsets.dtype, links.pairs.dtype) == (np.int64, np.int32)
+    assert links.offsets.dtype == np.int64
+    assert links.pairs.dtype == np.int32
     assert links == Links([0, 3, 3, 4], [(0, 2), (1, 0), (1, 1), (3, 0)])
     assert links != Links.from_lists(LISTS[:2])
     assert links != LISTS
@@ -607,12 +618,12 @@ def test_links_there_and_back(rows: list[list[Link]]) -> None:
 )
 def test_malformed_links(offsets: Any, pairs: Any) -> None:
     arrays = np.array(offsets, np.int64), np.array(pairs, np.int32)
-    good = np.array([0, 1]), np.array([[0, 0]], np.int32)
+    good = np.array([0, 1], np.int64), np.array([[0, 0]], np.int32)
     with pytest.raises(ValueError, match="links"):
         _native.pharaoh(*arrays, False)
-    for both in ((*good, *arrays), (*arrays, *good)):
+    for forward, backward in ((good, arrays), (arrays, good)):
         with pytest.raises(ValueError, match="links"):
-            _native.symmetrize(*both, "union", 1)
+            _native.symmetrize(*forward, *backward, "union", 1)
     with pytest.raises(ValueError, match="unknown heuristic"):
         _native.symmetrize(*good, *good, "refined", 1)
 
@@ -648,16 +659,22 @@ def test_scores_need_as_many_answers_as_gold() -> None:
 
 
 def test_hansards() -> None:
-    """The 447 test pairs of WPT-03 alone."""
+    """The 447 test pairs of WPT-03 alone, with the error rates of fast_align and atools."""
     folder = real_data("wa-enfr-wpt03")
-    sides = [[line.lower() for line in read_lines(str(folder / f"test.{x}"))] for x in ("en", "fr")]
+    source, target = (
+        [line.lower() for line in read_lines(str(folder / f"test.{x}"))] for x in ("en", "fr")
+    )
     gold = read_gold(str(folder / "test.en-fr.gold"))
-    rates = {}
-    for heuristic in (*HEURISTICS, "forward", "backward"):
-        results = {
-            everything(aligner, aligner.fit_align(*sides))
-            for aligner in (Aligner(heuristic=heuristic, threads=threads) for threads in (1, 2))
-        }
-        assert len(results) == 1
-        rates[heuristic] = score(Aligner(heuristic=heuristic).fit_align(*sides), gold).aer
-    print(rates)
+    for heuristic, expected in {
+        "forward": 0.3017,
+        "backward": 0.2843,
+        "intersect": 0.2514,
+        "union": 0.3212,
+        "grow-diag": 0.2883,
+        "grow-diag-final": 0.3154,
+        "grow-diag-final-and": 0.2929,
+    }.items():
+        aligners = [Aligner(heuristic=heuristic, threads=threads) for threads in (1, 2)]
+        links = [aligner.fit_align(source, target) for aligner in aligners]
+        assert links[0] == links[1]
+        assert score(links[0], gold).aer == pytest.approx(expected, abs=0.002)

@@ -231,6 +231,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("|||", ("", "")),
         ("||| |||", ("", "|||")),
         (" |||  ", ("", "")),
+        ("", ("", "")),
+        ("  ", ("", "")),
         ("\u00a0 ||| \u2028\u3000", ("\u00a0", "\u2028\u3000")),
         ("a\tb", ("a", "b")),
         (" a \t b \tc", ("a", "b")),
@@ -247,7 +249,7 @@ def test_formats_are_told_line_by_line(write: Write) -> None:
     assert read(path, columns=(4, 2)) == [("a", "b"), ("4", "2")]
 
 
-@pytest.mark.parametrize("line", ["", "a b", "a |||b", "a||| b", "a\u00a0|||\u00a0b", "a || b"])
+@pytest.mark.parametrize("line", ["a", "a b", "a |||b", "a||| b", "a\u00a0|||\u00a0b", "a || b"])
 def test_no_separator(write: Write, line: str) -> None:
     path = write(f"a ||| b\n\t\n{line}\nc ||| d\n")
     with pytest.raises(InputError) as error:

@@ -84,8 +84,8 @@ def _open_shard(path: Path, sha256: str) -> list[tuple[Ints, Tokens]]:
         if file_digest(path) != sha256:
             raise InputError(f"{path}: the file is not what was prepared (its checksum differs)")
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     columns = [batch.column(name) for name in COLUMNS]
     return [(column.offsets.to_numpy(), column.values.to_numpy()) for column in columns]
 
@@ -99,8 +99,9 @@ def open_prepared(directory: Path) -> tuple[dict[str, Any], dict[str, Shards]]:
         raise InputError(f"{directory}: not a prepared directory (no prepared.json)") from error
     except ValueError as error:
         raise InputError(f"{path}: not valid JSON") from error
-    if description.get("format") != FORMAT:
-        raise InputError(f"{path}: format {description.get('format')}, expected {FORMAT}")
+    written = description.get("format") if isinstance(description, dict) else None
+    if written != FORMAT:
+        raise InputError(f"{path}: format {written}, expected {FORMAT}")
     return description, {split: Shards(directory, description, split) for split in SPLITS}
 
 

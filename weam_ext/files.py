@@ -20,13 +20,14 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """Rename within a directory so that the new name survives a crash."""
+    """Rename within a directory so that the new name, and what it names, survive a crash."""
+    sync(source)  # of a directory, its entries: syncing the files in it does not keep their names
     source.rename(target)
     sync(target.parent)
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file."""
+    """Have the disk hold what was written to a file, or the entries of a directory."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from weam_ext.errors import InputError, describe
 from weam_ext.head import split_model
-from weam_ext.tokenizer import require_local
+from weam_ext.tokenizer import reason, require_local
 
 # The no-argument run's model: two layers are enough for sentences of a dozen words.
 BUILTIN_CONFIG: dict[str, Any] = {
@@ -33,20 +33,25 @@ def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
     require_local(spec)
     try:
         model, report = AutoModelForMaskedLM.from_pretrained(
-            spec, dtype=torch.float32, output_loading_info=True
+            spec,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{spec}: no masked language model there ({describe(error)})") from error
-    if missing := sorted(report["missing_keys"]):
+    except Exception as error:  # of any kind: safetensors and the configurations have their own
+        raise InputError(f"{spec}: no masked language model there ({reason(error)})") from error
+    misfits = (name for name, *_ in report["mismatched_keys"])
+    if missing := sorted({*report["missing_keys"], *misfits}):
         raise InputError(
-            f"{spec}: not a masked language model: no weights for {', '.join(missing[:3])}"
+            f"{spec}: not a masked language model: no weights that fit {', '.join(missing[:3])}"
         )
     _check_fit(spec, model, tokenizer, max_length)
     return model
 
 
 def new_model(config: str | dict[str, Any], tokenizer: Any, max_length: int, seed: int) -> Any:
-    """A model with random weights; what the configuration leaves out comes from the tokenizer.
+    """A model in float32 with random weights; what `config` leaves out comes from the tokenizer.
 
     `config` is a JSON file in Hugging Face's form, BERT's where it names no "model_type", or the
     same as a dictionary. Raises `InputError` as `pretrained_model` does.
@@ -62,9 +67,9 @@ def new_model(config: str | dict[str, Any], tokenizer: Any, max_length: int, see
     try:
         settings = AutoConfig.for_model(**values)
         torch.manual_seed(seed)
-        model = AutoModelForMaskedLM.from_config(settings)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{origin}: not a model's configuration ({describe(error)})") from error
+        model = AutoModelForMaskedLM.from_config(settings, dtype=torch.float32)
+    except Exception as error:  # of any kind: whatever a layer says of an impossible size
+        raise InputError(f"{origin}: not a model's configuration ({reason(error)})") from error
     _check_fit(origin, model, tokenizer, max_length)
     return model
 

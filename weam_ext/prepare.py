@@ -17,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +115,14 @@ def prepare(
     """Align and tokenise bitexts into a new directory; returns its description.
 
     Nothing is left under `output` unless all of it is there. Raises `InputError` for unusable
-    input, among it a directory that holds something else.
+    input, among it an `output` that exists and two bitexts of one name.
     """
     if output.exists():
         raise InputError(f"{output}: already exists")
+    names = [bitext.name for bitext in bitexts]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two bitexts are called {name!r}: write --bitext NAME=FILE")
     beside = output.with_name(f"{output.name}.part-{os.getpid()}")
     beside.mkdir(parents=True)
     try:
@@ -148,6 +153,7 @@ def _prepare_one(
     settings: PrepareSettings,
     room: int,
 ) -> dict[str, Any]:
+    where = " and ".join(bitext.paths)
     counts = Counts()
     pairs: list[_Pair] = []
     sides: tuple[list[str], list[str]] = ([], [])
@@ -155,7 +161,7 @@ def _prepare_one(
     for block in blocks(read_bitext(bitext), _BLOCK):
         counts.read += len(block)
         for pair, source, target in _tokenise(block, tokenizer, settings):
-            if not all(len(ids) for ids in pair.ids):
+            if not (source and target and all(map(len, pair.ids))):
                 counts.empty += 1
                 continue
             pairs.append(pair)
@@ -164,16 +170,19 @@ def _prepare_one(
         show.update(len(block))
     show.close()
     if not pairs:
-        raise InputError(f"{' and '.join(bitext.paths)}: no sentence pair with words on both sides")
+        raise InputError(f"{where}: no sentence pair with words on both sides")
 
     aligner = Aligner(heuristic=settings.heuristic)
     with tqdm(desc=f"{bitext.name}: aligning", unit=" iterations", disable=None) as bar:
-        links = aligner.fit_align(*sides, lambda _: bar.update())
+        try:
+            links = aligner.fit_align(*sides, lambda _: bar.update())
+        except ValueError as error:  # no pair is short enough for the aligner
+            raise InputError(f"{where}: {error}") from error
     kept = list(_fit(pairs, links, settings, room, counts))
     heldout = _heldout(kept, settings)
     counts.heldout, counts.train = len(heldout), len(kept) - len(heldout)
     if not counts.train:
-        raise InputError(f"{' and '.join(bitext.paths)}: no sentence pair is left to train on")
+        raise InputError(f"{where}: no sentence pair is left to train on")
     counts.links = sum(len(pair.links) for pair in kept)
     split = {
         "train": [pair for k, pair in enumerate(kept) if k not in heldout],
@@ -184,6 +193,8 @@ def _prepare_one(
     return {
         "name": bitext.name,
         "paths": list(bitext.paths),
+        "columns": list(bitext.columns),
+        "limit": bitext.limit,
         "counts": asdict(counts),
         "aligner": {
             **aligner.settings,
@@ -209,7 +220,11 @@ def _tokenise(
     ids, token_words, renumbered, joined = [], [], [], []
     for texts in zip(*block, strict=True):
         encoded = tokenizer(
-            list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
+            list(texts),
+            add_special_tokens=False,
+            split_special_tokens=True,  # "[MASK]" in a text is text
+            return_offsets_mapping=True,
+            verbose=False,
         )
         spans = [find_words(text) for text in texts]
         found = word_ids(texts, spans, encoded["offset_mapping"])
@@ -270,12 +285,21 @@ def _truncated(source: int, target: int, room: int) -> tuple[int, int]:
 
 
 def _heldout(pairs: Sequence[_Pair], settings: PrepareSettings) -> set[int]:
-    """The pairs with the smallest digests of their text: copies of a pair fall on the same side."""
+    """The pairs with the smallest digests of their text; those with too many copies are passed by.
+
+    All copies of a pair fall on the same side.
+    """
+
+    def digest(number: int) -> bytes:
+        return pairs[number].digest
+
     goal = min(settings.heldout, len(pairs) // 10)
-    order = sorted(range(len(pairs)), key=lambda k: pairs[k].digest)
-    while 0 < goal < len(order) and pairs[order[goal]].digest == pairs[order[goal - 1]].digest:
-        goal -= 1
-    return set(order[:goal])
+    chosen: set[int] = set()
+    for _, group in groupby(sorted(range(len(pairs)), key=digest), digest):
+        copies = list(group)
+        if len(chosen) + len(copies) <= goal:
+            chosen.update(copies)
+    return chosen
 
 
 def _write_shard(path: Path, pairs: Sequence[_Pair]) -> dict[str, Any]:
@@ -370,7 +394,9 @@ def bitexts_of(options: argparse.Namespace) -> list[BitextSource]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.prepare", description=__doc__.split("\n")[0]
+        prog="python -m weam_ext.prepare",
+        description=__doc__.split("\n")[0],
+        allow_abbrev=False,
     )
     add_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new directory")

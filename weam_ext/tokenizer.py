@@ -28,12 +28,13 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerFast:
     require_local(spec)
     try:
         tokenizer = AutoTokenizer.from_pretrained(spec)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{spec}: no tokenizer there ({describe(error)})") from error
+    except Exception as error:  # of any kind: the Rust part raises bare ones
+        raise InputError(f"{spec}: no tokenizer there ({reason(error)})") from error
     if not tokenizer.is_fast:
         raise InputError(f"{spec}: its tokenizer is not a fast one, which word links need")
-    if tokenizer.mask_token_id is None:
-        raise InputError(f"{spec}: its tokenizer has no mask token")
+    for name in ("mask", "pad"):
+        if getattr(tokenizer, f"{name}_token_id") is None:
+            raise InputError(f"{spec}: its tokenizer has no {name} token")
     return tokenizer
 
 
@@ -41,6 +42,11 @@ def require_local(spec: str) -> None:
     """Raise `InputError` for what can only be a path and is not there; hub names pass."""
     if spec.startswith(("/", ".", "~")) and not Path(spec).exists():
         raise InputError(f"{spec}: no such file or directory")
+
+
+def reason(error: Exception) -> str:
+    """The first sentence of what transformers says; those after it list all the models it knows."""
+    return describe(error).partition(". ")[0].removesuffix(".")
 
 
 def wordpiece(vocabulary: list[str], origin: str) -> PreTrainedTokenizerFast:
@@ -63,7 +69,11 @@ def wordpiece(vocabulary: list[str], origin: str) -> PreTrainedTokenizerFast:
 
 def fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     """SHA-256 of everything that decides which ids a text becomes."""
-    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    backend = tokenizer.backend_tokenizer
+    # They belong to the last call, and every call sets them anew.
+    backend.no_truncation()
+    backend.no_padding()
+    return hashlib.sha256(backend.to_str().encode()).hexdigest()
 
 
 class Template(NamedTuple):

@@ -6,6 +6,7 @@ tokens for each batch, so that every link mode and control reads the same shards
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -90,7 +91,7 @@ def word_ids(
     number = np.where(number >= 0, number - np.repeat(before, np.diff(word_base)), -1)
 
     tokens = np.where(first >= 0, number[first.clip(0)] if len(number) else -1, -1)
-    return WordIds(tokens, np.split(number, word_base[1:-1]))
+    return WordIds(tokens, [number[start:end] for start, end in pairwise(word_base)])
 
 
 def _group_starts(group: Ints, word_base: Ints) -> Ints:

@@ -1,0 +1,388 @@
+"""weam_ext.batch: shards read back, the order of a run, and padded batches with their links."""
+
+import json
+from collections.abc import Callable
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from small_tokenizers import FAMILIES, tokenizer
+from weam_ref import links as twin
+from weam_ref.philox import words
+
+from weam_ext import prepare as preparation
+from weam_ext.batch import ORDER, Batch, Collator, Order, Sample, Shards, open_prepared
+from weam_ext.corpus import BitextSource, Link
+from weam_ext.errors import InputError
+from weam_ext.invented import sentence_pairs
+from weam_ext.mask import capacity
+from weam_ext.prepare import COLUMNS, PrepareSettings, prepare
+
+Texts = list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, Texts]:
+    """By bitext. Some sides share tokens between words, some words have many tokens."""
+    sentences = {
+        language: [(pair.source, pair.target) for pair in sentence_pairs(language, count)]
+        for language, count in [("toku", 130), ("venn", 70)]
+    }
+    sentences["venn"][::5] = [(a.title(), f"今天 {b}") for a, b in sentences["venn"][::5]]
+    return sentences
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+def prepare_texts(directory: Path, texts: dict[str, Texts], family: str) -> Path:
+    bitexts = []
+    for name, pairs in texts.items():
+        path = directory / f"{name}.txt"
+        path.write_text("".join(f"{source} ||| {target}\n" for source, target in pairs))
+        bitexts.append(BitextSource(name, (str(path),)))
+    prepare(bitexts, tokenizer(family), directory / "out", PrepareSettings(max_length=256))
+    return directory / "out"
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, texts: dict[str, Texts], family: str
+) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "SHARD_PAIRS", 50)
+        return prepare_texts(tmp_path_factory.mktemp("batch"), texts, family)
+
+
+@pytest.fixture(scope="module")
+def shards(prepared: Path) -> Shards:
+    return open_prepared(prepared)[1]["train"]
+
+
+# ----------------------------------------------------------------------------------------- shards
+
+
+def test_shards_hold_what_was_written(prepared: Path) -> None:
+    description, splits = open_prepared(prepared)
+    for split, shards in splits.items():
+        written = []
+        for number, bitext in enumerate(description["bitexts"]):
+            for shard in bitext["shards"][split]:
+                batch = pa.ipc.open_file(prepared / shard["file"]).get_batch(0)
+                columns = [column.to_pylist() for column in batch]
+                written += [(number, *row) for row in zip(*columns, strict=True)]
+        found = [shards[k] for k in range(len(shards))]
+        read = [tuple(column.tolist() for column in sample) for sample in found]
+        assert [(n, *row) for n, row in zip(shards.bitext, read, strict=True)] == written
+        assert [sample.tokens for sample in found] == shards.lengths.tolist()
+        assert {column.dtype for sample in found for column in sample} == {np.dtype(np.int32)}
+        assert shards.names == ["toku", "venn"]
+        with pytest.raises(IndexError):
+            shards[len(shards)]
+    assert len(splits["train"]) == 180 and len(splits["heldout"]) == 20
+    assert len(list(prepared.glob("train-*.arrow"))) == 5
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return prepare_texts(tmp_path, {"a": [(c, c) for c in "abcdefghijklmnopqrst"]}, "WordPiece")
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "fault"),
+    [
+        ("train-00-00000.arrow", lambda path: flip(path, -1), "the file is not what was prepared"),
+        ("train-00-00000.arrow", lambda path: flip(path, 700), "the file is not what was prepared"),
+        ("heldout-00-00000.arrow", lambda path: path.write_bytes(b""), "the file is not what was"),
+        ("train-00-00000.arrow", Path.unlink, "cannot be read (No such file or directory)"),
+        ("prepared.json", lambda path: change(path, format=2), "format 2, expected 1"),
+        ("prepared.json", lambda path: path.write_text("[1]"), "format None, expected 1"),
+        ("prepared.json", lambda path: path.write_text("{}"), "format None, expected 1"),
+        ("prepared.json", lambda path: path.write_text("{"), "not valid JSON"),
+        ("prepared.json", lambda path: path.write_bytes(b"\xff"), "not valid JSON"),
+    ],
+)
+def test_damaged_directories(
+    small: Path, name: str, damage: Callable[[Path], object], fault: str
+) -> None:
+    open_prepared(small)
+    damage(small / name)
+    with pytest.raises(InputError) as error:
+        open_prepared(small)
+    assert str(error.value).startswith(f"{small / name}: {fault}")
+
+
+def test_no_directory(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none: not a prepared directory \(no prepared.json\)$"):
+        open_prepared(tmp_path / "none")
+
+
+# ------------------------------------------------------------------------------------------ order
+
+
+def lengths(count: int) -> Any:
+    return np.random.default_rng(count).integers(2, 60, count)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(1, 1), (1, 3), (7, 2), (50, 3), (64, 2), (500, 8), (333, 32)]
+)
+def test_every_epoch_is_a_permutation(count: int, batch_size: int) -> None:
+    """Of any whole number of windows; and ordinals are the run's places, each once."""
+    order = Order(lengths(count), batch_size, seed=3)
+    windows = 1 + 3 * count // (batch_size * Order.WINDOW)
+    batches = [order.batch(k) for k in range(windows * Order.WINDOW)]
+    assert {len(batch) for batch in batches} == {batch_size}
+    by_ordinal = {ordinal: sample for batch in batches for sample, ordinal in batch}
+    assert sorted(by_ordinal) == list(range(len(batches) * batch_size))
+    epochs = [
+        [by_ordinal[epoch * count + place] for place in range(count)]
+        for epoch in range(len(by_ordinal) // count)
+    ]
+    assert len(epochs) >= 3
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    if count > 7:
+        assert len(set(map(tuple, epochs))) == len(epochs)
+
+
+def test_order_of_an_epoch_is_by_philox() -> None:
+    order = Order(lengths(40), 4, seed=1 << 40 | 5)
+    places = sorted(chain.from_iterable(map(order.batch, range(32))), key=lambda member: member[1])
+    for epoch in range(3):
+        found = [sample for sample, _ in places[40 * epoch : 40 * (epoch + 1)]]
+        keys = [words(1 << 40 | 5, epoch, k, ORDER)[0] for k in range(40)]
+        assert found == sorted(range(40), key=keys.__getitem__)
+
+
+def test_a_batch_depends_on_nothing_but_its_number() -> None:
+    first = Order(lengths(90), 4, seed=7)
+    in_turn = [first.batch(k) for k in range(100)]
+    other = Order(lengths(90), 4, seed=7)
+    numbers = np.random.default_rng(0).permutation(100).tolist()
+    assert all(other.batch(k) == in_turn[k] for k in numbers)
+    assert Order(lengths(90), 4, seed=7).batch(10**9) == first.batch(10**9)
+    assert Order(lengths(90), 4, seed=8).batch(0) != in_turn[0]
+
+
+def test_windows_are_cut_by_length_and_shuffled() -> None:
+    sizes = lengths(4000)
+    order = Order(sizes, 8, seed=0)
+    starts = []
+    for window in range(6):
+        numbers = range(window * Order.WINDOW, (window + 1) * Order.WINDOW)
+        batches = [sizes[[sample for sample, _ in order.batch(k)]] for k in numbers]
+        longest = [int(batch.max()) for batch in batches]
+        by_length = sorted(batches, key=lambda batch: (batch.min(), batch.max()))
+        assert all(a.max() <= b.min() for a, b in pairwise(by_length))
+        assert longest != sorted(longest)
+        padding = sum(int((batch.max() - batch).sum()) for batch in batches)
+        plain = sizes[[s for k in numbers for s, _ in order.batch(k)]]
+        shuffled = np.random.default_rng(window).permutation(plain).reshape(-1, 8)
+        assert padding < (shuffled.max(axis=1, keepdims=True) - shuffled).sum() / 8
+        starts.append(longest)
+    assert len(set(map(tuple, starts))) == 6
+
+
+# ---------------------------------------------------------------------------------------- batches
+
+MEMBERS = [(3, 1003), (170, 5), (0, 2**40), (99, 7), (3, 8), (151, 0)]
+
+
+def original(shards: Shards, texts: dict[str, Texts], family: str) -> dict[int, tuple[str, str]]:
+    """The texts of the members, found by their tokens."""
+    made = tokenizer(family)
+    known = {}
+    for source, target in chain.from_iterable(texts.values()):
+        ids = made([source, target], add_special_tokens=False)["input_ids"]
+        known[tuple(map(tuple, ids))] = (source, target)
+    samples = {number: shards[number] for number, _ in MEMBERS}
+    return {
+        number: known[tuple(s.source_ids.tolist()), tuple(s.target_ids.tolist())]
+        for number, s in samples.items()
+    }
+
+
+def compare(batch: Batch, own: Any) -> None:
+    """A batch against the tokenizer's own."""
+    assert torch.equal(batch.input_ids, own["input_ids"])
+    assert torch.equal(batch.attention_mask, own["attention_mask"])
+    assert torch.equal(batch.token_type_ids, own["token_type_ids"])
+    assert torch.equal(batch.maskable, own["special_tokens_mask"] == 0)
+    assert batch.tokens == int(batch.maskable.sum())
+    assert {t.dtype for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids)} == {
+        torch.int64
+    }
+
+
+def encoded(family: str, *sides: list[str]) -> Any:
+    return tokenizer(family)(
+        *sides,
+        padding=True,
+        return_tensors="pt",
+        return_token_type_ids=True,
+        return_special_tokens_mask=True,
+    )
+
+
+def test_pairs_are_framed_as_the_tokenizer_does(
+    shards: Shards, texts: dict[str, Texts], family: str
+) -> None:
+    batch = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    found = original(shards, texts, family)
+    pairs = [found[number] for number, _ in MEMBERS]
+    compare(batch, encoded(family, [a for a, _ in pairs], [b for _, b in pairs]))
+    assert batch.draws.tolist() == [1003, 5, 2**40, 7, 8, 0]
+
+
+def test_sentences_alone_are_framed_as_the_tokenizer_does(
+    shards: Shards, texts: dict[str, Texts], family: str
+) -> None:
+    batch = Collator(tokenizer(family), pair=False)(shards, MEMBERS)
+    found = original(shards, texts, family)
+    compare(batch, encoded(family, [side for number, _ in MEMBERS for side in found[number]]))
+    assert batch.draws.tolist() == [2 * n + side for _, n in MEMBERS for side in (0, 1)]
+    assert batch.links is None and batch.linked == 0
+    assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), 0)
+
+
+def matrix(batch: Batch) -> set[Link]:
+    """The links of a batch as (position, position); its rows ascend."""
+    assert batch.links is not None
+    offsets, positions = (tensor.tolist() for tensor in batch.links)
+    assert len(offsets) == batch.input_ids.numel() + 1
+    assert (offsets[0], offsets[-1]) == (0, len(positions))
+    rows = [positions[start:end] for start, end in pairwise(offsets)]
+    assert all(a < b for row in rows for a, b in pairwise(row))
+    assert batch.linked == sum(map(bool, rows))
+    return {(a, b) for a, row in enumerate(rows) for b in row}
+
+
+def expected_links(
+    family: str, samples: list[Sample], word_links: list[list[Link]], mode: str, length: int
+) -> set[Link]:
+    """Every token link of weam_ref, shifted to its place in the batch, both ways."""
+    special = tokenizer(family).num_special_tokens_to_add(pair=True)
+    found = set()
+    for row, (sample, links) in enumerate(zip(samples, word_links, strict=True)):
+        source, target = sample.source_words.tolist(), sample.target_words.tolist()
+        for a, b in twin.token_links(source, target, links, mode):
+            here = row * length + 1 + a
+            there = row * length + special - 1 + len(source) + b
+            found |= {(here, there), (there, here)}
+    return found
+
+
+def links_of(sample: Sample) -> list[Link]:
+    return list(zip(sample.link_source.tolist(), sample.link_target.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("mode", twin.MODES)
+def test_links(shards: Shards, family: str, mode: str) -> None:
+    batch = Collator(tokenizer(family), pair=True, link_mode=mode)(shards, MEMBERS)
+    samples = [shards[number] for number, _ in MEMBERS]
+    found = matrix(batch)
+    assert found == expected_links(
+        family, samples, [links_of(s) for s in samples], mode, batch.input_ids.shape[1]
+    )
+    assert all(batch.maskable.view(-1)[a] for a, _ in found)
+    assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), capacity(batch.linked, 0.3))
+
+
+def test_shuffled_links(shards: Shards, family: str) -> None:
+    """The permutation belongs to the sample, whatever its ordinal; the rest stays as it is."""
+    true = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), pair=True, links="shuffled", seed=9)(shards, MEMBERS)
+    samples = [shards[number] for number, _ in MEMBERS]
+    shuffled = [
+        twin.shuffle_links(links_of(s), max(s.target_words) + 1, seed=9, sample=number)
+        for s, (number, _) in zip(samples, MEMBERS, strict=True)
+    ]
+    length = batch.input_ids.shape[1]
+    assert matrix(batch) == expected_links(family, samples, shuffled, "all", length)
+    assert matrix(batch) != matrix(true)
+    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+        assert torch.equal(getattr(batch, name), getattr(true, name))
+
+
+def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None:
+    collate = Collator(tokenizer(family), pair=True)
+    whole = collate(shards, MEMBERS)
+    length = whole.input_ids.shape[1]
+    linked = matrix(whole)
+    for row, member in enumerate(MEMBERS):
+        alone = collate(shards, [member])
+        size = alone.input_ids.shape[1]
+        assert torch.equal(whole.input_ids[row, :size], alone.input_ids[0])
+        assert not whole.attention_mask[row, size:].any()
+        here = {(a - row * length, b - row * length) for a, b in linked if a // length == row}
+        assert here == matrix(alone)
+
+
+def sample(source: list[int], target: list[int], links: list[Link]) -> Sample:
+    """A pair of words of one token each; word -1 has a token that is none."""
+    columns = (range(5, 5 + len(source)), source, range(9, 9 + len(target)), target,
+               [i for i, _ in links], [j for _, j in links])  # fmt: skip
+    assert len(columns) == len(COLUMNS)
+    return Sample(*(np.array(column, np.int32) for column in columns))
+
+
+@pytest.mark.parametrize("links", ["true", "shuffled"])
+def test_no_links_at_all(links: str) -> None:
+    """Not even a word on the target side; the kernels still get a matrix."""
+    samples: Any = [sample([0, 1], [0], []), sample([0], [-1, -1], [])]
+    batch = Collator(tokenizer("WordPiece"), pair=True, links=links)(samples, [(0, 0), (1, 1)])
+    assert matrix(batch) == set()
+    assert batch.linked == 0
+    assert batch.capacities(0.5) == (6, 0)
+    assert batch.links is not None
+    assert [tensor.dtype for tensor in batch.links] == [torch.int64] * 2
+
+
+def test_golden_example() -> None:
+    """Figure 1 of the paper: positions 1 to 12, padded at the end (method.md, section 1)."""
+    golden: Any = [sample([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]
+    batch = Collator(tokenizer("WordPiece"), pair=True)(golden, [(0, 0)])
+    assert matrix(batch) == {(3, 8), (8, 3), (4, 7), (7, 4), (5, 10), (10, 5)}
+
+
+def test_the_processor_keeps_the_batch() -> None:
+    batch = Collator(tokenizer("WordPiece"), pair=False)([sample([0], [0], [])], [(0, 0)])  # type: ignore[arg-type]
+    assert batch.to(torch.device("cpu")) is batch
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("pair", [True, False])
+def test_batches_on_a_device(pair: bool) -> None:
+    samples: Any = [sample([0, 1], [0], [(0, 0)])]
+    batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0)])
+    moved = batch.to(torch.device("cuda"))
+    assert (moved.tokens, moved.linked) == (batch.tokens, batch.linked)
+    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+        assert getattr(moved, name).is_cuda
+        assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
+    for there, here in zip(moved.links or (), batch.links or (), strict=True):
+        assert torch.equal(there.cpu(), here)
+
+
+def test_collators_that_cannot_be(shards: Shards, family: str) -> None:
+    with pytest.raises(InputError, match=r"^unknown links 'random'; there are true, shuffled$"):
+        Collator(tokenizer(family), pair=True, links="random")
+    with pytest.raises(InputError, match=r"^unknown link mode 'last'"):
+        Collator(tokenizer(family), pair=True, link_mode="last")(shards, MEMBERS)
