@@ -26,7 +26,7 @@ class CMakeBuild(build_ext):
         ]
         subprocess.run(["cmake", *configure], check=True)
         subprocess.run(["cmake", "--build", str(work), "--target", "_native"], check=True)
-        # Also beside the sources, so that `python -m weam_ext.train` works from the checkout's root.
+        # Also beside the sources: `python -m weam_ext.train` works from the checkout's root.
         beside = ROOT / "weam_ext" / built.name
         if beside != built:
             shutil.copy2(built, beside)

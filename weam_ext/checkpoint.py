@@ -7,7 +7,6 @@ seeds its generators from the run's seed and the step's number.
 """
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -21,7 +20,6 @@ from torch import Tensor, nn
 from weam_ext.errors import InputError, describe
 from weam_ext.files import file_digest, rename_durably, sync, write_durably
 
-LOG = "log.jsonl"
 TOKENIZER = "tokenizer"
 """The run's copy of its tokenizer. Loading and saving one again may reword its files."""
 _NAME = re.compile(r"step-(\d{8})")
@@ -109,37 +107,3 @@ def load_optimizer(path: Path, model: nn.Module, optimizer: torch.optim.Optimize
         # AdamW keeps its step counter on the host unless it is fused.
         device = parameter.device if value.dim() or optimizer.defaults.get("fused") else "cpu"
         optimizer.state[parameter][key] = value.to(device)
-
-
-# ------------------------------------------------------------------------------------------- logs
-
-
-class Log:
-    """The run's JSON lines. Those after the checkpoint that it goes on from are cut off.
-
-    `step` is that checkpoint's; 0 where there is none and the run begins, with an empty log.
-    """
-
-    def __init__(self, run: Path, step: int) -> None:
-        self._path = run / LOG
-        kept = [line for line in self._lines() if step and json.loads(line)["step"] <= step]
-        beside = self._path.with_suffix(".part")
-        write_durably(beside, b"".join(kept))
-        rename_durably(beside, self._path)
-        self._file = self._path.open("ab", buffering=0)
-
-    def _lines(self) -> list[bytes]:
-        if not self._path.exists():
-            return []
-        # A last line without its end was being written when the run was killed.
-        return [line for line in self._path.read_bytes().splitlines(True) if line.endswith(b"\n")]
-
-    def write(self, record: dict[str, Any]) -> None:
-        try:
-            self._file.write((json.dumps(record) + "\n").encode())
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be written ({describe(error)})") from error
-
-    def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()

@@ -103,22 +103,29 @@ class Sums:
             )
         )
 
-    def means(self) -> dict[str, float]:
-        """Mean losses and accuracies, on the host; 0 where there was nothing to predict."""
+    def means(self, *, exchange: bool = True) -> dict[str, float]:
+        """Mean losses and accuracies, on the host; 0 where there was nothing to predict.
+
+        `exchange` includes the cross-lingual prediction.
+        """
         names = [field.name for field in fields(self)]
         values = torch.stack([getattr(self, name).detach().double() for name in names]).tolist()
         sums = dict(zip(names, values, strict=True))
         if sums["overflow"]:
             raise RuntimeError("more tokens were masked than the batch has rows for")
         count, linked = max(1.0, sums["count"]), max(1.0, sums["linked"])
-        return {
+        means = {
             "loss": sums["loss"] / count,
             "multilingual_loss": sums["multilingual"] / count,
             "multilingual_accuracy": sums["multilingual_correct"] / count,
+            "masked": sums["count"],
+        }
+        if not exchange:
+            return means
+        return means | {
             "cross_lingual_loss": sums["cross_lingual"] / count,
             "cross_lingual_accuracy": sums["cross_lingual_correct"] / count,
             "linked_accuracy": sums["linked_correct"] / linked,
-            "masked": sums["count"],
             "linked": sums["linked"],
         }
 

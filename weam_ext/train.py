@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import json
 import math
-import resource
 import signal
 import sys
 import time
@@ -27,186 +26,30 @@ from typing import Any
 import torch
 import yaml
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 from transformers import get_linear_schedule_with_warmup
 from transformers.utils import logging as transformers_logging
 
 from weam_ext import checkpoint
-from weam_ext.batch import LINKS, Collator, Order, open_prepared
+from weam_ext.batch import Collator, Order, open_prepared
 from weam_ext.corpus import BitextSource
 from weam_ext.errors import InputError, run
 from weam_ext.files import rename_durably, write_durably
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
-from weam_ext.objectives import OBJECTIVES, MaskedPredictor, Masking, Sums, objective
-from weam_ext.prepare import add_arguments, bitexts_of, prepare, settings_of
+from weam_ext.objectives import MaskedPredictor, Masking, Sums, objective
+from weam_ext.prepare import bitexts_of, prepare, settings_of
+from weam_ext.records import Records, say
+from weam_ext.settings import (
+    BUILTIN_STEPS,
+    LR_BUILTIN,
+    LR_PRETRAINED,
+    LR_SCRATCH,
+    builtin,
+    identity,
+    parse,
+    read_config,
+)
 from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
-from weam_ext.words import LINK_MODES
-
-BUILTIN_STEPS = 1000
-# The paper's; usual for small models; the best of 1e-3, 2e-3 and 3e-3 on the built-in corpus (at
-# 3e-3 the run with shuffled links learns nothing).
-LR_PRETRAINED, LR_SCRATCH, LR_BUILTIN = 5e-5, 1e-3, 2e-3
-# What does not change a single number of the run, and so may differ when it is resumed.
-PLACES = ("output", "config", "resume", "keep", "tensorboard", "log_every")
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line's settings; `--config` gives defaults that other flags override."""
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.train",
-        description=(__doc__ or "").partition("\n\n")[0],
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    data = parser.add_argument_group("built-in corpus, used without --bitext and --prepared")
-    data.add_argument(
-        "--builtin-pairs", type=int, default=4000, metavar="N",
-        help="sentence pairs of each invented language (%(default)s)",
-    )  # fmt: skip
-    model = parser.add_argument_group("model and objective")
-    model.add_argument("--model", metavar="NAME", help="hub name or directory to go on from")
-    model.add_argument("--model-config", metavar="JSON", help="of a model from scratch")
-    model.add_argument(
-        "--objective", default="weam", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (%(default)s)"
-    )
-    model.add_argument(
-        "--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
-        help="weight of the cross-lingual prediction (%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--mask-probability", type=float, default=0.3, metavar="P", help="of a token (%(default)s)"
-    )
-    model.add_argument(
-        "--links", choices=LINKS, default="true",
-        help="shuffled: the control whose target words are permuted (%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--link-mode", choices=LINK_MODES, default="all",
-        help="how word links become token links (%(default)s)",
-    )  # fmt: skip
-    loop = parser.add_argument_group("training")
-    loop.add_argument(
-        "--prepared", type=Path, metavar="DIR", help="what weam_ext.prepare made, for --bitext"
-    )
-    loop.add_argument(
-        "--steps", type=int, metavar="N",
-        help=f"default: one pass over the pairs; {BUILTIN_STEPS} on the built-in corpus",
-    )  # fmt: skip
-    loop.add_argument("--batch-size", type=int, default=32, metavar="N", help="pairs (%(default)s)")
-    loop.add_argument(
-        "--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)"
-    )
-    loop.add_argument(
-        "--lr", type=float,
-        help=f"at its peak; default {LR_PRETRAINED}, from scratch {LR_SCRATCH}, for the built-in "
-        f"model {LR_BUILTIN}",
-    )  # fmt: skip
-    loop.add_argument("--warmup", type=float, default=0.1, help="share of the steps (%(default)s)")
-    loop.add_argument("--weight-decay", type=float, default=0.01, help="of AdamW (%(default)s)")
-    loop.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (%(default)s)")
-    loop.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
-    )
-    loop.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
-        help="auto: bf16 autocast on a GPU, else fp32 (%(default)s)",
-    )  # fmt: skip
-    keep = parser.add_argument_group("output")
-    keep.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME after the settings"
-    )
-    keep.add_argument(
-        "--resume", choices=("auto", "never"), default="auto",
-        help="go on with the run in --output, or leave it alone (%(default)s)",
-    )  # fmt: skip
-    for name in ("eval", "save"):
-        keep.add_argument(
-            f"--{name}-every", type=int, metavar="N", help="steps; default a tenth of the run"
-        )
-    keep.add_argument(
-        "--keep", type=int, default=2, metavar="N", help="last checkpoints (%(default)s)"
-    )
-    keep.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
-    keep.add_argument(
-        "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
-    )
-    keep.add_argument(
-        "--config", type=Path, metavar="YAML", help="settings, as a run writes them to run.yaml"
-    )
-    options = parser.parse_args(arguments)
-    if options.config:
-        parser.set_defaults(**_read_config(options.config, set(vars(options))))
-        options = parser.parse_args(arguments)
-    _check(options)
-    return options
-
-
-def _read_config(path: Path, known: set[str]) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: expected settings, one 'name: value' a line")
-    if unknown := sorted(set(values) - known):
-        raise InputError(f"{path}: unknown setting {unknown[0]!r}")
-    return values
-
-
-def _check(options: argparse.Namespace) -> None:
-    objective(options.objective)
-    for name in ("batch_size", "accumulate", "keep", "log_every", "builtin_pairs"):
-        _require(options, name, getattr(options, name) >= 1, "at least 1")
-    for name in ("steps", "eval_every", "save_every"):
-        _require(
-            options,
-            name,
-            getattr(options, name) is None or getattr(options, name) >= 1,
-            "at least 1",
-        )
-    _require(options, "mask_probability", 0 < options.mask_probability < 1, "between 0 and 1")
-    _require(options, "warmup", 0 <= options.warmup <= 1, "from 0 to 1")
-    _require(options, "lr", options.lr is None or options.lr > 0, "above 0")
-    for name in ("exchange_weight", "weight_decay"):
-        _require(options, name, getattr(options, name) >= 0, "at least 0")
-    _require(options, "clip", options.clip > 0, "above 0")
-    if options.model and options.model_config:
-        raise InputError(
-            "--model goes on from a model, --model-config starts one: give one of them"
-        )
-    if options.prepared and options.bitext:
-        raise InputError("--prepared and --bitext both name the data: give one of them")
-    if not builtin(options) and not (options.model or options.model_config):
-        raise InputError("--model or --model-config is needed with your own text")
-    if options.model_config and not options.tokenizer:
-        raise InputError("--tokenizer is needed with --model-config")
-    try:
-        torch.empty(0, device=options.device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
-
-
-def _require(options: argparse.Namespace, name: str, valid: bool, expected: str) -> None:
-    if not valid:
-        raise InputError(f"--{name.replace('_', '-')} must be {expected}")
-
-
-def identity(options: argparse.Namespace) -> dict[str, Any]:
-    """The settings that decide what the run computes, as they go into run.yaml."""
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in sorted(vars(options).items())
-        if name not in PLACES
-    }
-
-
-def builtin(options: argparse.Namespace) -> bool:
-    """Whether the run is on the built-in corpus."""
-    return not (options.bitext or options.prepared)
-
 
 # ------------------------------------------------------------------------------------------- data
 
@@ -270,7 +113,6 @@ class Trainer:
         pairs_a_step = options.batch_size * options.accumulate
         one_pass = math.ceil(len(self.train_shards) / pairs_a_step)
         self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
-        self.every = max(1, self.steps // 10)
 
         self.predictor = MaskedPredictor(self.model, exchange_weight=options.exchange_weight)
         self.predictor.to(self.device)
@@ -417,37 +259,31 @@ class Trainer:
 def train(trainer: Trainer) -> Path:
     """Run the remaining steps, with logs, evaluations and checkpoints; the last checkpoint."""
     options, steps = trainer.options, trainer.steps
-    eval_every, save_every = (
-        options.eval_every or trainer.every,
-        options.save_every or trainer.every,
-    )
-    with (
-        Records(trainer.run_dir, trainer.step, options.tensorboard) as records,
-        interruptions() as stop,
-    ):
+    tenth = max(1, steps // 10)
+    with Records(trainer.run_dir, trainer.step, options.tensorboard) as records, signals() as stop:
         if trainer.step == 0:
             records.heldout(0, trainer.evaluate())
         clock, tokens, begun = time.perf_counter(), 0, trainer.step
+        unseen: list[Sums] = []
         while trainer.step < steps and not stop:
             lr = trainer.schedule.get_last_lr()[0]
             sums, seen = trainer.train_step()
+            unseen.append(sums)
             tokens += seen
-            if trainer.step % options.log_every == 0 or trainer.step == steps:
-                means = sums.means()  # waits for the device
+            last = trainer.step == steps or bool(stop)
+            if last or trainer.step % options.log_every == 0:
+                whole = sum(unseen[1:], unseen[0])
+                means = whole.means(exchange=trainer.objective.exchange)  # waits for the device
+                unseen.clear()
                 seconds = time.perf_counter() - clock
-                done = trainer.step - begun
-                records.step(
-                    trainer, means, lr, tokens / seconds, seconds / done * (steps - trainer.step)
-                )
-            evaluates = trainer.step % eval_every == 0 or trainer.step == steps
-            saves = trainer.step % save_every == 0 or trainer.step == steps or stop
-            if evaluates or saves:
-                pause = time.perf_counter()
-                if evaluates:
-                    records.heldout(trainer.step, trainer.evaluate())
-                if saves:
-                    trainer.save()
-                clock += time.perf_counter() - pause
+                left = seconds / (trainer.step - begun) * (steps - trainer.step)
+                records.step(trainer.step, steps, means, lr, tokens / seconds, left)
+            pause = time.perf_counter()
+            if trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0:
+                records.heldout(trainer.step, trainer.evaluate())
+            if last or trainer.step % (options.save_every or tenth) == 0:
+                trainer.save()
+            clock += time.perf_counter() - pause
     if stop and trainer.step < steps:
         say(f"stopped after step {trainer.step}; the same command goes on from there")
         sys.exit(128 + stop[0])
@@ -455,7 +291,7 @@ def train(trainer: Trainer) -> Path:
 
 
 @contextmanager
-def interruptions() -> Iterator[list[int]]:
+def signals() -> Iterator[list[int]]:
     """SIGINT and SIGTERM let the step finish: the list gets their number. Twice is at once."""
     received: list[int] = []
 
@@ -471,74 +307,6 @@ def interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class Records:
-    """What a run says of itself: a line a step, JSON lines, TensorBoard."""
-
-    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
-        self._log = checkpoint.Log(run_dir, step)
-        self._board = (
-            SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
-            if tensorboard
-            else None
-        )
-
-    def __enter__(self) -> "Records":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._log.close()
-        if self._board:
-            self._board.close()
-
-    def step(
-        self, trainer: Trainer, means: dict[str, float], lr: float, speed: float, left: float
-    ) -> None:
-        step = trainer.step
-        shown = dict(means)
-        if not trainer.objective.exchange:
-            shown = {name: value for name, value in means.items() if "linked" not in name}
-            shown = {name: value for name, value in shown.items() if "cross" not in name}
-        self._write(step, "train", shown | {"lr": lr})
-        self._log.write(
-            {"step": step, "speed": {"tokens_per_second": speed, "memory_gib": memory()}}
-        )
-        say(
-            f"step {step}/{trainer.steps}  {_line(shown)}  lr {lr:.2e}  {speed:,.0f} tokens/s  "
-            f"{memory():.1f} GiB  {time.strftime('%H:%M:%S', time.gmtime(left))} left"
-        )
-
-    def heldout(self, step: int, results: dict[str, dict[str, float]]) -> None:
-        for name, means in results.items():
-            self._write(step, f"heldout/{name}", means)
-            say(f"held out after step {step}, {name}: {_line(means)}")
-
-    def _write(self, step: int, kind: str, means: dict[str, float]) -> None:
-        self._log.write({"step": step, kind: means})
-        if self._board:
-            for name, value in means.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
-
-
-def _line(means: dict[str, float]) -> str:
-    text = f"loss {means['loss']:.3f}  L_mp {means['multilingual_loss']:.3f}"
-    if "cross_lingual_loss" in means:
-        text += f"  L_cp {means['cross_lingual_loss']:.3f}"
-        text += f"  cross-lingual accuracy {means['linked_accuracy']:.3f}"
-    return text
-
-
-def memory() -> float:
-    """Peak memory in GiB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 # ---------------------------------------------------------------------------------- command line
 
 
@@ -551,7 +319,7 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     if record.exists():
         if options.resume == "never":
             raise InputError(f"{run_dir}: holds a run already; give another --output")
-        before = _read_config(record, set(vars(options)))
+        before = read_config(record, set(vars(options)))
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise InputError(
