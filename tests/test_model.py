@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from small_tokenizers import tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
@@ -98,8 +99,12 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: bytes, fault: str
         ({"vocab_size": 10}, "the model knows 10 tokens but the tokenizer has 1,376"),
         ({"max_position_embeddings": 37}, "the model takes 37 tokens, fewer than --max-length 38"),
         (
-            {"model_type": "xlm-roberta", "pad_token_id": 1, "max_position_embeddings": 39},
+            {"model_type": "xlm-roberta", "max_position_embeddings": 38},
             "the model takes 37 tokens, fewer than --max-length 38",
+        ),
+        (
+            {"model_type": "xlm-roberta", "pad_token_id": 1},
+            "pad_token_id is 1, but the tokenizer pads with 0",
         ),
     ],
 )
@@ -136,6 +141,21 @@ def test_saved_and_loaded(family: str, dtype: torch.dtype, tmp_path: Path) -> No
     assert type(loaded) is type(model)
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     assert same_weights(loaded, model.float())
+
+
+def test_first_bert_checkpoints(saved: Path) -> None:
+    """mBERT's file: old names of the normalisation, tied weights once, heads that MLM has not."""
+    path = saved / "model.safetensors"
+    old = {"cls.seq_relationship.weight": torch.zeros(2, 16)}
+    for name, weight in load_file(path).items():
+        if not name.startswith("cls.predictions.decoder"):
+            once = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+            old[once.replace("LayerNorm.bias", "LayerNorm.beta")] = weight
+    assert "bert.embeddings.LayerNorm.gamma" in old and "cls.predictions.bias" in old
+    old["bert.pooler.dense.weight"] = torch.zeros(16, 16)
+    save_file(old, path, {"format": "pt"})
+    model = pretrained_model(str(saved), WORD_PIECE, 38)
+    assert same_weights(model, new_model(tiny(), WORD_PIECE, 38, seed=0))
 
 
 @pytest.fixture

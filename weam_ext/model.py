@@ -94,7 +94,14 @@ def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None
             f"{origin}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
         )
     config = model.config
-    reserved = config.pad_token_id + 1 if config.model_type in _OFFSET_FAMILIES else 0
+    reserved = 0
+    if config.model_type in _OFFSET_FAMILIES:
+        reserved = config.pad_token_id + 1
+        if config.pad_token_id != tokenizer.pad_token_id:
+            raise InputError(
+                f"{origin}: pad_token_id is {config.pad_token_id}, but the tokenizer pads with "
+                f"{tokenizer.pad_token_id}"
+            )
     positions = getattr(config, "max_position_embeddings", max_length) - reserved
     if positions < max_length:
         raise InputError(

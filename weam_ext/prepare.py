@@ -123,7 +123,8 @@ def prepare(
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"two bitexts are called {name!r}: write --bitext NAME=FILE")
-    beside = output.with_name(f"{output.name}.part-{os.getpid()}")
+    beside = output.with_name(f".{output.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)  # of a preparation that was killed
     beside.mkdir(parents=True)
     try:
         room = settings.max_length - _special_tokens(tokenizer)
@@ -268,7 +269,9 @@ def _fit(
         ends = np.stack([pair.renumbered[side][rows[:, side]] for side in (0, 1)], axis=1)
         limits = [words.max(initial=-1) for words in pair.token_words]
         shown = (ends >= 0).all(axis=1) & (ends <= limits).all(axis=1)
-        pair.links = np.unique(ends[shown], axis=0)
+        # Sorted and each once: words that became one may bring the same link twice.
+        keys = np.unique(ends[shown] @ (limits[1] + 1, 1))
+        pair.links = np.stack(np.divmod(keys, limits[1] + 1), axis=1)
         yield pair
 
 

@@ -58,9 +58,10 @@ def builtin_bitexts(directory: Path, pairs: int) -> list[BitextSource]:
     """Write the invented corpus as 'source ||| target' files, one a language."""
     directory.mkdir(parents=True, exist_ok=True)
     sources = []
-    for language in LANGUAGES[1:]:
+    for seed, language in enumerate(LANGUAGES[1:]):  # no sentence of the pivot twice
         path = directory / f"{LANGUAGES[0]}-{language}.txt"
-        lines = [f"{p.source} ||| {p.target}\n" for p in sentence_pairs(language, pairs)]
+        made = sentence_pairs(language, pairs, seed=seed)
+        lines = [f"{p.source} ||| {p.target}\n" for p in made]
         write_durably(path, "".join(lines).encode())
         sources.append(BitextSource(path.stem, (str(path),)))
     return sources
