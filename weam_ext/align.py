@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from weam_ext import _native
 from weam_ext.corpus import BitextSource, Link, parse_columns, read_bitext, read_gold
-from weam_ext.errors import InputError, run
+from weam_ext.errors import InputError, run, say
 
 HEURISTICS = ("intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and")
 DIRECTIONS = ("forward", "backward")
@@ -357,19 +357,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _report(aligner: Aligner) -> None:
     for name, iterations in aligner.history.items():
         for number, done in enumerate(iterations, 1):
-            _say(
+            say(
                 f"{name:8}  iteration {number}  log likelihood {done.log_likelihood:.6g}  "
                 f"perplexity {done.perplexity:.6g}  posterior p0 {done.posterior_p0:.6g}  "
                 f"posterior al-feat {done.posterior_feature:.6g}  tension {done.tension:.6g}"
             )
-    _say(f"dropped pairs: {aligner.dropped}")
+    say(f"dropped pairs: {aligner.dropped}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -406,7 +402,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _report(aligner)
     if gold:
         tail = range(len(links) - len(gold), len(links))
-        _say(f"{len(gold)} gold pairs: {score((links[k] for k in tail), gold)}")
+        say(f"{len(gold)} gold pairs: {score((links[k] for k in tail), gold)}")
 
 
 def _read(bitext: BitextSource, lowercase: bool) -> tuple[list[str], list[str]]:

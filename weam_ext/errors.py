@@ -1,4 +1,4 @@
-"""The one error that users see, and what turns it into a sentence and an exit status."""
+"""What users are told: the one error they see, as a sentence and an exit status, and messages."""
 
 import os
 import signal
@@ -28,6 +28,11 @@ def run(program: str, main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         _die_of("SIGINT")
     sys.exit(0)
+
+
+def say(line: str) -> None:
+    """Tell the user something; standard output is for results."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def describe(error: Exception) -> str:

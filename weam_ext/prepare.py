@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
@@ -28,7 +27,7 @@ from tqdm import tqdm
 
 from weam_ext.align import HEURISTICS, Aligner, Links
 from weam_ext.corpus import BitextSource, blocks, parse_bitext, parse_columns, read_bitext
-from weam_ext.errors import InputError, run
+from weam_ext.errors import InputError, run, say
 from weam_ext.files import file_digest, rename_durably, write_durably
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
 from weam_ext.words import SEGMENTERS, segmenter, word_ids
@@ -56,7 +55,7 @@ class PrepareSettings:
     max_length: int = 128
     """Tokens of a pair with its special tokens."""
     overlong: str = "drop"
-    heldout: int = 500
+    heldout: int = 300
     """Pairs of each bitext kept out of training, at most a tenth of it; copies go with them."""
     seed: int = 0
 
@@ -190,7 +189,7 @@ def _prepare_one(
         "heldout": [kept[k] for k in sorted(heldout)],
     }
     counts.train_tokens = sum(len(ids) for pair in split["train"] for ids in pair.ids)
-    print(f"{bitext.name}: {counts}", file=sys.stderr)
+    say(f"{bitext.name}: {counts}")
     return {
         "name": bitext.name,
         "paths": list(bitext.paths),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from weam_ext.errors import InputError, describe
+from weam_ext.errors import InputError, describe, say
 from weam_ext.files import rename_durably, write_durably
 
 LOG = "log.jsonl"
@@ -112,8 +112,3 @@ def memory() -> float:
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
-def say(line: str) -> None:
-    """Tell the user; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)

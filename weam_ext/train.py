@@ -32,13 +32,13 @@ from transformers.utils import logging as transformers_logging
 from weam_ext import checkpoint
 from weam_ext.batch import Collator, Order, open_prepared
 from weam_ext.corpus import BitextSource
-from weam_ext.errors import InputError, run
+from weam_ext.errors import InputError, run, say
 from weam_ext.files import rename_durably, write_durably
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
 from weam_ext.objectives import MaskedPredictor, Masking, Sums, objective
 from weam_ext.prepare import bitexts_of, prepare, settings_of
-from weam_ext.records import Records, say
+from weam_ext.records import Records
 from weam_ext.settings import (
     BUILTIN_STEPS,
     LR_BUILTIN,

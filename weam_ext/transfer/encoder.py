@@ -1,0 +1,155 @@
+"""Encoders under evaluation: what identifies one, and the sentence vectors of all its layers."""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoModel
+
+from weam_ext.corpus import blocks
+from weam_ext.errors import InputError
+from weam_ext.files import file_digest
+from weam_ext.tokenizer import fingerprint, load_tokenizer, reason
+
+
+def encoder_digest(directory: Path) -> str:
+    """SHA-256 of all that decides an encoder's vectors: configuration, weights and tokenizer.
+
+    Raises `InputError` where one of them is missing. Weights are read from safetensors only.
+    """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: no such directory")
+    weights = sorted(directory.glob("model*.safetensors"))
+    if not weights:
+        raise InputError(f"{directory}: no model.safetensors there")
+    if not (directory / "config.json").is_file():
+        raise InputError(f"{directory}: no config.json there")
+    parts = [file_digest(path) for path in (directory / "config.json", *weights)]
+    parts.append(fingerprint(_load_tokenizer(directory)))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class Encoder:
+    """A Hugging Face encoder, without whatever head stands on it.
+
+    `layers` is the number of its layers, the embedding layer not counted, `width` that of its
+    vectors. Raises `InputError` for a directory that holds no whole encoder, and for one that does
+    not fit its tokenizer or `max_length` (tokens of a sentence with its special tokens).
+    """
+
+    def __init__(self, directory: Path, max_length: int, device: str, precision: str) -> None:
+        self.directory = directory
+        self.max_length = max_length
+        self.device = torch.device(device)
+        self.precision = precision
+        self.tokenizer = _load_tokenizer(directory)
+        self.model = _load_model(directory)
+        hidden = _try(self.model, self.tokenizer, directory, max_length)
+        self.layers, self.width = len(hidden) - 1, hidden[0].shape[-1]
+        self.model.to(self.device)
+
+    @torch.inference_mode()
+    def encode(self, sentences: Sequence[str], batch_size: int) -> tuple[Tensor, int]:
+        """Sentence vectors [layers + 1, sentences, H], float32, and how many were truncated.
+
+        Each sentence is encoded alone, framed by its special tokens as the tokenizer does it; its
+        vector is the mean over its ordinary tokens. That of a sentence without any is zero. The
+        vectors are kept on the host. Raises `InputError` where one is not finite.
+        """
+        tokens = self.tokenizer(
+            list(sentences),
+            truncation=True,
+            max_length=self.max_length,
+            return_special_tokens_mask=True,
+            split_special_tokens=True,  # "[MASK]" in a text is text
+            verbose=False,
+        )
+        truncated = sum(bool(sentence.overflowing) for sentence in tokens.encodings)
+        vectors = torch.empty(self.layers + 1, len(sentences), self.width)
+        # Alike in length, so that little is padding; the longest first, so that a batch which is
+        # too large for the memory is found out at once.
+        order = sorted(range(len(sentences)), key=lambda k: -len(tokens["input_ids"][k]))
+        with tqdm(total=len(sentences), unit=" sentences", disable=None) as show:
+            for members in blocks(order, batch_size):
+                rows = {name: [column[k] for k in members] for name, column in tokens.items()}
+                vectors[:, members] = self._encode_batch(rows)
+                show.update(len(members))
+        if not vectors.isfinite().all():
+            raise InputError(f"{self.directory}: some of its sentence vectors are not finite")
+        return vectors, truncated
+
+    def _encode_batch(self, rows: dict[str, list[list[int]]]) -> Tensor:
+        batch = self.tokenizer.pad(rows, return_tensors="pt", verbose=False).to(self.device)
+        special = batch.pop("special_tokens_mask").bool()
+        ordinary = batch["attention_mask"].bool() & ~special
+        with self._autocast():
+            hidden = self.model(**batch, output_hidden_states=True).hidden_states
+        return torch.stack([mean_pool(layer, ordinary) for layer in hidden]).cpu()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+
+def mean_pool(hidden: Tensor, chosen: Tensor) -> Tensor:
+    """[B, H] float32 means of the vectors [B, L, H] at the chosen positions, bool [B, L].
+
+    Zero where none is chosen.
+    """
+    total = hidden.float().masked_fill(~chosen[..., None], 0.0).sum(1)
+    return total / chosen.sum(1, keepdim=True).clamp(min=1)
+
+
+def _load_tokenizer(directory: Path) -> Any:
+    tokenizer = load_tokenizer(str(directory))
+    # transformers makes one up where only its settings are there.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(f"{directory}: its tokenizer knows nothing but special tokens")
+    return tokenizer
+
+
+def _load_model(directory: Path) -> Any:
+    try:
+        model, report = AutoModel.from_pretrained(
+            directory,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # of any kind: safetensors and the configurations have their own
+        raise InputError(f"{directory}: no encoder there ({reason(error)})") from error
+    if model.config.is_encoder_decoder:
+        raise InputError(f"{directory}: an encoder with a decoder, which is not supported")
+    # What is missing is made up at random. Only the pooler may be: the layers do not read it.
+    misfits = {name for name, *_ in report["mismatched_keys"]}
+    missing = sorted(n for n in {*report["missing_keys"], *misfits} if "pooler." not in n)
+    if missing:
+        raise InputError(f"{directory}: no weights that fit {', '.join(missing[:3])}")
+    return model.eval()
+
+
+@torch.inference_mode()
+def _try(model: Any, tokenizer: Any, directory: Path, max_length: int) -> tuple[Tensor, ...]:
+    """The hidden states of the longest sequence."""
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        raise InputError(
+            f"{directory}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
+        )
+    # Tried out, since families count positions in their own ways, and on the host, since a GPU
+    # would not survive a bad index.
+    longest = torch.full((1, max_length), tokenizer.mask_token_id)
+    try:
+        hidden: tuple[Tensor, ...] = model(longest, output_hidden_states=True).hidden_states
+    except (IndexError, RuntimeError) as error:
+        raise InputError(
+            f"{directory}: the model takes fewer tokens than --max-length {max_length}"
+        ) from error
+    return hidden
