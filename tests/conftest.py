@@ -1,9 +1,13 @@
-"""Before any test module is imported: no network, no chatter, one thread."""
+"""Before any test module is imported: no network, no chatter, one thread, no deadlines."""
 
 import os
 
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
+import hypothesis
 import torch
 
 torch.set_num_threads(1)
+# A busy machine is no failure; on CI the examples are the same ones every time.
+hypothesis.settings.register_profile("weam", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("weam")
