@@ -24,6 +24,8 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
         ]
+        # An isolated build's tools are gone by the next one, but CMake's cache would name them.
+        (work / "CMakeCache.txt").unlink(missing_ok=True)
         subprocess.run(["cmake", *configure], check=True)
         subprocess.run(["cmake", "--build", str(work), "--target", "_native"], check=True)
         # Also beside the sources: `python -m weam_ext.train` works from the checkout's root.
