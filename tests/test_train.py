@@ -244,6 +244,8 @@ BAD = {
     "steps": ({"steps": 0}, "--steps must be at least 1"),
     "length": ({"max_length": 500}, "the model takes 128 tokens, fewer than --max-length 500"),
     "device": ({"device": "abacus"}, "--device abacus: "),
+    "seed": ({"seed": -1}, "--seed must be from 0 to 2^31 - 1"),
+    "links": ({"links": "loose"}, "argument --links: invalid choice: 'loose'"),
     "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
     "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
 }

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from weam_ext import _native
 from weam_ext.corpus import BitextSource, Link, parse_columns, read_bitext, read_gold
-from weam_ext.errors import InputError, run, say
+from weam_ext.errors import InputError, Parser, run, say
 
 HEURISTICS = ("intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and")
 DIRECTIONS = ("forward", "backward")
@@ -302,11 +302,10 @@ def score(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.align",
-        description="Word alignment with fast_align's model. Links go to standard output, one line "
+    parser = Parser(
+        "weam_ext.align",
+        "Word alignment with fast_align's model. Links go to standard output, one line "
         "'0-0 1-2' for each input line; what is said about the run goes to standard error.",
-        allow_abbrev=False,
     )
     text = parser.add_argument_group("input")
     text.add_argument(

@@ -1,5 +1,6 @@
 """What users are told: the one error they see, as a sentence and an exit status, and messages."""
 
+import argparse
 import os
 import signal
 import sys
@@ -9,6 +10,16 @@ from typing import NoReturn
 
 class InputError(ValueError):
     """Something the user gave cannot be used: one sentence, with its file and line if any."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line without abbreviations, whose errors are one sentence without the usage."""
+
+    def __init__(self, module: str, description: str | None) -> None:
+        super().__init__(f"python -m {module}", description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see --help)")
 
 
 def run(program: str, main: Callable[[], None]) -> NoReturn:

@@ -38,7 +38,6 @@ Pronoun, future, verb, adverb; and pronoun, topic particle, adverb, verb with fu
 [(0, 0), (1, 3), (2, 3), (3, 2), (4, 4)]
 """
 
-import argparse
 import os
 import random
 import re
@@ -52,7 +51,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weam_ext.corpus import Link, format_links
-from weam_ext.errors import InputError, run
+from weam_ext.errors import InputError, Parser, run
 
 __all__ = ["LANGUAGES", "InventedPair", "sentence_pairs", "vocabulary"]
 
@@ -487,7 +486,7 @@ def vocabulary() -> list[str]:
 
 def main() -> None:
     """Write "source ||| target" lines to standard output, and the true links to a file."""
-    parser = argparse.ArgumentParser(prog="python -m weam_ext.invented", description=main.__doc__)
+    parser = Parser("weam_ext.invented", main.__doc__)
     parser.add_argument(
         "--language", required=True, choices=LANGUAGES[1:], help="the target language"
     )

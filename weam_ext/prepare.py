@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from weam_ext.align import HEURISTICS, Aligner, Links
 from weam_ext.corpus import BitextSource, blocks, parse_bitext, parse_columns, read_bitext
-from weam_ext.errors import InputError, run, say
+from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.files import file_digest, rename_durably, write_durably
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
 from weam_ext.words import SEGMENTERS, segmenter, word_ids
@@ -395,10 +395,9 @@ def bitexts_of(options: argparse.Namespace) -> list[BitextSource]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.prepare",
-        description=__doc__.split("\n")[0],
-        allow_abbrev=False,
+    parser = Parser(
+        "weam_ext.prepare",
+        __doc__.split("\n")[0],
     )
     add_arguments(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new directory")

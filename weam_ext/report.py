@@ -9,7 +9,6 @@ report says that the layer was chosen on the same data. (Bitexts of several lang
 the sentences of one side; test sets of different sentences keep the choice wholly apart.)
 """
 
-import argparse
 import importlib
 import io
 import math
@@ -24,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weam_ext.errors import InputError, run
+from weam_ext.errors import InputError, Parser, run
 from weam_ext.files import rename_durably, write_durably
 from weam_ext.transfer.results import RESULTS, RetrievalResult, complete, read_results
 
@@ -350,9 +349,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.report", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = Parser("weam_ext.report", (__doc__ or "").split("\n")[0])
     parser.add_argument("directory", type=Path, metavar="DIR", help=f"with {RESULTS}")
     directory: Path = parser.parse_args(arguments).directory
     table = Table(read_results(directory / RESULTS))

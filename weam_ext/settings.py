@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from weam_ext.batch import LINKS
-from weam_ext.errors import InputError
+from weam_ext.errors import InputError, Parser
 from weam_ext.objectives import OBJECTIVES, objective
 from weam_ext.prepare import add_arguments
 from weam_ext.words import LINK_MODES
@@ -24,11 +24,10 @@ PLACES = ("output", "config", "resume", "keep", "tensorboard", "log_every")
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's settings; `--config` gives defaults that other flags override."""
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.train",
-        description="Train a multilingual encoder on parallel text; without arguments, a small "
+    parser = Parser(
+        "weam_ext.train",
+        "Train a multilingual encoder on parallel text; without arguments, a small "
         "BERT on the built-in corpus.",
-        allow_abbrev=False,
     )
     add_arguments(parser)
     data = parser.add_argument_group("built-in corpus, used without --bitext and --prepared")
@@ -144,6 +143,7 @@ def _check(options: argparse.Namespace) -> None:
     _require(options, "lr", options.lr is None or options.lr > 0, "above 0")
     for name in ("exchange_weight", "weight_decay"):
         _require(options, name, getattr(options, name) >= 0, "at least 0")
+    _require(options, "seed", 0 <= options.seed < 1 << 31, "from 0 to 2^31 - 1")
     _require(options, "clip", options.clip > 0, "above 0")
     if options.model and options.model_config:
         raise InputError(

@@ -16,17 +16,16 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from weam_ext.corpus import parse_bitext, parse_columns
-from weam_ext.errors import InputError, run, say
+from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.transfer.encoder import Encoder, encoder_digest
 from weam_ext.transfer.results import Results, RetrievalResult, RetrievalRun
 from weam_ext.transfer.retrieval import RetrievalPairs, evaluate, read_pairs
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m weam_ext.transfer",
-        description=(__doc__ or "").partition("\n\n")[0],
-        allow_abbrev=False,
+    parser = Parser(
+        "weam_ext.transfer",
+        (__doc__ or "").partition("\n\n")[0],
     )
     parser.add_argument(
         "--models", nargs="+", action="extend", required=True, metavar="NAME=DIR[,DIR...]",
