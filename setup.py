@@ -31,7 +31,8 @@ class CMakeBuild(build_ext):
         # Also beside the sources: `python -m weam_ext.train` works from the checkout's root.
         beside = ROOT / "weam_ext" / built.name
         if beside != built:
-            shutil.copy2(built, beside)
+            shutil.copy2(built, beside.with_suffix(".part"))
+            beside.with_suffix(".part").replace(beside)  # a running program keeps its own copy
 
 
 setup(
