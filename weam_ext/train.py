@@ -350,6 +350,10 @@ def _last_whole(run_dir: Path) -> Path | None:
 def main(arguments: Sequence[str] | None = None) -> None:
     transformers_logging.disable_progress_bar()
     options = parse(arguments)
+    if builtin(options):
+        # Its matrices gain little from a second thread, and threads that wait for each other lose
+        # tenfold when another program wants a core (569 s against 111 s on two cores).
+        torch.set_num_threads(1)
     run_dir, resumed = open_run(options)
     trainer = Trainer(options, run_dir, resumed)
     if resumed:
