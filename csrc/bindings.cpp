@@ -59,6 +59,7 @@ Read read_pairs(const py::sequence& source, const py::sequence& target, std::siz
   Read read;
   const std::size_t size = source.size();
   for (std::size_t k = 0; k < size; ++k) {
+    if (k % 4096 == 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
     const py::object sentences[2] = {source[k], target[k]};  // keeps the words' text alive
     const std::vector<std::string_view> words[2] = {words_of(sentences[0]), words_of(sentences[1])};
     const std::size_t longest = std::max(words[0].size(), words[1].size());
@@ -117,21 +118,27 @@ Links from_arrays(const Offsets& offsets, const LinkPairs& pairs) {
   return links;
 }
 
+// What training made. It never changes, so that one thread may align while another trains anew.
+struct Fitted {
+  Vocabulary vocabularies[2];
+  DiagonalModel model;
+};
+
 class NativeAligner {
  public:
   NativeAligner(const DiagonalSettings& settings, int directions, std::size_t max_length, int threads)
-      : directions_(directions), max_length_(max_length) {
-    settings_ = settings;
-    parallel_.threads = threads;
-    parallel_.poll = check_interrupt;
-  }
+      : settings_(settings),
+        directions_(directions),
+        max_length_(max_length),
+        parallel_{std::min(threads, 256), check_interrupt} {}  // no pass has more chunks, each thread has its buffers
 
-  // Returns the links of each direction when asked for; counts of dropped pairs are kept.
+  // Returns the links of each direction when asked for. An exception leaves everything as it was.
   std::vector<LinkArrays> fit(const py::sequence& source, const py::sequence& target, bool with_links,
                               const std::function<void(int)>& progress) {
-    Vocabulary vocabularies[2];
-    Read read = read_pairs(source, target, max_length_,
-                           [&](int side, std::string_view word) { return vocabularies[side].intern(word); });
+    const auto fitted = std::make_shared<Fitted>();
+    Vocabulary* const vocabularies = fitted->vocabularies;
+    const Read read = read_pairs(source, target, max_length_,
+                                 [&](int side, std::string_view word) { return vocabularies[side].intern(word); });
     if (read.source.words.empty()) {
       throw py::value_error("no sentence pair to learn from: " + std::to_string(read.empty) + " with an empty side, " +
                             std::to_string(read.too_long) + " over-long");
@@ -144,31 +151,32 @@ class NativeAligner {
     };
     {
       py::gil_scoped_release release;
-      model_ = fit_diagonal(read.source, read.target, vocabularies[0].size(), vocabularies[1].size(), directions_,
-                            settings_, parallel_, report, with_links ? &links : nullptr);
+      fitted->model = fit_diagonal(read.source, read.target, vocabularies[0].size(), vocabularies[1].size(),
+                                   directions_, settings_, parallel_, report, with_links ? &links : nullptr);
     }
-    std::swap(vocabularies_[0], vocabularies[0]);
-    std::swap(vocabularies_[1], vocabularies[1]);
+    fitted_ = fitted;
     return finish(read, std::move(links));
   }
 
   std::vector<LinkArrays> align(const py::sequence& source, const py::sequence& target) {
-    Read read = read_pairs(source, target, max_length_,
-                           [&](int side, std::string_view word) { return vocabularies_[side].find(word); });
+    const std::shared_ptr<const Fitted> fitted = fitted_;
+    const Vocabulary* const vocabularies = fitted->vocabularies;
+    const Read read = read_pairs(source, target, max_length_,
+                                 [&](int side, std::string_view word) { return vocabularies[side].find(word); });
     std::vector<Links> links;
     {
       py::gil_scoped_release release;
-      links = align_diagonal(model_, read.source, read.target, vocabularies_[1].size(), parallel_);
+      links = align_diagonal(fitted->model, read.source, read.target, vocabularies[1].size(), parallel_);
     }
     return finish(read, std::move(links));
   }
 
-  const std::vector<Iteration>& history(int direction) const { return model_.history[direction]; }
+  std::vector<Iteration> history(int direction) const { return fitted_->model.history[direction]; }
   std::pair<std::size_t, std::size_t> dropped() const { return dropped_; }
   std::pair<std::size_t, std::size_t> vocabulary_sizes() const {
-    return {vocabularies_[0].size(), vocabularies_[1].size()};
+    return {fitted_->vocabularies[0].size(), fitted_->vocabularies[1].size()};
   }
-  std::size_t cells() const { return model_.table.cells(); }
+  std::size_t cells() const { return fitted_->model.table.cells(); }
 
  private:
   std::vector<LinkArrays> finish(const Read& read, std::vector<Links>&& links) {
@@ -178,12 +186,11 @@ class NativeAligner {
     return arrays;
   }
 
-  DiagonalSettings settings_;
-  int directions_;
-  std::size_t max_length_;
-  Parallel parallel_;
-  Vocabulary vocabularies_[2];
-  DiagonalModel model_{};
+  const DiagonalSettings settings_;
+  const int directions_;
+  const std::size_t max_length_;
+  const Parallel parallel_;
+  std::shared_ptr<const Fitted> fitted_ = std::make_shared<Fitted>();
   std::pair<std::size_t, std::size_t> dropped_;
 };
 

@@ -1,13 +1,10 @@
 // Text as integers: a vocabulary, and the sentences of one language in one flat array.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
-#include <deque>
 #include <limits>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace weam {
@@ -20,11 +17,20 @@ class Vocabulary {
  public:
   Word intern(std::string_view word);      // throws std::length_error beyond 2^32 - 1 words
   Word find(std::string_view word) const;  // kUnknown when absent
-  std::size_t size() const { return words_.size(); }
+  std::size_t size() const { return ends_.size() - 1; }
 
  private:
-  std::deque<std::string> words_;  // a deque never moves its elements, so the keys stay valid
-  std::unordered_map<std::string_view, Word> ids_;
+  struct Entry {
+    std::uint32_t hash;
+    Word word = kUnknown;  // an empty place
+  };
+  std::string_view text(Word word) const { return {text_.data() + ends_[word], ends_[word + 1] - ends_[word]}; }
+  std::size_t place(std::string_view word, std::uint32_t hash) const;  // of the word, or where it belongs
+  void grow();
+
+  std::string text_;  // of all words
+  std::vector<std::uint64_t> ends_{0};
+  std::vector<Entry> table_;  // open addressing, a power of two in size and at most half full
 };
 
 struct Corpus {
@@ -40,13 +46,15 @@ struct Corpus {
 // Calls take(word) for each word of a line: blanks and tabs separate words, as in fast_align.
 template <class Take>
 void split_blanks(std::string_view line, Take take) {
-  std::size_t begin = 0;
+  const auto blank = [](char c) { return c == ' ' || c == '\t'; };
+  const char* at = line.data();
+  const char* const end = at + line.size();
   while (true) {
-    begin = line.find_first_not_of(" \t", begin);
-    if (begin == std::string_view::npos) return;
-    const std::size_t end = std::min(line.find_first_of(" \t", begin), line.size());
-    take(line.substr(begin, end - begin));
-    begin = end;
+    while (at != end && blank(*at)) ++at;
+    if (at == end) return;
+    const char* const begin = at;
+    while (at != end && !blank(*at)) ++at;
+    take(std::string_view(begin, static_cast<std::size_t>(at - begin)));
   }
 }
 

@@ -1,10 +1,12 @@
 #include "diagonal.h"
 
 #include <algorithm>
-#include <limits>
+#include <cmath>
 #include <map>
 
 #include "numeric.h"
+#include "pair_sums.h"
+#include "prior.h"
 
 namespace weam {
 
@@ -13,227 +15,8 @@ namespace {
 constexpr std::size_t kChunks = 256;
 // Sums over the whole corpus by word run in this many fixed shards, added up in order.
 constexpr std::size_t kShards = 16;
-
-// exp(-tension |i/I - j/J|) = min(down_I[i] up_J[j], up_I[i] down_J[j]) with up_n[k] = exp(tension k/n), down = 1/up:
-// one-dimensional tables by length instead of an exp for each pair of positions. Padding is zero.
-struct LengthTables {
-  std::vector<std::size_t> start;       // by length; tables of absent lengths are empty
-  std::vector<float> position, before;  // k/n and (k - 1)/n for k = 1 .. n
-  std::vector<float> up[2], down[2];    // by direction
-
-  LengthTables(const Corpus& source, const Corpus& target) {
-    std::vector<char> present;
-    for (const Corpus* side : {&source, &target}) {
-      for (std::size_t s = 0; s < side->size(); ++s) {
-        if (side->length(s) >= present.size()) present.resize(side->length(s) + 1, 0);
-        present[side->length(s)] = 1;
-      }
-    }
-    for (std::size_t n = 0; n < present.size(); ++n) {
-      start.push_back(position.size());
-      if (!present[n]) continue;
-      for (std::size_t k = 1; k <= n; ++k) {
-        position.push_back(static_cast<float>(static_cast<double>(k) / n));
-        before.push_back(static_cast<float>(static_cast<double>(k - 1) / n));
-      }
-      position.resize(start.back() + padded(n), 0.0f);
-      before.resize(position.size(), 0.0f);
-    }
-    start.push_back(position.size());
-  }
-
-  void set_tension(int direction, double tension) {
-    up[direction].assign(position.size(), 0.0f);
-    down[direction].assign(position.size(), 0.0f);
-    for (std::size_t n = 0; n + 1 < start.size(); ++n) {
-      if (start[n] == start[n + 1]) continue;
-      for (std::size_t k = 1; k <= n; ++k) {
-        const double exponent = tension * static_cast<double>(k) / static_cast<double>(n);
-        up[direction][start[n] + k - 1] = static_cast<float>(std::exp(exponent));
-        down[direction][start[n] + k - 1] = static_cast<float>(std::exp(-exponent));
-      }
-    }
-  }
-};
-
-WEAM_INLINE float prior(float up_a, float down_a, float up_b, float down_b) {
-  const float above = down_a * up_b, below = up_a * down_b;
-  return above < below ? above : below;
-}
-
-// Sums and best partners of the words of one sentence pair, for one direction. Indexed by the generated word.
-struct Side {
-  std::vector<float> z, prior_sum, feature, best;
-  std::vector<std::int32_t> argument;
-
-  void begin(std::size_t length) {
-    for (std::vector<float>* values : {&z, &prior_sum, &feature, &best}) values->assign(padded(length), 0.0f);
-    argument.assign(padded(length), -1);
-  }
-};
-
-struct Scratch {
-  std::vector<float> t[2];
-  Side side[2];
-
-  void begin(std::size_t source_length, std::size_t target_length) {
-    for (std::vector<float>& values : t) values.assign(padded(target_length), 0.0f);
-    side[0].begin(target_length);
-    side[1].begin(source_length);
-  }
-  void begin_row(std::size_t target_length) {
-    for (std::vector<float>& values : t) values.resize(std::max(values.size(), target_length));
-  }
-};
-
-// One sentence pair as the kernels see it. `tables` points at the length's entries of LengthTables.
-struct PairView {
-  struct Tables {
-    const float *position, *before, *up[2], *down[2];
-  };
-  std::size_t source_length, target_length;
-  const Word* source;
-  const std::uint32_t* cells;
-  Tables source_tables, target_tables;
-};
-
-// A corpus laid over a table: what training and decoding both walk.
-struct AlignedCorpus {
-  const Corpus& source;
-  const Corpus& target;
-  const CellIndex& index;
-  LengthTables lengths;
-  std::vector<std::size_t> chunks;  // bounds of ranges of sentence pairs with about equal numbers of cells
-
-  AlignedCorpus(const Corpus& source, const Corpus& target, const CellIndex& index, const DiagonalModel& model)
-      : source(source),
-        target(target),
-        index(index),
-        lengths(source, target),
-        chunks(split_evenly(index.pair_offsets, kChunks)) {
-    for (int d = 0; d < model.table.directions; ++d) lengths.set_tension(d, model.tension[d]);
-  }
-
-  const Corpus& generated(int d) const { return d == 0 ? target : source; }
-  const Corpus& given(int d) const { return d == 0 ? source : target; }
-
-  PairView::Tables tables(std::size_t length) const {
-    const std::size_t at = lengths.start[length];
-    PairView::Tables tables{lengths.position.data() + at, lengths.before.data() + at, {}, {}};
-    for (int d = 0; d < 2; ++d) {
-      if (lengths.up[d].empty()) continue;
-      tables.up[d] = lengths.up[d].data() + at;
-      tables.down[d] = lengths.down[d].data() + at;
-    }
-    return tables;
-  }
-
-  PairView pair(std::size_t pair) const {
-    const std::size_t source_length = source.length(pair), target_length = target.length(pair);
-    return {source_length,         target_length,
-            source.sentence(pair), index.cells.data() + index.pair_offsets[pair],
-            tables(source_length), tables(target_length)};
-  }
-};
-
-// The row of the table for source word e, spread over the target positions.
-template <int kDirections>
-WEAM_INLINE void load_row(const TTable& table, Word e, const std::uint32_t* cells, std::size_t length, float* forward,
-                          float* backward) {
-  const float* row = e == kUnknown ? nullptr : table.t.data() + table.rows[e] * kDirections;
-  for (std::size_t j = 0; j < length; ++j) {
-    const bool known = cells[j] != CellIndex::kMissing;
-    const float* cell = row + static_cast<std::size_t>(cells[j]) * kDirections;
-    forward[j] = known ? cell[0] : kUnseen;
-    if (kDirections == 2) backward[j] = known ? cell[1] : kUnseen;
-  }
-}
-
-// Adds source position i to the sums of every target position (the forward direction).
-template <bool kBest>
-WEAM_INLINE void add_forward(const PairView& pair, std::size_t i, const float* __restrict t, Side& side) {
-  const float up_i = pair.source_tables.up[0][i], down_i = pair.source_tables.down[0][i];
-  const float position = pair.source_tables.position[i];
-  const float* __restrict up = pair.target_tables.up[0];
-  const float* __restrict down = pair.target_tables.down[0];
-  const float* __restrict before = pair.target_tables.before;
-  float* __restrict z = side.z.data();
-  float* __restrict prior_sum = side.prior_sum.data();
-  float* __restrict feature = side.feature.data();
-  const std::size_t length = padded(pair.target_length);
-  for (std::size_t j = 0; j < length; ++j) {
-    const float p = prior(up_i, down_i, up[j], down[j]);
-    const float w = p * t[j];
-    prior_sum[j] += p;
-    z[j] += w;
-    feature[j] += w * std::fabs(position - before[j]);
-  }
-  if (!kBest) return;
-  float* __restrict best = side.best.data();
-  std::int32_t* __restrict argument = side.argument.data();
-  for (std::size_t j = 0; j < length; ++j) {
-    const float w = prior(up_i, down_i, up[j], down[j]) * t[j];
-    argument[j] = w > best[j] ? static_cast<std::int32_t>(i) : argument[j];
-    best[j] = w > best[j] ? w : best[j];
-  }
-}
-
-// Sums over the target positions for source position i (the backward direction).
-template <bool kBest>
-WEAM_INLINE void add_backward(const PairView& pair, std::size_t i, const float* __restrict t, Side& side) {
-  const float up_i = pair.source_tables.up[1][i], down_i = pair.source_tables.down[1][i];
-  const float before = pair.source_tables.before[i];
-  const float* __restrict up = pair.target_tables.up[1];
-  const float* __restrict down = pair.target_tables.down[1];
-  const float* __restrict position = pair.target_tables.position;
-  float prior_sum[kLanes] = {}, z[kLanes] = {}, feature[kLanes] = {};
-  const std::size_t length = padded(pair.target_length);
-  for (std::size_t j = 0; j < length; j += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const float p = prior(up_i, down_i, up[j + lane], down[j + lane]);
-      const float w = p * t[j + lane];
-      prior_sum[lane] += p;
-      z[lane] += w;
-      feature[lane] += w * std::fabs(position[j + lane] - before);
-    }
-  }
-  side.prior_sum[i] = add_lanes(prior_sum);
-  side.z[i] = add_lanes(z);
-  side.feature[i] = add_lanes(feature);
-  if (!kBest) return;
-  for (std::size_t j = 0; j < pair.target_length; ++j) {
-    const float w = prior(up_i, down_i, up[j], down[j]) * t[j];
-    if (w > side.best[i]) {
-      side.best[i] = w;
-      side.argument[i] = static_cast<std::int32_t>(j);
-    }
-  }
-}
-
-template <int kDirections, bool kBest>
-WEAM_INLINE void sum_pair(const TTable& table, const PairView& pair, Scratch& scratch) {
-  float* forward = scratch.t[0].data();
-  float* backward = scratch.t[1].data();
-  for (std::size_t i = 0; i < pair.source_length; ++i) {
-    load_row<kDirections>(table, pair.source[i], pair.cells + i * pair.target_length, pair.target_length, forward,
-                          backward);
-    add_forward<kBest>(pair, i, forward, scratch.side[0]);
-    if (kDirections == 2) add_backward<kBest>(pair, i, backward, scratch.side[1]);
-  }
-}
-
-WEAM_CLONES void sum_pair_1(const TTable& table, const PairView& pair, Scratch& scratch) {
-  sum_pair<1, false>(table, pair, scratch);
-}
-WEAM_CLONES void sum_pair_2(const TTable& table, const PairView& pair, Scratch& scratch) {
-  sum_pair<2, false>(table, pair, scratch);
-}
-WEAM_CLONES void best_pair_1(const TTable& table, const PairView& pair, Scratch& scratch) {
-  sum_pair<1, true>(table, pair, scratch);
-}
-WEAM_CLONES void best_pair_2(const TTable& table, const PairView& pair, Scratch& scratch) {
-  sum_pair<2, true>(table, pair, scratch);
-}
+// Less than this (times 2^-96) counts as this, so that its reciprocal, times a prior, is a number.
+constexpr float kLeastEvidence = 1e-30f;
 
 // The weight of the diagonal prior and of NULL for a generated word, given the conditioning sentence's length.
 struct Mixture {
@@ -251,39 +34,33 @@ float null_probability(const TTable& table, int d, Word word) {
   return word == kUnknown ? kUnseen : table.null_row[d][word];
 }
 
-void append_links(const DiagonalModel& model, const AlignedCorpus& corpus, int d, std::size_t pair, const Side& side,
-                  Links& links) {
-  const Corpus& generated = corpus.generated(d);
-  const Mixture mix = mixture(model.settings, corpus.given(d).length(pair));
+void append_links(const DiagonalModel& model, const AlignedCorpus& corpus, int d, const PairView& pair,
+                  const Sums& sums, Links& links) {
+  const SideView& generated = pair.generated(d);
+  const Word* const words = corpus.generated(d).words.data() + generated.begin;
+  const Mixture mix = mixture(model.settings, pair.given(d).length);
   const std::size_t begin = links.links.size();
-  for (std::size_t k = 0; k < generated.length(pair); ++k) {
-    const float null = mix.null * null_probability(model.table, d, generated.sentence(pair)[k]);
-    if (side.argument[k] < 0 || mix.words / side.prior_sum[k] * side.best[k] <= null) continue;
-    const std::int32_t word = static_cast<std::int32_t>(k), partner = side.argument[k];
+  for (std::uint32_t k = 0; k < generated.length; ++k) {
+    const float null = mix.null * null_probability(model.table, d, words[k]);
+    if (sums.partner[k] < 0 || mix.words / sums.prior[k] * sums.best[k] <= null) continue;
+    const std::int32_t word = static_cast<std::int32_t>(k), partner = sums.partner[k];
     links.links.push_back(d == 0 ? Link{partner, word} : Link{word, partner});
   }
   std::sort(links.links.begin() + begin, links.links.end());
   links.offsets.push_back(static_cast<std::int64_t>(links.links.size()));
 }
 
-std::vector<Links> best_links(const DiagonalModel& model, const AlignedCorpus& corpus, const Parallel& parallel) {
-  const int directions = model.table.directions;
-  const std::size_t chunks = corpus.chunks.size() - 1;
-  std::vector<Scratch> scratch(parallel.threads);
-  std::vector<std::vector<Links>> parts(directions, std::vector<Links>(chunks));
-  parallel.run(chunks, [&](std::size_t chunk, int thread) {
-    for (std::size_t pair = corpus.chunks[chunk]; pair < corpus.chunks[chunk + 1]; ++pair) {
-      const PairView view = corpus.pair(pair);
-      scratch[thread].begin(view.source_length, view.target_length);
-      (directions == 2 ? best_pair_2 : best_pair_1)(model.table, view, scratch[thread]);
-      for (int d = 0; d < directions; ++d)
-        append_links(model, corpus, d, pair, scratch[thread].side[d], parts[d][chunk]);
-    }
-  });
-  std::vector<Links> links;
-  for (const std::vector<Links>& part : parts) links.push_back(concatenate(part));
-  return links;
-}
+// The links of each direction, by chunk of sentence pairs.
+struct LinkParts {
+  std::vector<Links> directions[2];
+
+  explicit LinkParts(std::size_t chunks) : directions{std::vector<Links>(chunks), std::vector<Links>(chunks)} {}
+  std::vector<Links> join(int count) const {
+    std::vector<Links> links;
+    for (int d = 0; d < count; ++d) links.push_back(concatenate(directions[d]));
+    return links;
+  }
+};
 
 struct Statistics {
   double log_likelihood = 0, null = 0, feature = 0;
@@ -292,20 +69,28 @@ struct Statistics {
 // Training on one corpus. An iteration is two passes over the cells, neither with a shared counter to fight for:
 // `measure` walks the sentence pairs and stores 1/Z for each generated word; `count` walks the source words, whose rows
 // it owns, adding up prior/Z over their occurrences in double precision. Any thread may take any chunk of either.
+// Nothing in an iteration depends on the C library's exp or log but the likelihood that it reports.
 class Trainer {
  public:
   Trainer(AlignedCorpus& corpus, const Parallel& parallel, std::size_t target_words, DiagonalModel& model);
-  void train(const std::function<void(const DiagonalModel&)>& progress);
+  void train(const std::function<void(const DiagonalModel&)>& progress, LinkParts* links);
 
  private:
-  std::vector<Statistics> measure();
-  void finish_words(int d, std::size_t pair, const Side& side, Statistics& statistics);
-  void record(const std::vector<Statistics>& statistics);
+  struct RowBuffers {
+    std::vector<float> weights;  // [padded target length][directions], of one occurrence
+    std::vector<double> sums;    // [cells of the row][directions]
+    std::vector<double> row;     // [cells of the row]
+  };
+
+  void measure(bool uniform, LinkParts* links);
+  void finish_words(int d, const PairView& pair, Sums& sums, Statistics& statistics);
   void count();
-  void count_row(std::size_t e, Scratch& scratch, std::vector<double>& sums, std::vector<double>& row);
+  void count_row(Word word, RowBuffers& buffers);
+  void prefetch_gains(std::uint64_t occurrence) const;
+  template <int kDirections>
+  void add_occurrences(Word word, RowBuffers& buffers);
   void update_backward();
   void update_null(int d);
-  void update_tension(int d, double empirical);
   std::vector<double> sum_columns(bool cells_only) const;
 
   AlignedCorpus& corpus_;
@@ -314,97 +99,174 @@ class Trainer {
   const int directions_;
   const std::size_t target_words_;
   std::vector<std::size_t> row_chunks_;
-  std::vector<float> gain_[2];            // by generated token: prior weight / Z, so that posterior = gain * prior * t
+  std::vector<float> gain_[2];            // by generated token: posterior = gain * prior * t
   std::vector<float> null_posterior_[2];  // by generated token
   std::vector<double> column_cells_;      // by target word: its cells
-  std::map<std::pair<std::uint32_t, std::uint32_t>, double> sizes_;  // (target, source) lengths -> pairs
+  std::vector<SizeCount> sizes_[2];
 };
 
-// Turns the sums of a pair into what the counts need, and adds the pair to the statistics.
-void Trainer::finish_words(int d, std::size_t pair, const Side& side, Statistics& statistics) {
-  const Corpus& generated = corpus_.generated(d);
-  const Mixture mix = mixture(model_.settings, corpus_.given(d).length(pair));
-  const std::uint64_t base = generated.offsets[pair];
-  for (std::size_t k = 0; k < generated.length(pair); ++k) {
-    const float null = mix.null * null_probability(model_.table, d, generated.words[base + k]);
-    const float weight = mix.words / side.prior_sum[k];
-    const float sum = weight * side.z[k] + null;
-    const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
-    gain_[d][base + k] = weight * inverse;
-    null_posterior_[d][base + k] = null * inverse;
-    statistics.log_likelihood += std::log(std::max<double>(sum, std::numeric_limits<float>::min()) / kScale);
-    statistics.null += null * inverse;
-    statistics.feature -= weight * inverse * side.feature[k];
+Trainer::Trainer(AlignedCorpus& corpus, const Parallel& parallel, std::size_t target_words, DiagonalModel& model)
+    : corpus_(corpus),
+      parallel_(parallel),
+      model_(model),
+      directions_(model.table.directions),
+      target_words_(target_words),
+      row_chunks_(split_evenly(corpus.index.first, kChunks)) {
+  TTable& table = model.table;
+  table.t.assign(table.cells() * directions_, kUnseen);
+  for (int d = 0; d < directions_; ++d) {
+    table.null_row[d].assign(d == 0 ? target_words : table.sources(), kUnseen);
+    gain_[d].assign(corpus.generated(d).words.size() + kLanes, 0.0f);  // whole lanes are read
+    null_posterior_[d].assign(corpus.generated(d).words.size(), 0.0f);
+  }
+  if (directions_ == 2) column_cells_ = sum_columns(true);
+  std::map<std::pair<std::uint32_t, std::uint32_t>, double> pairs;
+  for (const CellIndex::Pair& pair : corpus.index.pairs) {
+    if (pair.source.length) ++pairs[{pair.target.length, pair.source.length}];
+  }
+  for (const auto& [lengths, count] : pairs) {
+    sizes_[0].push_back({lengths.first, lengths.second, count});
+    sizes_[1].push_back({lengths.second, lengths.first, count});
   }
 }
 
-std::vector<Statistics> Trainer::measure() {
+void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, LinkParts* links) {
+  const DiagonalSettings& settings = model_.settings;
+  for (int iteration = 1; iteration <= settings.iterations; ++iteration) {
+    const bool last = iteration == settings.iterations;
+    measure(iteration == 1, last ? links : nullptr);
+    if (progress) progress(model_);
+    if (last) return;
+    count();
+    if (directions_ == 2) update_backward();
+    for (int d = 0; d < directions_; ++d) {
+      update_null(d);
+      if (settings.favor_diagonal && settings.optimize_tension && iteration > 1) {
+        const double empirical = model_.history[d].back().posterior_feature;
+        model_.tension[d] = fit_tension(model_.tension[d], empirical, sizes_[d], parallel_);
+        corpus_.lengths.set_tension(d, model_.tension[d]);
+      }
+    }
+  }
+}
+
+void Trainer::measure(bool uniform, LinkParts* links) {
   const std::size_t chunks = corpus_.chunks.size() - 1;
   std::vector<Scratch> scratch(parallel_.threads);
-  std::vector<std::vector<Statistics>> parts(directions_, std::vector<Statistics>(chunks));
+  std::vector<Statistics> parts[2] = {std::vector<Statistics>(chunks), std::vector<Statistics>(chunks)};
   parallel_.run(chunks, [&](std::size_t chunk, int thread) {
-    for (std::size_t pair = corpus_.chunks[chunk]; pair < corpus_.chunks[chunk + 1]; ++pair) {
-      const PairView view = corpus_.pair(pair);
-      scratch[thread].begin(view.source_length, view.target_length);
-      (directions_ == 2 ? sum_pair_2 : sum_pair_1)(model_.table, view, scratch[thread]);
-      for (int d = 0; d < directions_; ++d) finish_words(d, pair, scratch[thread].side[d], parts[d][chunk]);
+    Statistics statistics[2];
+    for (std::size_t k = corpus_.chunks[chunk]; k < corpus_.chunks[chunk + 1]; ++k) {
+      const PairView pair(corpus_, k);
+      sum_pair(model_.table, corpus_, pair, uniform, links != nullptr, scratch[thread]);
+      for (int d = 0; d < directions_; ++d) {
+        Sums& sums = scratch[thread].sums[d];
+        if (links) append_links(model_, corpus_, d, pair, sums, links->directions[d][chunk]);
+        finish_words(d, pair, sums, statistics[d]);
+      }
     }
+    for (int d = 0; d < directions_; ++d) parts[d][chunk] = statistics[d];
   });
-  std::vector<Statistics> whole(directions_);
   for (int d = 0; d < directions_; ++d) {
+    Statistics whole;
     for (const Statistics& part : parts[d]) {
-      whole[d].log_likelihood += part.log_likelihood;
-      whole[d].null += part.null;
-      whole[d].feature += part.feature;
+      whole.log_likelihood += part.log_likelihood;
+      whole.null += part.null;
+      whole.feature += part.feature;
     }
-  }
-  return whole;
-}
-
-void Trainer::record(const std::vector<Statistics>& statistics) {
-  for (int d = 0; d < directions_; ++d) {
     const double tokens = static_cast<double>(corpus_.generated(d).words.size());
-    model_.history[d].push_back({statistics[d].log_likelihood, std::exp(-statistics[d].log_likelihood / tokens),
-                                 statistics[d].null / tokens, statistics[d].feature / tokens, model_.tension[d]});
+    model_.history[d].push_back({whole.log_likelihood, std::exp(-whole.log_likelihood / tokens), whole.null / tokens,
+                                 whole.feature / tokens, model_.tension[d]});
   }
 }
 
-// prior/Z of one occurrence, spread over the target positions.
+// From z, the sum of prior * t, and t(word | NULL): gain and the posterior of NULL. z becomes the word's probability.
+WEAM_CLONES void finish_sums(std::size_t length, Mixture mix, const float* __restrict prior, float* __restrict z,
+                             float* __restrict null, float* __restrict gain) {
+  for (std::size_t k = 0; k < length; ++k) {
+    const float weight = mix.words / prior[k];
+    const float sum = weight * z[k] + mix.null * null[k];
+    z[k] = sum > kLeastEvidence ? sum : kLeastEvidence;
+    gain[k] = weight / z[k];
+    null[k] = mix.null * null[k] / z[k];
+  }
+}
+
+// Turns the sums of a pair into what the counts need, and adds the pair to the statistics.
+void Trainer::finish_words(int d, const PairView& pair, Sums& sums, Statistics& statistics) {
+  const SideView& generated = pair.generated(d);
+  const Word* const words = corpus_.generated(d).words.data() + generated.begin;
+  float* const gain = gain_[d].data() + generated.begin;
+  float* const null = null_posterior_[d].data() + generated.begin;
+  for (std::uint32_t k = 0; k < generated.length; ++k) null[k] = null_probability(model_.table, d, words[k]);
+  const Mixture mix = mixture(model_.settings, pair.given(d).length);
+  finish_sums(generated.length, mix, sums.prior.data(), sums.z.data(), null, gain);
+  double product = 1;  // of eight words at most: one logarithm for each would take longer than all the rest
+  for (std::uint32_t k = 0; k < generated.length; ++k) {
+    product *= sums.z[k];
+    if (k % 8 == 7) {
+      statistics.log_likelihood += std::log(product);
+      product = 1;
+    }
+    statistics.null += null[k];
+    statistics.feature -= gain[k] * sums.feature[k];
+  }
+  statistics.log_likelihood += std::log(product) - std::log(kScale) * generated.length;
+}
+
+// prior/Z of one occurrence, for each target position and direction.
 template <int kDirections>
 WEAM_INLINE void occurrence_weights(const PairView& pair, std::size_t i, const float* __restrict forward_gain,
-                                    float backward_gain, float* __restrict forward, float* __restrict backward) {
-  const auto& s = pair.source_tables;
-  const auto& t = pair.target_tables;
-  for (std::size_t j = 0; j < pair.target_length; ++j) {
-    forward[j] = prior(s.up[0][i], s.down[0][i], t.up[0][j], t.down[0][j]) * forward_gain[j];
-  }
-  if (kDirections == 1) return;
-  for (std::size_t j = 0; j < pair.target_length; ++j) {
-    backward[j] = prior(s.up[1][i], s.down[1][i], t.up[1][j], t.down[1][j]) * backward_gain;
+                                    float backward_gain, float* __restrict weights) {
+  const SideView &s = pair.source, &t = pair.target;
+  const std::size_t length = padded(t.length);
+  for (std::size_t j = 0; j < length; ++j) {
+    weights[j * kDirections] = prior(s.up[0][i], s.down[0][i], t.up[0][j], t.down[0][j]) * forward_gain[j];
+    if (kDirections == 1) continue;
+    weights[j * 2 + 1] = prior(s.up[1][i], s.down[1][i], t.up[1][j], t.down[1][j]) * backward_gain;
   }
 }
 
+WEAM_CLONES void occurrence_weights_1(const PairView& pair, std::size_t i, const float* forward_gain,
+                                      float backward_gain, float* weights) {
+  occurrence_weights<1>(pair, i, forward_gain, backward_gain, weights);
+}
+WEAM_CLONES void occurrence_weights_2(const PairView& pair, std::size_t i, const float* forward_gain,
+                                      float backward_gain, float* weights) {
+  occurrence_weights<2>(pair, i, forward_gain, backward_gain, weights);
+}
+
+WEAM_INLINE void Trainer::prefetch_gains(std::uint64_t occurrence) const {
+  const float* const forward = gain_[0].data() + corpus_.index.pair_of(occurrence).target.begin;
+  WEAM_PREFETCH(forward);
+  WEAM_PREFETCH(forward + 16);
+  if (directions_ == 2) WEAM_PREFETCH(gain_[1].data() + corpus_.index.token_of(occurrence));
+}
+
+// Adds prior/Z of every occurrence of a word to the sums of its row.
 template <int kDirections>
-WEAM_INLINE void add_occurrence(const PairView& pair, std::size_t i, const float* forward_gain, float backward_gain,
-                                Scratch& scratch, double* __restrict sums) {
-  float* __restrict forward = scratch.t[0].data();
-  float* __restrict backward = scratch.t[1].data();
-  occurrence_weights<kDirections>(pair, i, forward_gain, backward_gain, forward, backward);
-  const std::uint32_t* cells = pair.cells + i * pair.target_length;
-  for (std::size_t j = 0; j < pair.target_length; ++j) {
-    double* sum = sums + static_cast<std::size_t>(cells[j]) * kDirections;
-    sum[0] += forward[j];
-    if (kDirections == 2) sum[1] += backward[j];
-  }
-}
-
-WEAM_CLONES void add_occurrence_1(const PairView& pair, std::size_t i, const float* forward_gain, float backward_gain,
-                                  Scratch& scratch, double* sums) {
-  add_occurrence<1>(pair, i, forward_gain, backward_gain, scratch, sums);
-}
-WEAM_CLONES void add_occurrence_2(const PairView& pair, std::size_t i, const float* forward_gain, float backward_gain,
-                                  Scratch& scratch, double* sums) {
-  add_occurrence<2>(pair, i, forward_gain, backward_gain, scratch, sums);
+void Trainer::add_occurrences(Word word, RowBuffers& buffers) {
+  const CellIndex& index = corpus_.index;
+  if (index.first[word] == index.first[word + 1]) return;
+  index.list(index.token_of(index.first[word]), word, [&](const auto* numbers, auto) {  // and all behind it
+    for (std::uint64_t n = index.first[word]; n < index.first[word + 1]; ++n) {
+      index.prefetch_pair(n + 2 * CellIndex::kAhead);
+      prefetch_gains(n + CellIndex::kAhead);
+      const CellIndex::Occurrence at = index.occurrences[n];
+      const PairView pair(corpus_, at.pair);
+      const std::size_t length = pair.target.length;
+      buffers.weights.resize(std::max(buffers.weights.size(), padded(length) * kDirections));
+      const float backward_gain = kDirections == 2 ? gain_[1][index.token_of(n)] : 0.0f;
+      (kDirections == 2 ? occurrence_weights_2 : occurrence_weights_1)(
+          pair, at.position, gain_[0].data() + pair.target.begin, backward_gain, buffers.weights.data());
+      const float* weight = buffers.weights.data();
+      for (std::size_t j = 0; j < length; ++j, weight += kDirections) {
+        double* const sum = buffers.sums.data() + static_cast<std::size_t>(numbers[j]) * kDirections;
+        for (int d = 0; d < kDirections; ++d) sum[d] += weight[d];
+      }
+      numbers += length;
+    }
+  });
 }
 
 // The M-step of one distribution: t = exp(digamma(c + alpha)) / exp(digamma(sum(c + alpha))), or c / sum(c).
@@ -428,40 +290,33 @@ void normalize(const DiagonalSettings& settings, double* values, std::size_t siz
 
 // Counts both directions of one row. The forward row is normalised at once; the backward counts replace t in place
 // until their column sums are known.
-void Trainer::count_row(std::size_t e, Scratch& scratch, std::vector<double>& sums, std::vector<double>& row) {
+void Trainer::count_row(Word word, RowBuffers& buffers) {
   TTable& table = model_.table;
-  const std::size_t size = table.rows[e + 1] - table.rows[e];
-  sums.assign(size * directions_, 0.0);
-  row.resize(size);
-  for (std::uint64_t n = corpus_.index.first[e]; n < corpus_.index.first[e + 1]; ++n) {
-    const std::uint32_t token = corpus_.index.tokens[n];
-    const std::size_t pair = corpus_.index.sentence[token];
-    const PairView view = corpus_.pair(pair);
-    scratch.begin_row(view.target_length);
-    (directions_ == 2 ? add_occurrence_2 : add_occurrence_1)(
-        view, token - corpus_.source.offsets[pair], gain_[0].data() + corpus_.target.offsets[pair],
-        directions_ == 2 ? gain_[1][token] : 0.0f, scratch, sums.data());
+  const std::size_t size = table.rows[word + 1] - table.rows[word];
+  buffers.sums.assign(size * directions_, 0.0);
+  buffers.row.resize(size);
+  if (directions_ == 2) {
+    add_occurrences<2>(word, buffers);
+  } else {
+    add_occurrences<1>(word, buffers);
   }
-  float* t = table.t.data() + table.rows[e] * directions_;
+  const double* const sums = buffers.sums.data();
+  double* const row = buffers.row.data();
+  float* const t = table.t.data() + table.rows[word] * directions_;
   double total = 0;
   for (std::size_t k = 0; k < size; ++k) {
     total += row[k] = sums[k * directions_] * t[k * directions_];
     if (directions_ == 2) t[k * 2 + 1] = static_cast<float>(sums[k * 2 + 1] * t[k * 2 + 1]);
   }
-  normalize(model_.settings, row.data(), size, total);
+  normalize(model_.settings, row, size, total);
   for (std::size_t k = 0; k < size; ++k) t[k * directions_] = static_cast<float>(row[k]);
 }
 
 void Trainer::count() {
-  struct Buffers {
-    Scratch scratch;
-    std::vector<double> sums, row;
-  };
-  std::vector<Buffers> buffers(parallel_.threads);
+  std::vector<RowBuffers> buffers(parallel_.threads);
   parallel_.run(row_chunks_.size() - 1, [&](std::size_t chunk, int thread) {
-    Buffers& buffer = buffers[thread];
     for (std::size_t e = row_chunks_[chunk]; e < row_chunks_[chunk + 1]; ++e) {
-      count_row(e, buffer.scratch, buffer.sums, buffer.row);
+      count_row(static_cast<Word>(e), buffers[thread]);
     }
   });
 }
@@ -529,105 +384,6 @@ void Trainer::update_null(int d) {
   std::copy(counts.begin(), counts.end(), row.begin());
 }
 
-// |j/n - i/m| of the prior, negated. The arguments are named as in fast_align's formulas: i of m, j of n.
-double diagonal_feature(double i, double j, double m, double n) { return -std::fabs(j / n - i / m); }
-
-// Sum of the unnormalised prior over j = 1 .. n, a pair of geometric series around the diagonal (section 3.1).
-double diagonal_sum(std::uint32_t i, std::uint32_t m, std::uint32_t n, double tension) {
-  const std::uint32_t below = static_cast<std::uint32_t>(static_cast<double>(i) * n / m);
-  const std::uint32_t above = n - below;  // wraps when below > n, which the swapped call of the derivative produces
-  const double ratio = std::exp(-tension / n);
-  double sum = 0;
-  if (above) {
-    sum += std::exp(tension * diagonal_feature(i, below + 1, m, n)) * (1 - std::pow(ratio, above)) / (1 - ratio);
-  }
-  if (below) sum += std::exp(tension * diagonal_feature(i, below, m, n)) * (1 - std::pow(ratio, below)) / (1 - ratio);
-  return sum;
-}
-
-// Sum of the first `count` terms of an arithmetic times a geometric series.
-double arithmetico_geometric(double first, double term, double ratio, double step, std::uint32_t count) {
-  const double last = (step * (count - 1.0) + first) * term * std::pow(ratio, count);
-  return (last - first * term) / (ratio - 1) -
-         step * (term * std::pow(ratio, count) - term * ratio) / ((ratio - 1) * (ratio - 1));
-}
-
-// d log Z / d tension (section 3.2). fast_align divides by Z with the two lengths swapped; its tension, and so its
-// links, can only be met by doing the same.
-double derivative_of_log_sum(std::uint32_t i, std::uint32_t m, std::uint32_t n, double tension) {
-  const std::uint32_t below = static_cast<std::uint32_t>(static_cast<double>(i) * n / m);
-  const std::uint32_t above = n - below;
-  const double ratio = std::exp(-tension / n);
-  double sum = 0;
-  for (const auto& [at, count] : {std::pair{below + 1, above}, std::pair{below, below}}) {
-    if (!count) continue;
-    const double feature = diagonal_feature(i, at, m, n);
-    sum += arithmetico_geometric(feature, std::exp(tension * feature), ratio, -1.0 / n, count);
-  }
-  return sum / diagonal_sum(i, n, m, tension);
-}
-
-// Eight gradient steps towards the tension whose expected feature is the empirical one.
-void Trainer::update_tension(int d, double empirical) {
-  const std::vector<std::pair<std::pair<std::uint32_t, std::uint32_t>, double>> sizes(sizes_.begin(), sizes_.end());
-  const double tokens = static_cast<double>(corpus_.generated(d).words.size());
-  std::vector<double> parts(sizes.size());
-  for (int step = 0; step < 8; ++step) {
-    parallel_.run(kChunks, [&](std::size_t chunk, int) {
-      for (std::size_t k = sizes.size() * chunk / kChunks; k < sizes.size() * (chunk + 1) / kChunks; ++k) {
-        const auto [target, source] = sizes[k].first;
-        const std::uint32_t generated = d == 0 ? target : source, given = d == 0 ? source : target;
-        parts[k] = 0;
-        for (std::uint32_t i = 1; i <= generated; ++i) {
-          parts[k] += sizes[k].second * derivative_of_log_sum(i, generated, given, model_.tension[d]);
-        }
-      }
-    });
-    double expected = 0;
-    for (const double part : parts) expected += part;
-    model_.tension[d] = std::clamp(model_.tension[d] + (empirical - expected / tokens) * 20.0, 0.1, 14.0);
-  }
-  corpus_.lengths.set_tension(d, model_.tension[d]);
-}
-
-Trainer::Trainer(AlignedCorpus& corpus, const Parallel& parallel, std::size_t target_words, DiagonalModel& model)
-    : corpus_(corpus),
-      parallel_(parallel),
-      model_(model),
-      directions_(model.table.directions),
-      target_words_(target_words),
-      row_chunks_(split_evenly(corpus.index.first, kChunks)) {
-  TTable& table = model.table;
-  table.t.assign(table.cells() * directions_, kUnseen);
-  for (int d = 0; d < directions_; ++d) {
-    table.null_row[d].assign(d == 0 ? target_words : table.sources(), kUnseen);
-    gain_[d].assign(corpus.generated(d).words.size(), 0.0f);
-    null_posterior_[d].assign(corpus.generated(d).words.size(), 0.0f);
-  }
-  if (directions_ == 2) column_cells_ = sum_columns(true);
-  for (std::size_t pair = 0; pair < corpus.source.size(); ++pair) {
-    ++sizes_[{static_cast<std::uint32_t>(corpus.target.length(pair)),
-              static_cast<std::uint32_t>(corpus.source.length(pair))}];
-  }
-}
-
-void Trainer::train(const std::function<void(const DiagonalModel&)>& progress) {
-  const DiagonalSettings& settings = model_.settings;
-  for (int iteration = 1; iteration <= settings.iterations; ++iteration) {
-    record(measure());
-    if (progress) progress(model_);
-    if (iteration == settings.iterations) return;
-    count();
-    if (directions_ == 2) update_backward();
-    for (int d = 0; d < directions_; ++d) {
-      update_null(d);
-      if (settings.favor_diagonal && settings.optimize_tension && iteration > 1) {
-        update_tension(d, model_.history[d].back().posterior_feature);
-      }
-    }
-  }
-}
-
 }  // namespace
 
 DiagonalModel fit_diagonal(const Corpus& source, const Corpus& target, std::size_t source_words,
@@ -639,16 +395,29 @@ DiagonalModel fit_diagonal(const Corpus& source, const Corpus& target, std::size
   model.table.directions = directions;
   model.tension[0] = model.tension[1] = settings.favor_diagonal ? settings.tension : 0.0;
   const CellIndex index = build_table(source, target, source_words, target_words, parallel, model.table);
-  AlignedCorpus corpus(source, target, index, model);
-  Trainer(corpus, parallel, target_words, model).train(progress);
-  if (links) *links = best_links(model, corpus, parallel);
+  AlignedCorpus corpus(source, target, index, directions, model.tension);
+  LinkParts parts(corpus.chunks.size() - 1);
+  Trainer(corpus, parallel, target_words, model).train(progress, links ? &parts : nullptr);
+  if (links) *links = parts.join(directions);
   return model;
 }
 
 std::vector<Links> align_diagonal(const DiagonalModel& model, const Corpus& source, const Corpus& target,
                                   std::size_t target_words, const Parallel& parallel) {
   const CellIndex index = index_table(source, target, model.table, target_words, parallel);
-  return best_links(model, AlignedCorpus(source, target, index, model), parallel);
+  const AlignedCorpus corpus(source, target, index, model.table.directions, model.tension);
+  LinkParts parts(corpus.chunks.size() - 1);
+  std::vector<Scratch> scratch(parallel.threads);
+  parallel.run(corpus.chunks.size() - 1, [&](std::size_t chunk, int thread) {
+    for (std::size_t k = corpus.chunks[chunk]; k < corpus.chunks[chunk + 1]; ++k) {
+      const PairView pair(corpus, k);
+      sum_pair(model.table, corpus, pair, false, true, scratch[thread]);
+      for (int d = 0; d < model.table.directions; ++d) {
+        append_links(model, corpus, d, pair, scratch[thread].sums[d], parts.directions[d][chunk]);
+      }
+    }
+  });
+  return parts.join(model.table.directions);
 }
 
 }  // namespace weam

@@ -7,6 +7,13 @@ namespace weam {
 
 Links concatenate(const std::vector<Links>& parts) {
   Links whole;
+  std::size_t pairs = 1, links = 0;
+  for (const Links& part : parts) {
+    pairs += part.size();
+    links += part.links.size();
+  }
+  whole.offsets.reserve(pairs);
+  whole.links.reserve(links);
   for (const Links& part : parts) {
     const std::int64_t base = whole.offsets.back();
     for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);

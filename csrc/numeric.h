@@ -15,6 +15,7 @@
 
 #if defined(__GNUC__)
 #define WEAM_INLINE inline __attribute__((always_inline))
+// GCC takes a function that only prefetches for one without effect and drops calls of it: make it WEAM_INLINE.
 #define WEAM_PREFETCH(address) __builtin_prefetch(address)
 #else
 #define WEAM_INLINE inline

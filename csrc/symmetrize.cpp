@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <vector>
 
 namespace weam {
@@ -34,7 +35,7 @@ class Growing {
     for (bool growing = true; growing;) {
       growing = false;
       for (Candidate& candidate : candidates_) {
-        if (candidate.taken || free_words(candidate) == 0 || !has_neighbour(candidate.link)) continue;
+        if (candidate.taken || free_words(candidate) == 0 || !has_neighbour(candidate)) continue;
         take(candidate);
         growing = true;
       }
@@ -64,19 +65,20 @@ class Growing {
 
   void number_words() {
     targets_.clear();
-    std::uint32_t source = 0;
-    for (std::size_t k = 0; k < candidates_.size(); ++k) {
-      source += k && candidates_[k].link.source != candidates_[k - 1].link.source;
-      candidates_[k].source = source;
+    rows_.clear();
+    for (std::uint32_t k = 0; k < candidates_.size(); ++k) {
+      if (k == 0 || candidates_[k].link.source != candidates_[k - 1].link.source) rows_.push_back(k);
+      candidates_[k].source = static_cast<std::uint32_t>(rows_.size() - 1);
       targets_.push_back(candidates_[k].link.target);
     }
+    source_linked_.assign(rows_.size(), 0);
+    rows_.push_back(static_cast<std::uint32_t>(candidates_.size()));
     std::sort(targets_.begin(), targets_.end());
     targets_.erase(std::unique(targets_.begin(), targets_.end()), targets_.end());
     for (Candidate& candidate : candidates_) {
       const auto at = std::lower_bound(targets_.begin(), targets_.end(), candidate.link.target);
       candidate.target = static_cast<std::uint32_t>(at - targets_.begin());
     }
-    source_linked_.assign(source + 1, 0);
     target_linked_.assign(targets_.size(), 0);
   }
 
@@ -90,13 +92,16 @@ class Growing {
   }
 
   // For a link that is not taken itself.
-  bool has_neighbour(const Link& link) const {
-    for (std::int64_t source = link.source - 1; source <= std::int64_t{link.source} + 1; ++source) {
-      const auto before = [&](const Candidate& candidate, std::int64_t target) {
-        return candidate.link.source != source ? candidate.link.source < source : candidate.link.target < target;
-      };
-      auto at = std::lower_bound(candidates_.begin(), candidates_.end(), std::int64_t{link.target} - 1, before);
-      for (; at != candidates_.end() && before(*at, std::int64_t{link.target} + 2); ++at) {
+  bool has_neighbour(const Candidate& candidate) const {
+    const auto [source, target] = candidate.link;
+    const std::size_t end = std::min<std::size_t>(candidate.source + 2, rows_.size() - 1);
+    for (std::size_t row = candidate.source - (candidate.source > 0); row < end; ++row) {
+      if (std::abs(candidates_[rows_[row]].link.source - source) > 1) continue;
+      const auto row_end = candidates_.begin() + rows_[row + 1];
+      auto at =
+          std::lower_bound(candidates_.begin() + rows_[row], row_end, target - 1,
+                           [](const Candidate& other, std::int32_t column) { return other.link.target < column; });
+      for (; at != row_end && at->link.target - target <= 1; ++at) {
         if (at->taken) return true;
       }
     }
@@ -104,7 +109,8 @@ class Growing {
   }
 
   std::vector<Candidate> candidates_;  // sorted
-  std::vector<std::int32_t> targets_;
+  std::vector<std::uint32_t> rows_;    // where the candidates of each source word begin
+  std::vector<std::int32_t> targets_;  // with links, ascending
   std::vector<char> source_linked_, target_linked_;
 };
 
@@ -136,8 +142,10 @@ Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristi
   parallel.run(chunks, [&](std::size_t chunk, int) {
     Links& part = parts[chunk];
     Growing growing;
+    const std::size_t begin = chunk * kPairsPerChunk, end = std::min(pairs, begin + kPairsPerChunk);
+    part.links.reserve(forward.offsets[end] - forward.offsets[begin] + backward.offsets[end] - backward.offsets[begin]);
     const auto at = [](const Links& links, std::size_t k) { return links.links.data() + links.offsets[k]; };
-    for (std::size_t k = chunk * kPairsPerChunk; k < std::min(pairs, (chunk + 1) * kPairsPerChunk); ++k) {
+    for (std::size_t k = begin; k < end; ++k) {
       growing.begin(at(forward, k), at(forward, k + 1), at(backward, k), at(backward, k + 1));
       combine(heuristic, growing);
       growing.append_to(part.links, heuristic == Heuristic::kUnion);

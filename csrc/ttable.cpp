@@ -9,57 +9,73 @@ namespace {
 
 constexpr std::size_t kChunks = 256;
 
-// Lists the occurrences of each source word; unknown words are left out.
-CellIndex list_occurrences(const Corpus& source, const Corpus& target, std::size_t source_words) {
-  if (source.words.size() > 0xffffffff) throw std::length_error("more than 2^32 source words in one corpus");
-  CellIndex index;
-  index.first.assign(source_words + 1, 0);
-  for (const Word word : source.words) {
-    if (word != kUnknown) ++index.first[word + 1];
+std::uint32_t width(const CellIndex& index, Word word) { return index.wide[word] ? 4 : 2; }
+
+// Everything but the numbers of the cells. `visits` becomes the cumulative lengths of each word's lists; most(word, its
+// visits) says how many cells its row can have.
+template <class Most>
+CellIndex lay_out(const Corpus& source, const Corpus& target, std::size_t source_words, Most most,
+                  std::vector<std::uint64_t>& visits) {
+  if (std::max(source.words.size(), target.words.size()) > 0xffffffff) {
+    throw std::length_error("more than 2^32 words in one corpus");
   }
-  for (std::size_t e = 0; e < source_words; ++e) index.first[e + 1] += index.first[e];
-  index.tokens.resize(index.first.back());
-  index.sentence.resize(source.words.size());
-  index.pair_offsets.assign(1, 0);
-  std::vector<std::uint64_t> next(index.first.begin(), index.first.end() - 1);
+  CellIndex index;
+  index.pairs.reserve(source.size());
+  index.first.assign(source_words + 1, 0);
+  visits.assign(source_words + 1, 0);
   for (std::size_t pair = 0; pair < source.size(); ++pair) {
-    for (std::uint64_t token = source.offsets[pair]; token < source.offsets[pair + 1]; ++token) {
-      index.sentence[token] = static_cast<std::uint32_t>(pair);
-      if (source.words[token] != kUnknown) {
-        index.tokens[next[source.words[token]]++] = static_cast<std::uint32_t>(token);
-      }
+    const auto span = [&](const Corpus& side) {
+      return CellIndex::Span{static_cast<std::uint32_t>(side.offsets[pair]),
+                             static_cast<std::uint32_t>(side.length(pair))};
+    };
+    index.pairs.push_back({span(source), span(target)});
+    for (std::size_t i = 0; i < source.length(pair); ++i) {
+      const Word word = source.sentence(pair)[i];
+      if (word == kUnknown) continue;
+      ++index.first[word + 1];
+      visits[word + 1] += target.length(pair);
     }
-    index.pair_offsets.push_back(index.pair_offsets.back() + source.length(pair) * target.length(pair));
+  }
+  std::vector<std::uint64_t> list(source_words + 1, 0);
+  index.wide.resize(source_words);
+  for (Word word = 0; word < source_words; ++word) {
+    index.wide[word] = most(word, visits[word + 1]) > 0xffff;
+    list[word + 1] = list[word] + (visits[word + 1] * width(index, word) + 3) / 4 * 4;  // aligned for 32 bits
+    index.first[word + 1] += index.first[word];
+    visits[word + 1] += visits[word];
+  }
+  index.cells.resize(list.back());
+  index.occurrences.resize(index.first.back());
+  index.lists.resize(source.words.size());
+  std::vector<std::uint64_t> next(index.first.begin(), index.first.end() - 1);
+  for (std::uint32_t pair = 0; pair < source.size(); ++pair) {
+    for (std::uint32_t i = 0; i < source.length(pair); ++i) {
+      const Word word = source.sentence(pair)[i];
+      if (word == kUnknown) continue;
+      index.occurrences[next[word]++] = {pair, i};
+      index.lists[source.offsets[pair] + i] = list[word];
+      list[word] += target.length(pair) * width(index, word);
+    }
   }
   return index;
-}
-
-// Target words met below each source word: what the work of a row is proportional to.
-std::vector<std::uint64_t> cumulative_visits(const CellIndex& index, const Corpus& target) {
-  std::vector<std::uint64_t> visits(index.first.size(), 0);
-  for (std::size_t e = 0; e + 1 < index.first.size(); ++e) {
-    visits[e + 1] = visits[e] + 1;
-    for (std::uint64_t n = index.first[e]; n < index.first[e + 1]; ++n) {
-      visits[e + 1] += target.length(index.sentence[index.tokens[n]]);
-    }
-  }
-  return visits;
 }
 
 // For one thread: the cell of each target word in the current row. An entry older than the row is no cell of it, so
 // nothing is cleared between rows.
 class Slots {
  public:
+  static constexpr std::uint32_t kNone = CellIndex::kMissing<std::uint32_t>;
+
   explicit Slots(std::size_t target_words) : slots_(target_words, 0) {}
 
   void begin_row(std::uint64_t at_most) {
     row_ = next_;
-    if (row_ + at_most >= CellIndex::kMissing) {
+    if (row_ + at_most >= kNone) {
       std::fill(slots_.begin(), slots_.end(), 0);
       row_ = next_ = 1;
     }
   }
-  std::uint32_t find(Word word) const { return slots_[word] >= row_ ? slots_[word] - row_ : CellIndex::kMissing; }
+  std::uint32_t find(Word word) const { return slots_[word] >= row_ ? slots_[word] - row_ : kNone; }
   std::uint32_t add(Word word) {
     slots_[word] = next_;
     return next_++ - row_;
@@ -70,15 +86,27 @@ class Slots {
   std::uint32_t row_ = 1, next_ = 1;
 };
 
-// Calls fill(target words, count, destination) for each occurrence of source word e.
-template <class Fill>
-void for_each_occurrence(CellIndex& index, const Corpus& source, const Corpus& target, std::size_t e, Fill fill) {
-  for (std::uint64_t n = index.first[e]; n < index.first[e + 1]; ++n) {
-    const std::uint32_t token = index.tokens[n];
-    const std::uint32_t pair = index.sentence[token];
-    const std::size_t length = target.length(pair);
-    fill(target.sentence(pair), length,
-         index.cells.data() + index.pair_offsets[pair] + (token - source.offsets[pair]) * length);
+// Writes the lists of a word, in which number(target word) is the cell.
+template <class Cell, class Number>
+void write_lists_as(CellIndex& index, const Corpus& target, Word word, Number number) {
+  const auto words_of = [&](std::uint64_t n) { return target.words.data() + index.pair_of(n).target.begin; };
+  Cell* cell = reinterpret_cast<Cell*>(index.cells.data() + index.lists[index.token_of(index.first[word])]);
+  for (std::uint64_t n = index.first[word]; n < index.first[word + 1]; ++n) {
+    index.prefetch_pair(n + 2 * CellIndex::kAhead);
+    WEAM_PREFETCH(words_of(n + CellIndex::kAhead));
+    const Word* const words = words_of(n);
+    const std::uint32_t length = index.pair_of(n).target.length;
+    for (std::uint32_t j = 0; j < length; ++j) *cell++ = static_cast<Cell>(number(words[j]));
+  }
+}
+
+template <class Number>
+void write_lists(CellIndex& index, const Corpus& target, Word word, Number number) {
+  if (index.first[word] == index.first[word + 1]) return;
+  if (index.wide[word]) {
+    write_lists_as<std::uint32_t>(index, target, word, number);
+  } else {
+    write_lists_as<std::uint16_t>(index, target, word, number);
   }
 }
 
@@ -98,29 +126,31 @@ std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulati
 
 CellIndex build_table(const Corpus& source, const Corpus& target, std::size_t source_words, std::size_t target_words,
                       const Parallel& parallel, TTable& table) {
-  CellIndex index = list_occurrences(source, target, source_words);
-  index.cells.resize(index.pair_offsets.back());
-  const std::vector<std::size_t> bounds = split_evenly(cumulative_visits(index, target), kChunks);
+  std::vector<std::uint64_t> visits;
+  const auto most = [&](Word, std::uint64_t met) { return std::min<std::uint64_t>(met, target_words); };
+  CellIndex index = lay_out(source, target, source_words, most, visits);
+  const std::vector<std::size_t> bounds = split_evenly(visits, kChunks);
   const std::size_t chunks = bounds.size() - 1;
 
   table.rows.assign(source_words + 1, 0);
   std::vector<std::vector<Word>> columns(chunks);
   std::vector<Slots> slots(parallel.threads, Slots(target_words));
   parallel.run(chunks, [&](std::size_t chunk, int thread) {
+    Slots& slot = slots[thread];
+    std::vector<Word> met;
+    const auto number = [&](Word word) {
+      const std::uint32_t known = slot.find(word);
+      if (known != Slots::kNone) return known;
+      met.push_back(word);
+      return slot.add(word);
+    };
     for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
-      slots[thread].begin_row(target_words);
-      std::uint64_t row = 0;
-      for_each_occurrence(index, source, target, e, [&](const Word* words, std::size_t length, std::uint32_t* cells) {
-        for (std::size_t j = 0; j < length; ++j) {
-          cells[j] = slots[thread].find(words[j]);
-          if (cells[j] != CellIndex::kMissing) continue;
-          cells[j] = slots[thread].add(words[j]);
-          columns[chunk].push_back(words[j]);
-          ++row;
-        }
-      });
-      table.rows[e + 1] = row;
+      slot.begin_row(target_words);
+      const std::size_t before = met.size();
+      write_lists(index, target, static_cast<Word>(e), number);
+      table.rows[e + 1] = met.size() - before;
     }
+    columns[chunk] = std::move(met);
   });
   for (std::size_t e = 0; e < source_words; ++e) table.rows[e + 1] += table.rows[e];
   table.columns.resize(table.rows.back());
@@ -133,20 +163,19 @@ CellIndex build_table(const Corpus& source, const Corpus& target, std::size_t so
 
 CellIndex index_table(const Corpus& source, const Corpus& target, const TTable& table, std::size_t target_words,
                       const Parallel& parallel) {
-  CellIndex index = list_occurrences(source, target, table.sources());
-  index.cells.assign(index.pair_offsets.back(), CellIndex::kMissing);
-  const std::vector<std::size_t> bounds = split_evenly(cumulative_visits(index, target), kChunks);
+  std::vector<std::uint64_t> visits;
+  const auto size = [&](Word word, std::uint64_t) { return table.rows[word + 1] - table.rows[word]; };
+  CellIndex index = lay_out(source, target, table.sources(), size, visits);
+  const std::vector<std::size_t> bounds = split_evenly(visits, kChunks);
   std::vector<Slots> slots(parallel.threads, Slots(target_words));
   parallel.run(bounds.size() - 1, [&](std::size_t chunk, int thread) {
+    Slots& slot = slots[thread];
+    const auto number = [&](Word word) { return word == kUnknown ? Slots::kNone : slot.find(word); };
     for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
       if (index.first[e] == index.first[e + 1]) continue;
-      slots[thread].begin_row(target_words);
-      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) slots[thread].add(table.columns[cell]);
-      for_each_occurrence(index, source, target, e, [&](const Word* words, std::size_t length, std::uint32_t* cells) {
-        for (std::size_t j = 0; j < length; ++j) {
-          if (words[j] != kUnknown) cells[j] = slots[thread].find(words[j]);
-        }
-      });
+      slot.begin_row(target_words);
+      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) slot.add(table.columns[cell]);
+      write_lists(index, target, static_cast<Word>(e), number);
     }
   });
   return index;

@@ -2,10 +2,12 @@
 // by source word. A cell serves both directions: t(target | source) and t(source | target).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 #include "corpus.h"
+#include "numeric.h"
 #include "parallel.h"
 
 namespace weam {
@@ -27,15 +29,54 @@ struct TTable {
   std::size_t cells() const { return columns.size(); }
 };
 
-// Where each source word occurs, and the cell of every (source position, target position) of the corpus.
+// Where each source word occurs, and the list of cells there: for each target word of the pair, its number in the
+// source word's row. The lists of one word lie one behind the other, so that they are written and counted in order.
 struct CellIndex {
-  static constexpr std::uint32_t kMissing = 0xffffffff;
+  struct Span {
+    std::uint32_t begin, length;  // in Corpus::words
+  };
+  struct Pair {
+    Span source, target;
+  };
+  struct Occurrence {
+    std::uint32_t pair, position;
+  };
+  template <class Number>
+  static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
+  static constexpr std::uint64_t kAhead = 8;                   // occurrences, for prefetching
 
-  std::vector<std::uint64_t> first;         // occurrences of word e: tokens[first[e] .. first[e + 1])
-  std::vector<std::uint32_t> tokens;        // a position in Corpus::words, ascending for each word
-  std::vector<std::uint32_t> sentence;      // the pair of each source token
-  std::vector<std::uint64_t> pair_offsets;  // pair p: cells[pair_offsets[p] + i * J + j]
-  std::vector<std::uint32_t> cells;         // counted from the row's start; kMissing where the table has none
+  std::vector<Pair> pairs;
+  std::vector<std::uint64_t> first;     // occurrences of word e: occurrences[first[e] .. first[e + 1])
+  std::vector<Occurrence> occurrences;  // in corpus order for each word
+  std::vector<char> wide;               // by word: the numbers in its lists have 32 bits, not 16
+  std::vector<std::uint64_t> lists;     // by source token: the byte of `cells` where its list begins
+  std::vector<unsigned char> cells;
+
+  // Beyond the end, the last: so that what is ahead can be prefetched.
+  const Occurrence& occurrence(std::uint64_t n) const {
+    return occurrences[std::min<std::uint64_t>(n, occurrences.size() - 1)];
+  }
+  const Pair& pair_of(std::uint64_t n) const { return pairs[occurrence(n).pair]; }
+  std::uint64_t token_of(std::uint64_t n) const {
+    return std::uint64_t{pair_of(n).source.begin} + occurrence(n).position;
+  }
+  WEAM_INLINE void prefetch_pair(std::uint64_t n) const { WEAM_PREFETCH(&pair_of(n)); }
+  WEAM_INLINE void prefetch_list(std::uint64_t token) const {
+    const unsigned char* const list = cells.data() + lists[std::min<std::uint64_t>(token, lists.size() - 1)];
+    WEAM_PREFETCH(list);
+    WEAM_PREFETCH(list + 64);
+  }
+
+  // Calls use(numbers, missing) for the list of a source token with a known word.
+  template <class Use>
+  void list(std::uint64_t token, Word word, Use use) const {
+    const unsigned char* const at = cells.data() + lists[token];
+    if (wide[word]) {
+      use(reinterpret_cast<const std::uint32_t*>(at), kMissing<std::uint32_t>);
+    } else {
+      use(reinterpret_cast<const std::uint16_t*>(at), kMissing<std::uint16_t>);
+    }
+  }
 };
 
 // Builds the table's shape (rows, columns) from the corpus together with the index.

@@ -230,6 +230,17 @@ def test_any_tiny_corpus(
     assert_agreement(NATIVE[name], bitext(train), bitext(new), **chosen)
 
 
+@pytest.mark.parametrize("fit", [fit_forward, fit_first_of_both])
+def test_a_word_with_very_many_partners(fit: Fit) -> None:
+    """More than 16 bits can number."""
+    size = 110
+    parts = [[f"{part}:{n}" for n in range(part * size, (part + 1) * size)] for part in range(600)]
+    train = bitext([(["all", f"part {k // 50}"], part) for k, part in enumerate(parts)])
+    assert 600 * size > 2**16
+    new = bitext([(["all"], ["?", parts[-1][-1]]), (["part 11", "all"], ["0:0", parts[-1][0]])])
+    assert assert_agreement(fit, train, new, iterations=3) == 0
+
+
 @each_implementation
 def test_ties_go_to_null_and_then_to_the_first(fit: Fit) -> None:
     fitted = fit([["a"]], [["x"]], iterations=1, p0=0.5)
@@ -506,6 +517,16 @@ def test_an_interrupt_leaves_the_earlier_model() -> None:
         with pytest.raises(KeyboardInterrupt):
             call(target[:50], source[:50], interrupt)
         assert everything(aligner, aligner.align(source, target)) == before
+
+
+def test_the_earlier_model_serves_until_training_ends() -> None:
+    source, target = corpus("orlu", 100)
+    aligner = Aligner().fit(source, target)
+    expected = aligner.align(source, target)
+    seen: list[Links] = []
+    aligner.fit(target, source, lambda _: seen.append(aligner.align(source, target)))
+    assert seen == [expected] * 5
+    assert aligner.align(source, target) != expected
 
 
 def test_a_signal_stops_training_at_once() -> None:
