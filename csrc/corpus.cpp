@@ -1,6 +1,5 @@
 #include "corpus.h"
 
-#include <functional>
 #include <stdexcept>
 
 namespace weam {
@@ -10,7 +9,7 @@ namespace {
 std::uint32_t hash_of(std::string_view word) {
   std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
   for (const char c : word) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return static_cast<std::uint32_t>(hash >> 32);
+  return static_cast<std::uint32_t>(hash ^ hash >> 32);
 }
 
 }  // namespace

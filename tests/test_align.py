@@ -413,6 +413,15 @@ def test_only_blanks_and_tabs_separate_words() -> None:
     assert list(aligner.align([f"{text} {text}"], [[text, text]])) == [[(0, 0), (1, 1)]]
 
 
+def test_words_of_the_same_hash() -> None:
+    """FNV-1a, folded to 32 bits."""
+    pairs = [("ecdy", "A"), ("kybn", "B"), ("ecdy kybn", "B A"), ("kybn ecdy", "A B")] * 3
+    aligner = Aligner(heuristic="forward", favor_diagonal=False)
+    links = aligner.fit_align([e for e, _ in pairs], [f for _, f in pairs])
+    assert list(links)[:4] == [[(0, 0)], [(0, 0)], [(0, 1), (1, 0)], [(0, 1), (1, 0)]]
+    assert aligner._native.vocabulary_sizes == (2, 2)
+
+
 def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
     source, target = map(list, corpus("toku", 50))
     expected = Aligner().fit_align(source, target)
