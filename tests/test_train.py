@@ -164,6 +164,27 @@ def test_a_terminated_run_finishes_its_step(inputs: Path, whole: Path, tmp_path:
     assert log(run) == log(whole)
 
 
+def test_a_signal_during_an_evaluation_loses_nothing(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = flags(inputs, tmp_path / "run", save_every=100)
+    evaluate = train.Trainer.evaluate
+
+    def interrupted(trainer: train.Trainer) -> Any:
+        if trainer.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "evaluate", interrupted)
+        with pytest.raises(SystemExit) as stopped:
+            train.main(arguments)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert load_state(checkpoints(tmp_path / "run")[-1])["step"] == 5
+    train.main(arguments)
+    assert log(tmp_path / "run") == log(whole)
+
+
 def test_a_torn_checkpoint_is_passed_over(
     inputs: Path, whole: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -266,11 +266,13 @@ def train(trainer: Trainer) -> Path:
             records.heldout(0, trainer.evaluate())
         clock, tokens, begun = time.perf_counter(), 0, trainer.step
         unseen: list[Sums] = []
-        while trainer.step < steps and not stop:
+        last = trainer.step == steps
+        while not last:
             lr = trainer.schedule.get_last_lr()[0]
             sums, seen = trainer.train_step()
             unseen.append(sums)
             tokens += seen
+            # Asked once a step: a signal that comes later, in an evaluation, ends the next step.
             last = trainer.step == steps or bool(stop)
             if last or trainer.step % options.log_every == 0:
                 whole = sum(unseen[1:], unseen[0])
