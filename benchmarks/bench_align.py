@@ -14,7 +14,8 @@ import weam_ref.symmetrize
 from corpora import machine, sentences
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from weam_ext.align import Aligner, Links
+from weam_ext.align import Aligner
+from weam_ext.links import Links
 
 METHOD = "grow-diag-final-and"
 
