@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install test test-all lint bench
+.PHONY: install test test-all fuzz lint bench
 
 install:
 	$(PYTHON) -m pip install -c constraints.txt '.[test]'
@@ -11,11 +11,14 @@ test:
 test-all:
 	$(PYTHON) -m pytest -m 'long or not long'
 
+fuzz:
+	WEAM_FUZZ_SECONDS=600 $(PYTHON) -m pytest tests/test_native.py -m long -k fuzz
+
 lint:
 	ruff check .
 	ruff format --check .
 	mypy
-	clang-format --dry-run --Werror csrc/*.cpp csrc/*.h
+	clang-format --dry-run --Werror csrc/*.cpp csrc/*.h tests/*/*.cpp tests/*/*.h
 
 bench:
 	$(PYTHON) -m pytest benchmarks --benchmark-only

@@ -7,6 +7,7 @@
 
 #include "corpus.h"
 #include "links.h"
+#include "pair_sums.h"
 #include "parallel.h"
 #include "ttable.h"
 
@@ -28,23 +29,63 @@ struct Iteration {
   double log_likelihood, perplexity, posterior_p0, posterior_feature, tension;
 };
 
+// Direction 0 generates target words from source words, direction 1 source words from target words.
 struct DiagonalModel {
   DiagonalSettings settings;
   TTable table;
-  double tension[2];
+  double tension[2] = {0, 0};
+  double length_ratio[2] = {1, 1};  // mean of generated words / given words
+  // Expected counts of the last update by given word, and of NULL. Empty where they are not known.
+  std::vector<double> totals[2];
+  double null_totals[2] = {0, 0};
   std::vector<Iteration> history[2];
 };
 
-// Trains P(target | source), and P(source | target) as well when `directions` is 2. The last iteration only measures,
-// as in fast_align. When `links` is given, it receives the best links of each direction for this corpus.
-DiagonalModel fit_diagonal(const Corpus& source, const Corpus& target, std::size_t source_words,
-                           std::size_t target_words, int directions, const DiagonalSettings& settings,
-                           const Parallel& parallel, const std::function<void(const DiagonalModel&)>& progress,
-                           std::vector<Links>* links);
+// The weight of the diagonal prior and of NULL for a generated word, given the conditioning sentence's length.
+struct Mixture {
+  float words, null;
 
-// The best links of each direction: for every target word (forward) or source word (backward) its most probable
-// partner. Ties go to NULL first, then to the lowest position.
-std::vector<Links> align_diagonal(const DiagonalModel& model, const Corpus& source, const Corpus& target,
-                                  std::size_t target_words, const Parallel& parallel);
+  Mixture(const DiagonalSettings& settings, std::size_t length);
+};
+
+// From the sums of a pair: z becomes the probability of each generated word (times 2^96), `null` the posterior of NULL,
+// and `gain` what makes the posterior of a link: gain * prior * t. Returns the logarithm of the pair's probability.
+double finish_sums(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, Sums& sums,
+                   float* null, float* gain);
+
+// Appends a pair's best links: for every generated word its most probable partner. Ties go to NULL first, then to the
+// lowest position.
+void append_links(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, const Sums& sums,
+                  Links& links);
+
+// The links of consecutive sentence pairs.
+struct AlignedBlock {
+  std::size_t begin = 0;          // the first pair
+  std::vector<Links> links;       // by direction
+  std::vector<double> scores[2];  // of each pair, by direction
+};
+
+// Takes the blocks of a corpus in order.
+using Sink = std::function<void(AlignedBlock&&)>;
+
+// The score of a pair, as fast_align prints it: the logarithm of P(generated | given), which includes a Poisson model
+// of the length. Not a number for an empty pair.
+double pair_score(const DiagonalModel& model, int d, const Pair& pair, double log_probability);
+
+// Links for text under a finished model with sorted rows.
+void align_diagonal(const DiagonalModel& model, const Bitext& bitext, const Parallel& parallel, const Sink& sink);
+
+// The posterior probability of each link of the pairs from `begin` on; for a model of both directions the mean of the
+// two. Rows must be sorted.
+std::vector<float> link_posteriors(const DiagonalModel& model, const Bitext& bitext, std::size_t begin,
+                                   const Links& links, const Parallel& parallel);
+
+// Bounds of ranges of sentence pairs with about equal numbers of cells. They follow from the corpus alone: sums by
+// range are the same however the work is cut.
+std::vector<std::size_t> chunk_pairs(const Bitext& bitext);
+
+// Blocks of these chunks of which the index takes up to so many bytes.
+std::vector<Range> cut_pairs(const Bitext& bitext, const std::vector<std::size_t>& chunks, std::uint64_t tile_bytes);
+constexpr std::uint64_t kTileBytes = 64 << 20;
 
 }  // namespace weam

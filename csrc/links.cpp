@@ -2,48 +2,290 @@
 
 #include <algorithm>
 #include <charconv>
+#include <numeric>
+#include <system_error>
+#include <tuple>
+#include <utility>
+
+#include "corpus.h"
+#include "errors.h"
 
 namespace weam {
 
-Links concatenate(const std::vector<Links>& parts) {
+namespace {
+
+// Sorts the links of one pair; equal ones keep their order.
+void sort_pair(Links& links, std::size_t begin, std::size_t end) {
+  const auto first = links.links.begin() + begin, last = links.links.begin() + end;
+  if (std::is_sorted(first, last)) return;
+  if (links.probability.empty()) {
+    std::sort(first, last);
+    return;
+  }
+  std::vector<std::pair<Link, float>> pair;
+  for (std::size_t n = begin; n < end; ++n) pair.emplace_back(links.links[n], links.probability[n]);
+  std::stable_sort(pair.begin(), pair.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t n = begin; n < end; ++n) std::tie(links.links[n], links.probability[n]) = pair[n - begin];
+}
+
+// Of the sorted links from `begin` on, keeps the first of equal ones.
+void drop_repeats(Links& links, std::size_t begin) {
+  std::size_t kept = begin;
+  for (std::size_t n = begin; n < links.links.size(); ++n) {
+    if (n > begin && links.links[n] == links.links[kept - 1]) continue;
+    links.links[kept] = links.links[n];
+    if (!links.probability.empty()) links.probability[kept] = links.probability[n];
+    ++kept;
+  }
+  links.links.resize(kept);
+  if (!links.probability.empty()) links.probability.resize(kept);
+}
+
+// Writes pairs of links behind each other.
+class PharaohWriter {
+ public:
+  PharaohWriter(const Links& links, bool by_target) : links_(links), by_target_(by_target) {}
+
+  void write(std::size_t pair) {
+    const std::size_t begin = links_.offsets[pair], end = links_.offsets[pair + 1];
+    order_.resize(end - begin);
+    std::iota(order_.begin(), order_.end(), begin);
+    if (by_target_) {
+      std::stable_sort(order_.begin(), order_.end(),
+                       [&](std::size_t a, std::size_t b) { return links_.links[a].target < links_.links[b].target; });
+    }
+    for (const std::size_t n : order_) {
+      if (n != order_.front()) text.push_back(' ');
+      append(links_.links[n].source);
+      text.push_back('-');
+      append(links_.links[n].target);
+      if (!links_.probability.empty()) {
+        text.push_back(':');
+        append(links_.probability[n], std::chars_format::fixed, 4);
+      }
+    }
+    text.push_back('\n');
+  }
+
+  std::string text;
+
+ private:
+  template <class Number, class... Format>
+  void append(Number number, Format... format) {
+    char digits[64];  // the largest float has 39 digits before its point
+    text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
+  }
+
+  const Links& links_;
+  const bool by_target_;
+  std::vector<std::size_t> order_;
+};
+
+// A token as a message can quote it: not all of a long one, and nothing that moves a terminal's cursor.
+std::string quoted(std::string_view token) {
+  constexpr std::size_t kLongest = 60;
+  std::size_t size = std::min(token.size(), kLongest);
+  while (size < token.size() && size > 0 && (token[size] & 0xc0) == 0x80) --size;  // not within a character of UTF-8
+  std::string text = "'";
+  for (const char c : token.substr(0, size)) {
+    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) {
+      text.push_back(c);
+    } else {
+      const char* const digits = "0123456789abcdef";
+      text += {'\\', 'x', digits[c >> 4], digits[c & 15]};
+    }
+  }
+  return text + (size < token.size() ? "...'" : "'");
+}
+
+template <class Number>
+bool is_number(std::string_view token, Number& value) {
+  const auto [at, error] = std::from_chars(token.data(), token.data() + token.size(), value);
+  return error == std::errc() && at == token.data() + token.size();
+}
+
+// What of a line with fields is links.
+std::string_view links_field(std::string_view line) {
+  if (line.find("|||") == std::string_view::npos) return line;
+  std::string_view field = line, before;
+  const char* const end = line.data() + line.size();
+  split_blanks(line, [&](std::string_view word) {
+    if (word != "|||") return;
+    before = field.substr(0, static_cast<std::size_t>(word.data() - field.data()));
+    const char* const next = word.data() + word.size();
+    field = {next, static_cast<std::size_t>(end - next)};
+  });
+  std::size_t words = 0;
+  bool score = false;
+  split_blanks(field, [&](std::string_view word) {
+    double value;
+    score = ++words == 1 && is_number(word, value);
+  });
+  return score ? before : field;
+}
+
+const char* mixed(bool given) {
+  return given ? "has a probability, but the links before it have none"
+               : "has no probability, but the links before it have one";
+}
+
+// Reads one chunk of the text.
+class PharaohParser {
+ public:
+  explicit PharaohParser(bool fields) : fields_(fields) {}
+
+  // Up to the first line with an error, which is kept.
+  void parse(std::string_view text) {
+    try {
+      while (!text.empty()) {
+        const std::size_t end = text.find('\n');
+        std::string_view line = text.substr(0, end);
+        text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+        if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+        parse_line(fields_ ? links_field(line) : line);
+      }
+    } catch (const LineError& caught) {
+      error = caught;
+    }
+  }
+
+  struct First {
+    std::string_view token;  // of the first link
+    std::size_t line;
+    bool probability;  // whether it has one
+  };
+  std::optional<First> first;
+  std::optional<LineError> error;
+  Links links;
+
+ private:
+  void parse_line(std::string_view line) {
+    const std::size_t begin = links.links.size();
+    split_blanks(line, [&](std::string_view token) { parse_link(token); });
+    sort_pair(links, begin, links.links.size());
+    drop_repeats(links, begin);
+    links.offsets.push_back(static_cast<std::int64_t>(links.links.size()));
+  }
+
+  void parse_link(std::string_view token) {
+    std::string_view rest = token;
+    Link link;
+    link.source = parse_index(rest, token);
+    if (rest.empty() || rest.front() != '-') fail(token, "is not a link 'i-j'");
+    rest.remove_prefix(1);
+    link.target = parse_index(rest, token);
+    const bool given = !rest.empty();
+    double probability = 0;
+    if (given) {
+      if (rest.front() != ':') fail(token, "is not a link 'i-j'");
+      if (!is_number(rest.substr(1), probability) || !(probability >= 0 && probability <= 1)) {
+        fail(token, "is not a link 'i-j:p' with a probability from 0 to 1");
+      }
+    }
+    if (!first) first = First{token, line(), given};
+    if (first->probability != given) fail(token, mixed(given));
+    links.links.push_back(link);
+    if (given) links.probability.push_back(static_cast<float>(probability));
+  }
+
+  std::int32_t parse_index(std::string_view& rest, std::string_view token) const {
+    std::int32_t index = 0;
+    if (rest.empty() || rest.front() < '0' || rest.front() > '9') fail(token, "is not a link 'i-j'");
+    const auto [end, fault] = std::from_chars(rest.data(), rest.data() + rest.size(), index);
+    if (fault != std::errc()) fail(token, "has an index above 2147483647");
+    rest.remove_prefix(static_cast<std::size_t>(end - rest.data()));
+    return index;
+  }
+
+  [[noreturn]] void fail(std::string_view token, const char* what) const {
+    throw LineError(0, line(), quoted(token) + ' ' + what);
+  }
+
+  std::size_t line() const { return links.offsets.size(); }  // within the chunk, from 1
+
+  const bool fields_;
+};
+
+// Where chunks of whole lines begin, and the end of the text.
+std::vector<std::size_t> chunks_of_lines(std::string_view text) {
+  constexpr std::size_t kBytesPerChunk = 1 << 18;
+  std::vector<std::size_t> bounds{0};
+  while (bounds.back() < text.size()) {
+    const std::size_t end = text.find('\n', std::min(bounds.back() + kBytesPerChunk, text.size()) - 1);
+    bounds.push_back(end == std::string_view::npos ? text.size() : end + 1);
+  }
+  return bounds;
+}
+
+}  // namespace
+
+Links concatenate(std::vector<Links> parts) {
   Links whole;
-  std::size_t pairs = 1, links = 0;
+  std::size_t pairs = 1, links = 0, probabilities = 0;
   for (const Links& part : parts) {
     pairs += part.size();
     links += part.links.size();
+    probabilities += part.probability.size();
   }
   whole.offsets.reserve(pairs);
   whole.links.reserve(links);
-  for (const Links& part : parts) {
+  whole.probability.reserve(probabilities);
+  for (Links& part : parts) {
     const std::int64_t base = whole.offsets.back();
     for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);
     whole.links.insert(whole.links.end(), part.links.begin(), part.links.end());
+    whole.probability.insert(whole.probability.end(), part.probability.begin(), part.probability.end());
+    part = Links();
   }
   return whole;
 }
 
-std::string to_pharaoh(const Links& links, bool by_target) {
+void sort_pairs(Links& links) {
+  for (std::size_t k = 1; k < links.offsets.size(); ++k) sort_pair(links, links.offsets[k - 1], links.offsets[k]);
+}
+
+std::string to_pharaoh(const Links& links, bool by_target, const Parallel& parallel) {
+  constexpr std::size_t kPairsPerChunk = 4096;
+  std::vector<std::string> parts((links.size() + kPairsPerChunk - 1) / kPairsPerChunk);
+  parallel.run(parts.size(), [&](std::size_t chunk, int) {
+    PharaohWriter writer(links, by_target);
+    const std::size_t begin = chunk * kPairsPerChunk, end = std::min(links.size(), begin + kPairsPerChunk);
+    for (std::size_t k = begin; k < end; ++k) writer.write(k);
+    parts[chunk] = std::move(writer.text);
+  });
+  std::size_t size = 0;
+  for (const std::string& part : parts) size += part.size();
   std::string text;
-  text.reserve(links.links.size() * 6 + links.size());
-  std::vector<Link> pair;
-  char number[16];
-  const auto append = [&](std::int32_t value) {
-    text.append(number, std::to_chars(number, number + sizeof number, value).ptr);
-  };
-  for (std::size_t k = 0; k < links.size(); ++k) {
-    pair.assign(links.links.begin() + links.offsets[k], links.links.begin() + links.offsets[k + 1]);
-    if (by_target) {
-      std::stable_sort(pair.begin(), pair.end(), [](const Link& a, const Link& b) { return a.target < b.target; });
-    }
-    for (std::size_t n = 0; n < pair.size(); ++n) {
-      if (n) text.push_back(' ');
-      append(pair[n].source);
-      text.push_back('-');
-      append(pair[n].target);
-    }
-    text.push_back('\n');
+  text.reserve(size);
+  for (std::string& part : parts) {
+    text += part;
+    part = std::string();
   }
   return text;
+}
+
+Links parse_pharaoh(std::string_view text, const PharaohText& how, const Parallel& parallel) {
+  const std::vector<std::size_t> bounds = chunks_of_lines(text);
+  std::vector<PharaohParser> parsers(bounds.size() - 1, PharaohParser(how.fields));
+  parallel.run(parsers.size(), [&](std::size_t chunk, int) {
+    parsers[chunk].parse(text.substr(bounds[chunk], bounds[chunk + 1] - bounds[chunk]));
+  });
+  std::vector<Links> parts;
+  std::uint64_t before = how.first_line - 1;
+  std::optional<bool> probabilities = how.probabilities;
+  for (PharaohParser& parser : parsers) {
+    if (const auto& first = parser.first) {
+      const bool given = first->probability;
+      if (probabilities.value_or(given) != given) {
+        throw LineError(0, before + first->line, quoted(first->token) + ' ' + mixed(given));
+      }
+      probabilities = given;
+    }
+    if (parser.error) throw LineError(0, before + parser.error->line, parser.error->what());
+    before += parser.links.size();
+    parts.push_back(std::move(parser.links));
+  }
+  return concatenate(std::move(parts));
 }
 
 }  // namespace weam

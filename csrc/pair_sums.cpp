@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <type_traits>
 
 #include "numeric.h"
 
@@ -10,29 +12,9 @@ namespace weam {
 
 namespace {
 
-constexpr std::size_t kChunks = 256;
 // Source positions whose t is loaded together: the processor cannot forward many narrow stores to one wide load, so a
 // row is best not added up as soon as it is loaded.
 constexpr std::size_t kRows = 8;
-
-// Spreads the row of the table for one source token over the target positions: t[target length][directions].
-template <int kDirections>
-void load_row(const TTable& table, const CellIndex& index, std::size_t token, Word word, std::size_t length, float* t) {
-  if (word == kUnknown) {
-    std::fill(t, t + length * kDirections, kUnseen);
-    return;
-  }
-  const float* const row = table.t.data() + table.rows[word] * kDirections;
-  index.list(token, word, [&](const auto* numbers, auto missing) {
-    for (std::size_t j = 0; j < length; ++j, t += kDirections) {
-      if (numbers[j] == missing) {
-        std::fill(t, t + kDirections, kUnseen);
-      } else {
-        std::memcpy(t, row + static_cast<std::size_t>(numbers[j]) * kDirections, kDirections * sizeof *t);
-      }
-    }
-  });
-}
 
 // Adds source position i to the sums of every target position (the forward direction).
 template <int kDirections, bool kBest>
@@ -55,7 +37,9 @@ WEAM_INLINE void add_forward(const PairView& pair, std::size_t i, const float* _
   float* __restrict best = scratch.sums[0].best.data();
   std::int32_t* __restrict partner = scratch.sums[0].partner.data();
   for (std::size_t j = 0; j < length; ++j) {  // apart, or it would be compiled to branches
-    partner[j] = joint[j] > best[j] ? static_cast<std::int32_t>(i) : partner[j];
+    const std::int32_t position = static_cast<std::int32_t>(i);
+    const bool first = joint[j] > best[j] || (joint[j] == best[j] && position < partner[j]);
+    partner[j] = first ? position : partner[j];
     best[j] = joint[j] > best[j] ? joint[j] : best[j];
   }
 }
@@ -91,26 +75,77 @@ WEAM_INLINE void add_backward(const PairView& pair, std::size_t i, const float* 
   }
 }
 
+// Adds up to kRows source positions, whose t are in scratch.t.
 template <int kDirections, bool kBest>
-WEAM_INLINE void add_rows(const PairView& pair, std::size_t first, std::size_t rows, Scratch& scratch) {
+WEAM_INLINE void add_rows(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
   for (std::size_t row = 0; row < rows; ++row) {
     const float* const t = scratch.t.data() + row * padded(pair.target.length) * kDirections;
-    add_forward<kDirections, kBest>(pair, first + row, t, scratch);
-    if (kDirections == 2) add_backward<kBest>(pair, first + row, t, scratch);
+    add_forward<kDirections, kBest>(pair, positions[row], t, scratch);
+    if (kDirections == 2) add_backward<kBest>(pair, positions[row], t, scratch);
   }
 }
 
-WEAM_CLONES void add_rows_1(const PairView& pair, std::size_t first, std::size_t rows, Scratch& scratch) {
-  add_rows<1, false>(pair, first, rows, scratch);
+using AddRows = void (*)(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch);
+
+WEAM_CLONES void add_rows_1(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
+  add_rows<1, false>(pair, positions, rows, scratch);
 }
-WEAM_CLONES void add_rows_2(const PairView& pair, std::size_t first, std::size_t rows, Scratch& scratch) {
-  add_rows<2, false>(pair, first, rows, scratch);
+WEAM_CLONES void add_rows_2(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
+  add_rows<2, false>(pair, positions, rows, scratch);
 }
-WEAM_CLONES void best_rows_1(const PairView& pair, std::size_t first, std::size_t rows, Scratch& scratch) {
-  add_rows<1, true>(pair, first, rows, scratch);
+WEAM_CLONES void best_rows_1(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
+  add_rows<1, true>(pair, positions, rows, scratch);
 }
-WEAM_CLONES void best_rows_2(const PairView& pair, std::size_t first, std::size_t rows, Scratch& scratch) {
-  add_rows<2, true>(pair, first, rows, scratch);
+WEAM_CLONES void best_rows_2(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
+  add_rows<2, true>(pair, positions, rows, scratch);
+}
+
+AddRows adder(int directions, bool best) {
+  if (directions == 2) return best ? best_rows_2 : add_rows_2;
+  return best ? best_rows_1 : add_rows_1;
+}
+
+// load(k, t) writes t[target length][directions] for the k-th of `count` source words, which stands at position[k].
+template <class Load>
+void add_words(const PairView& pair, int directions, AddRows add, const std::uint32_t* position, std::size_t count,
+               Load load, Scratch& scratch) {
+  const std::size_t width = padded(pair.target.length) * directions;
+  for (std::size_t first = 0; first < count; first += kRows) {
+    const std::size_t rows = std::min<std::size_t>(kRows, count - first);
+    for (std::size_t row = 0; row < rows; ++row) load(first + row, scratch.t.data() + row * width);
+    add(pair, position + first, rows, scratch);
+  }
+}
+
+template <int kDirections, bool kComplete>
+void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
+                    bool best, Scratch& scratch) {
+  const std::uint32_t begin = tile.entries[k - tile.pairs.begin], end = tile.entries[k - tile.pairs.begin + 1];
+  const Word* const sentence = bitext.words[0].data() + pair.source.begin;
+  const auto load = [&](std::size_t n, float* t) {
+    const std::uint64_t entry = begin + n;
+    tile.prefetch_list(entry + kRows);
+    const Word word = sentence[tile.position[entry]];
+    const float* const row = table.t.data() + table.rows[word] * kDirections;
+    tile.numbers(tile.list[entry], word - tile.words.begin, [&](const auto* numbers) {
+      using Number = std::remove_const_t<std::remove_reference_t<decltype(*numbers)>>;
+      for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
+        if (!kComplete && numbers[j] == Tile::kMissing<Number>) {
+          std::fill(t, t + kDirections, kUnseen);
+          continue;
+        }
+        std::memcpy(t, row + static_cast<std::size_t>(numbers[j]) * kDirections, kDirections * sizeof *t);
+      }
+    });
+  };
+  add_words(pair, kDirections, adder(kDirections, best), tile.position.data() + begin, end - begin, load, scratch);
+}
+
+// Adds the positions in scratch.order, where every t is kUnseen.
+void add_unseen(const PairView& pair, int directions, bool best, Scratch& scratch) {
+  const std::size_t width = padded(pair.target.length) * directions;
+  const auto load = [&](std::size_t, float* t) { std::fill(t, t + width, kUnseen); };
+  add_words(pair, directions, adder(directions, best), scratch.order.data(), scratch.order.size(), load, scratch);
 }
 
 // Sum of the unnormalised prior over the words that may generate each word.
@@ -123,48 +158,63 @@ void sum_prior(const SideView& generated, const SideView& given, int d, std::vec
 
 }  // namespace
 
-AlignedCorpus::AlignedCorpus(const Corpus& source, const Corpus& target, const CellIndex& index, int directions,
-                             const double* tension)
-    : source(source), target(target), index(index), lengths(source, target) {
-  for (int d = 0; d < directions; ++d) lengths.set_tension(d, tension[d]);
-  std::vector<std::uint64_t> visits{0};
-  for (const CellIndex::Pair& pair : index.pairs) {
-    visits.push_back(visits.back() + std::uint64_t{pair.source.length} * pair.target.length);
-  }
-  chunks = split_evenly(visits, kChunks);
-}
-
 void Sums::begin(std::size_t length) {
   for (std::vector<float>* values : {&prior, &z, &feature, &best}) values->assign(padded(length), 0.0f);
   partner.assign(padded(length), -1);
 }
 
-void Scratch::begin(const PairView& pair) {
+void begin_sums(const PairView& pair, int directions, Scratch& scratch) {
   const std::size_t width = padded(pair.target.length);
-  t.resize(std::max(t.size(), kRows * width * 2), kUnseen);
-  joint.resize(std::max(joint.size(), width));
-  for (int d = 0; d < 2; ++d) sums[d].begin(pair.generated(d).length);
-}
-
-void sum_pair(const TTable& table, const AlignedCorpus& corpus, const PairView& pair, bool uniform, bool best,
-              Scratch& scratch) {
-  const bool both = table.directions == 2;
-  const auto add = both ? best ? best_rows_2 : add_rows_2 : best ? best_rows_1 : add_rows_1;
-  const auto load = both ? load_row<2> : load_row<1>;
-  const std::size_t width = padded(pair.target.length) * table.directions;
-  scratch.begin(pair);
-  for (std::size_t first = 0; first < pair.source.length; first += kRows) {
-    const std::size_t rows = std::min<std::size_t>(kRows, pair.source.length - first);
-    for (std::size_t row = 0; row < rows && !uniform; ++row) {
-      const std::size_t token = pair.source.begin + first + row;
-      corpus.index.prefetch_list(token + kRows);
-      load(table, corpus.index, token, corpus.source.words[token], pair.target.length, scratch.t.data() + row * width);
-    }
-    add(pair, first, rows, scratch);
-  }
-  for (int d = 0; d < table.directions; ++d) {
+  scratch.t.resize(std::max(scratch.t.size(), kRows * width * directions), kUnseen);
+  scratch.joint.resize(std::max(scratch.joint.size(), width));
+  for (int d = 0; d < directions; ++d) {
+    scratch.sums[d].begin(pair.generated(d).length);
     sum_prior(pair.generated(d), pair.given(d), d, scratch.sums[d].prior);
   }
+}
+
+void add_uniform(const PairView& pair, int directions, Scratch& scratch) {
+  scratch.order.resize(pair.source.length);
+  std::iota(scratch.order.begin(), scratch.order.end(), 0);
+  add_unseen(pair, directions, false, scratch);
+}
+
+void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
+              bool best, Scratch& scratch) {
+  const auto add = table.directions == 2 ? add_tile_words<2, true> : add_tile_words<1, true>;
+  add(table, tile, bitext, k, pair, best, scratch);
+}
+
+void add_new_text(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
+                  Scratch& scratch) {
+  const int directions = table.directions;
+  const auto add = directions == 2 ? add_tile_words<2, false> : add_tile_words<1, false>;
+  add(table, tile, bitext, k, pair, true, scratch);
+  const Word* const sentence = bitext.sentence(0, k);
+  scratch.order.clear();
+  for (std::uint32_t i = 0; i < pair.source.length; ++i) {
+    if (sentence[i] == kUnknown) scratch.order.push_back(i);
+  }
+  add_unseen(pair, directions, true, scratch);
+}
+
+void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch) {
+  const Word *const source = bitext.sentence(0, k), *const target = bitext.sentence(1, k);
+  std::vector<std::uint32_t>& order = scratch.order;
+  order.resize(pair.source.length);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](std::uint32_t a, std::uint32_t b) { return source[a] != source[b] ? source[a] < source[b] : a < b; });
+  const int directions = table.directions;
+  scratch.cells.resize(std::max<std::size_t>(scratch.cells.size(), pair.target.length));
+  const auto load = [&](std::size_t n, float* t) {
+    table.find(source[order[n]], target, pair.target.length, scratch.cells.data());
+    for (std::size_t j = 0; j < pair.target.length; ++j, t += directions) {
+      const std::uint64_t cell = scratch.cells[j];
+      for (int d = 0; d < directions; ++d) t[d] = cell == TTable::kNoCell ? kUnseen : table.t[cell * directions + d];
+    }
+  };
+  add_words(pair, directions, adder(directions, true), order.data(), order.size(), load, scratch);
 }
 
 }  // namespace weam

@@ -10,26 +10,12 @@
 
 namespace weam {
 
-// A corpus laid over a table: what training and decoding both walk.
-struct AlignedCorpus {
-  const Corpus& source;
-  const Corpus& target;
-  const CellIndex& index;
-  LengthTables lengths;
-  std::vector<std::size_t> chunks;  // bounds of ranges of sentence pairs with about equal numbers of cells
-
-  AlignedCorpus(const Corpus& source, const Corpus& target, const CellIndex& index, int directions,
-                const double* tension);
-
-  const Corpus& generated(int d) const { return d == 0 ? target : source; }
-};
-
 // One sentence of a pair, with its length's entries of LengthTables.
 struct SideView {
   std::uint32_t begin, length;
   const float *position, *before, *up[2], *down[2], *up_sum[2], *down_sum[2];
 
-  SideView(const CellIndex::Span& span, const LengthTables& lengths) : begin(span.begin), length(span.length) {
+  SideView(const Span& span, const LengthTables& lengths) : begin(span.begin), length(span.length) {
     const std::size_t at = lengths.start[length];
     position = lengths.position.data() + at;
     before = lengths.before.data() + at;
@@ -45,9 +31,8 @@ struct SideView {
 struct PairView {
   SideView source, target;
 
-  PairView(const AlignedCorpus& corpus, std::size_t pair)
-      : source(corpus.index.pairs[pair].source, corpus.lengths),
-        target(corpus.index.pairs[pair].target, corpus.lengths) {}
+  PairView(const Pair& pair, const LengthTables& lengths)
+      : source(pair.sides[0], lengths), target(pair.sides[1], lengths) {}
   const SideView& generated(int d) const { return d == 0 ? target : source; }
   const SideView& given(int d) const { return d == 0 ? source : target; }
 };
@@ -66,14 +51,24 @@ struct Sums {
 struct Scratch {
   std::vector<float> t;      // [rows loaded together][padded target length][directions]
   std::vector<float> joint;  // [padded target length], prior * t
+  std::vector<std::uint32_t> order;
+  std::vector<std::uint64_t> cells;  // [target length]
   Sums sums[2];
-
-  void begin(const PairView& pair);
 };
 
-// Fills the sums of a pair, and the best partners where asked for. `uniform`: every t is kUnseen, as before the first
-// update, and need not be looked up; then `scratch` must be new.
-void sum_pair(const TTable& table, const AlignedCorpus& corpus, const PairView& pair, bool uniform, bool best,
-              Scratch& scratch);
+// Sets the sums of a pair to nothing.
+void begin_sums(const PairView& pair, int directions, Scratch& scratch);
+
+// Each adds source words to the sums of a pair, in ascending order, and looks for the best partners if asked to:
+// all of them, every t being kUnseen as before the first update;
+void add_uniform(const PairView& pair, int directions, Scratch& scratch);
+// those of a tile with lists, which has all cells;
+void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
+              bool best, Scratch& scratch);
+// the same, but a cell that is missing is kUnseen, and unknown words come last;
+void add_new_text(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
+                  Scratch& scratch);
+// all of them, as add_new_text does, but looked up in a table with sorted rows.
+void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch);
 
 }  // namespace weam

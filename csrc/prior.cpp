@@ -65,12 +65,12 @@ WEAM_CLONES double expected_feature(std::uint32_t generated, std::uint32_t given
 
 }  // namespace
 
-LengthTables::LengthTables(const Corpus& source, const Corpus& target) {
+LengthTables::LengthTables(const Bitext& bitext) {
   std::vector<char> present(1, 0);
-  for (const Corpus* side : {&source, &target}) {
-    for (std::size_t s = 0; s < side->size(); ++s) {
-      if (side->length(s) >= present.size()) present.resize(side->length(s) + 1, 0);
-      present[side->length(s)] = 1;
+  for (const Pair& pair : bitext.pairs) {
+    for (const Span& side : pair.sides) {
+      if (side.length >= present.size()) present.resize(side.length + std::size_t{1}, 0);
+      present[side.length] = 1;
     }
   }
   for (std::size_t n = 0; n < present.size(); ++n) {
@@ -124,7 +124,7 @@ double fit_tension(double tension, double empirical, const std::vector<SizeCount
     });
     double expected = 0;
     for (const double part : parts) expected += part;
-    tension = std::clamp(tension + (empirical - expected / tokens) * 20.0, 0.1, 14.0);
+    tension = std::clamp(tension + (empirical - expected / tokens) * 20.0, 0.1, kMostTension);
   }
   return tension;
 }

@@ -10,6 +10,9 @@
 
 namespace weam {
 
+// Below the least, 1 - exp(-tension/n) has too few digits left to divide by; beyond the most training does not go.
+constexpr double kLeastTension = 1e-6, kMostTension = 14.0;
+
 // exp(-tension |i/I - j/J|) = min(down_I[i] up_J[j], up_I[i] down_J[j]) with up_n[k] = exp(tension k/n), down = 1/up:
 // one-dimensional tables by length instead of an exp for each pair of positions. All begin with k = 1 and are padded
 // with zeros, so that what is multiplied with the padding adds nothing.
@@ -19,7 +22,7 @@ struct LengthTables {
     std::vector<float> up_sum, down_sum;  // of the first 0 .. n, and of all the others
   };
 
-  LengthTables(const Corpus& source, const Corpus& target);
+  explicit LengthTables(const Bitext& bitext);
   void set_tension(int direction, double tension);
 
   std::vector<std::size_t> start;       // by length; tables of absent lengths are empty

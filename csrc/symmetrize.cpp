@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 namespace weam {
@@ -152,7 +153,7 @@ Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristi
       part.offsets.push_back(static_cast<std::int64_t>(part.links.size()));
     }
   });
-  return concatenate(parts);
+  return concatenate(std::move(parts));
 }
 
 }  // namespace weam

@@ -1,7 +1,7 @@
 #include "ttable.h"
 
 #include <algorithm>
-#include <stdexcept>
+#include <numeric>
 
 namespace weam {
 
@@ -9,114 +9,218 @@ namespace {
 
 constexpr std::size_t kChunks = 256;
 
-std::uint32_t width(const CellIndex& index, Word word) { return index.wide[word] ? 4 : 2; }
-
-// Everything but the numbers of the cells. `visits` becomes the cumulative lengths of each word's lists; most(word, its
-// visits) says how many cells its row can have.
-template <class Most>
-CellIndex lay_out(const Corpus& source, const Corpus& target, std::size_t source_words, Most most,
-                  std::vector<std::uint64_t>& visits) {
-  if (std::max(source.words.size(), target.words.size()) > 0xffffffff) {
-    throw std::length_error("more than 2^32 words in one corpus");
-  }
-  CellIndex index;
-  index.pairs.reserve(source.size());
-  index.first.assign(source_words + 1, 0);
-  visits.assign(source_words + 1, 0);
-  for (std::size_t pair = 0; pair < source.size(); ++pair) {
-    const auto span = [&](const Corpus& side) {
-      return CellIndex::Span{static_cast<std::uint32_t>(side.offsets[pair]),
-                             static_cast<std::uint32_t>(side.length(pair))};
-    };
-    index.pairs.push_back({span(source), span(target)});
-    for (std::size_t i = 0; i < source.length(pair); ++i) {
-      const Word word = source.sentence(pair)[i];
-      if (word == kUnknown) continue;
-      ++index.first[word + 1];
-      visits[word + 1] += target.length(pair);
+// Makes room for the lists of each word of a tile; `sizes` is what its row has at most.
+void place_lists(Tile& tile, const Bitext& bitext, const std::vector<std::uint64_t>& sizes) {
+  const std::size_t words = tile.words.size();
+  tile.wide.resize(words);
+  tile.begins.resize(words + 1);
+  tile.entries.assign(tile.pairs.size() + 1, 0);
+  for (const Tile::Occurrence& at : tile.occurrences) ++tile.entries[at.pair - tile.pairs.begin + 1];
+  std::partial_sum(tile.entries.begin(), tile.entries.end(), tile.entries.begin());
+  tile.position.resize(tile.occurrences.size());
+  tile.list.resize(tile.occurrences.size());
+  std::vector<std::uint32_t> next(tile.entries.begin(), tile.entries.end() - 1);
+  std::uint64_t byte = 0;
+  for (std::size_t word = 0; word < words; ++word) {
+    tile.wide[word] = sizes[word] > 0xffff;
+    tile.begins[word] = byte;
+    const std::uint64_t width = tile.wide[word] ? sizeof(std::uint32_t) : sizeof(std::uint16_t);
+    for (std::uint64_t n = tile.first[word]; n < tile.first[word + 1]; ++n) {
+      WEAM_PREFETCH(&next[tile.occurrence(n + 2 * Tile::kAhead).pair - tile.pairs.begin]);
+      const Tile::Occurrence at = tile.occurrences[n];
+      const std::uint32_t entry = next[at.pair - tile.pairs.begin]++;
+      tile.position[entry] = at.position;
+      tile.list[entry] = byte;
+      byte += bitext.pairs[at.pair].sides[1].length * width;
     }
+    byte = (byte + 3) / 4 * 4;  // aligned for 32 bits
   }
-  std::vector<std::uint64_t> list(source_words + 1, 0);
-  index.wide.resize(source_words);
-  for (Word word = 0; word < source_words; ++word) {
-    index.wide[word] = most(word, visits[word + 1]) > 0xffff;
-    list[word + 1] = list[word] + (visits[word + 1] * width(index, word) + 3) / 4 * 4;  // aligned for 32 bits
-    index.first[word + 1] += index.first[word];
-    visits[word + 1] += visits[word];
-  }
-  index.cells.resize(list.back());
-  index.occurrences.resize(index.first.back());
-  index.lists.resize(source.words.size());
-  std::vector<std::uint64_t> next(index.first.begin(), index.first.end() - 1);
-  for (std::uint32_t pair = 0; pair < source.size(); ++pair) {
-    for (std::uint32_t i = 0; i < source.length(pair); ++i) {
-      const Word word = source.sentence(pair)[i];
-      if (word == kUnknown) continue;
-      index.occurrences[next[word]++] = {pair, i};
-      index.lists[source.offsets[pair] + i] = list[word];
-      list[word] += target.length(pair) * width(index, word);
-    }
-  }
-  return index;
+  tile.begins[words] = byte;
+  tile.cells.resize(byte);
 }
-
-// For one thread: the cell of each target word in the current row. An entry older than the row is no cell of it, so
-// nothing is cleared between rows.
-class Slots {
- public:
-  static constexpr std::uint32_t kNone = CellIndex::kMissing<std::uint32_t>;
-
-  explicit Slots(std::size_t target_words) : slots_(target_words, 0) {}
-
-  void begin_row(std::uint64_t at_most) {
-    row_ = next_;
-    if (row_ + at_most >= kNone) {
-      std::fill(slots_.begin(), slots_.end(), 0);
-      row_ = next_ = 1;
-    }
-  }
-  std::uint32_t find(Word word) const { return slots_[word] >= row_ ? slots_[word] - row_ : kNone; }
-  std::uint32_t add(Word word) {
-    slots_[word] = next_;
-    return next_++ - row_;
-  }
-
- private:
-  std::vector<std::uint32_t> slots_;
-  std::uint32_t row_ = 1, next_ = 1;
-};
 
 // Writes the lists of a word, in which number(target word) is the cell.
-template <class Cell, class Number>
-void write_lists_as(CellIndex& index, const Corpus& target, Word word, Number number) {
-  const auto words_of = [&](std::uint64_t n) { return target.words.data() + index.pair_of(n).target.begin; };
-  Cell* cell = reinterpret_cast<Cell*>(index.cells.data() + index.lists[index.token_of(index.first[word])]);
-  for (std::uint64_t n = index.first[word]; n < index.first[word + 1]; ++n) {
-    index.prefetch_pair(n + 2 * CellIndex::kAhead);
-    WEAM_PREFETCH(words_of(n + CellIndex::kAhead));
-    const Word* const words = words_of(n);
-    const std::uint32_t length = index.pair_of(n).target.length;
-    for (std::uint32_t j = 0; j < length; ++j) *cell++ = static_cast<Cell>(number(words[j]));
+template <class Number>
+void write_lists(Tile& tile, const Bitext& bitext, std::size_t word, Number number) {
+  unsigned char* const at = tile.cells.data() + tile.begins[word];
+  if (tile.wide[word]) {
+    auto* cell = reinterpret_cast<std::uint32_t*>(at);
+    for_each_visit(tile, bitext, word, [&](Word met) { *cell++ = number(met); });
+  } else {
+    auto* cell = reinterpret_cast<std::uint16_t*>(at);
+    for_each_visit(tile, bitext, word, [&](Word met) { *cell++ = static_cast<std::uint16_t>(number(met)); });
   }
 }
 
-template <class Number>
-void write_lists(CellIndex& index, const Corpus& target, Word word, Number number) {
-  if (index.first[word] == index.first[word + 1]) return;
-  if (index.wide[word]) {
-    write_lists_as<std::uint32_t>(index, target, word, number);
-  } else {
-    write_lists_as<std::uint16_t>(index, target, word, number);
+// Calls body(word, thread) for every word of a tile, counted from words.begin.
+template <class Body>
+void for_each_word(const Tile& tile, const Parallel& parallel, Body body) {
+  const std::vector<std::size_t> bounds = split_evenly(tile.visits, kChunks);
+  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int thread) {
+    for (std::size_t word = bounds[chunk]; word < bounds[chunk + 1]; ++word) body(word, thread);
+  });
+}
+
+// Binary search for many words at once, all in step: their reads do not wait for each other. `at` comes as the row's
+// beginning and becomes the last place that is not beyond each word.
+WEAM_CLONES void search_row(const Word* columns, std::size_t size, const Word* targets, std::size_t count,
+                            std::uint64_t* at) {
+  for (std::size_t half; size > 1; size -= half) {
+    half = size / 2;
+    for (std::size_t j = 0; j < count; ++j) {
+      const std::uint64_t below = columns[at[j] + half - 1] < targets[j];
+      at[j] += half & (0 - below);  // no branch: half of them would be mispredicted
+    }
   }
 }
 
 }  // namespace
 
-std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t chunks) {
+void TTable::sort_rows(const Parallel& parallel) {
+  if (sorted) return;
+  const std::vector<std::size_t> bounds = split_evenly(rows, kChunks);
+  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int) {
+    std::vector<std::pair<Word, std::uint32_t>> order;
+    std::vector<float> values;
+    for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
+      const std::size_t size = rows[e + 1] - rows[e];
+      Word* const row = columns.data() + rows[e];
+      float* const probabilities = t.data() + rows[e] * directions;
+      order.resize(size);
+      for (std::uint32_t k = 0; k < size; ++k) order[k] = {row[k], k};
+      std::sort(order.begin(), order.end());
+      values.assign(probabilities, probabilities + size * directions);
+      for (std::size_t k = 0; k < size; ++k) {
+        row[k] = order[k].first;
+        std::copy_n(values.data() + std::size_t{order[k].second} * directions, directions,
+                    probabilities + k * directions);
+      }
+    }
+  });
+  sorted = true;
+}
+
+void TTable::find(Word source, const Word* targets, std::size_t count, std::uint64_t* cells) const {
+  const bool known = source != kUnknown && rows[source] < rows[source + 1];
+  std::fill(cells, cells + count, known ? rows[source] : kNoCell);
+  if (!known) return;
+  search_row(columns.data(), rows[source + 1] - rows[source], targets, count, cells);
+  for (std::size_t j = 0; j < count; ++j) cells[j] = columns[cells[j]] == targets[j] ? cells[j] : kNoCell;
+}
+
+Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
+  Tile tile;
+  tile.words = words;
+  tile.pairs = pairs;
+  tile.first.assign(words.size() + 1, 0);
+  tile.visits.assign(words.size() + 1, 0);
+  const auto for_each = [&](auto use) {
+    for (std::size_t pair = pairs.begin; pair < pairs.end; ++pair) {
+      const Pair spans = bitext.pairs[pair];
+      const Word* const sentence = bitext.words[0].data() + spans.sides[0].begin;
+      for (std::uint32_t i = 0; i < spans.sides[0].length; ++i) {
+        const std::size_t word = std::size_t{sentence[i]} - words.begin;  // wraps below the range
+        if (word < words.size()) use(word, static_cast<std::uint32_t>(pair), i, spans.sides[1].length);
+      }
+    }
+  };
+  for_each([&](std::size_t word, std::uint32_t, std::uint32_t, std::uint32_t met) {
+    ++tile.first[word + 1];
+    tile.visits[word + 1] += met;
+  });
+  std::partial_sum(tile.first.begin(), tile.first.end(), tile.first.begin());
+  std::partial_sum(tile.visits.begin(), tile.visits.end(), tile.visits.begin());
+  tile.occurrences.resize(tile.first.back());
+  std::vector<std::uint64_t> next(tile.first.begin(), tile.first.end() - 1);
+  for_each([&](std::size_t word, std::uint32_t pair, std::uint32_t i, std::uint32_t) {
+    tile.occurrences[next[word]++] = {pair, i};
+  });
+  return tile;
+}
+
+void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<Slots>& slots,
+               const Parallel& parallel) {
+  const std::uint64_t* const rows = table.rows.data() + tile.words.begin;
+  std::vector<std::uint64_t> sizes(tile.words.size());
+  for (std::size_t e = 0; e < sizes.size(); ++e) sizes[e] = rows[e + 1] - rows[e];
+  place_lists(tile, bitext, sizes);
+  for_each_word(tile, parallel, [&](std::size_t word, int thread) {
+    if (tile.first[word] == tile.first[word + 1]) return;
+    Slots& slot = slots[thread];
+    slot.begin_row(table.columns.data() + rows[word], sizes[word]);
+    write_lists(tile, bitext, word, [&](Word met) { return met == kUnknown ? Slots::kNone : slot.find(met); });
+  });
+}
+
+RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<Slots>& slots,
+                       const Parallel& parallel)
+    : bitext_(bitext), words_(words), slots_(slots), parallel_(parallel), rows_(words.size()) {
+  if (!base) return;
+  for (std::size_t e = words.begin; e < std::min(words.end, base->sources()); ++e) {
+    rows_[e - words.begin].assign(base->columns.begin() + base->rows[e], base->columns.begin() + base->rows[e + 1]);
+  }
+}
+
+std::uint64_t RowBuilder::count_new(const Tile& tile, std::size_t word, Slots& slots) const {
+  slots.begin_row(rows_[word].data(), rows_[word].size());
+  std::uint64_t count = 0;
+  for_each_visit(tile, bitext_, word, [&](Word met) {
+    if (slots.find(met) != Slots::kNone) return;
+    slots.add(met);
+    ++count;
+  });
+  return count;
+}
+
+void RowBuilder::add(Tile& tile, bool with_lists) {
+  if (with_lists) {
+    std::vector<std::uint64_t> sizes(tile.words.size());
+    for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
+      sizes[word] = rows_[word].size() + (tile.visits[word + 1] - tile.visits[word]);
+      // Few rows are as large as they could be: these are counted.
+      if (sizes[word] > 0xffff) sizes[word] = rows_[word].size() + count_new(tile, word, slots_[thread]);
+    });
+    place_lists(tile, bitext_, sizes);
+  }
+  std::vector<std::vector<Word>> met_by(slots_.size());
+  for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
+    if (tile.first[word] == tile.first[word + 1]) return;
+    std::vector<Word>& met = met_by[thread];
+    met.clear();
+    Slots& slot = slots_[thread];
+    slot.begin_row(rows_[word].data(), rows_[word].size());
+    const auto number = [&](Word target) {
+      const std::uint32_t known = slot.find(target);
+      if (known != Slots::kNone) return known;
+      met.push_back(target);
+      return slot.add(target);
+    };
+    if (with_lists) {
+      write_lists(tile, bitext_, word, number);
+    } else {
+      for_each_visit(tile, bitext_, word, number);
+    }
+    rows_[word].insert(rows_[word].end(), met.begin(), met.end());
+  });
+}
+
+void RowBuilder::append_to(TTable& table) {
+  for (const std::vector<Word>& row : rows_) table.rows.push_back(table.rows.back() + row.size());
+  table.columns.resize(table.rows.back());
+  const std::uint64_t* const begins = table.rows.data() + words_.begin;
+  parallel_.run(kChunks, [&](std::size_t chunk, int) {
+    for (std::size_t e = rows_.size() * chunk / kChunks; e < rows_.size() * (chunk + 1) / kChunks; ++e) {
+      std::copy(rows_[e].begin(), rows_[e].end(), table.columns.begin() + begins[e]);
+      std::vector<Word>().swap(rows_[e]);
+    }
+  });
+}
+
+std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t parts) {
   const std::size_t size = cumulative.size() - 1;
   std::vector<std::size_t> bounds{0};
-  for (std::size_t chunk = 1; chunk <= chunks && bounds.back() < size; ++chunk) {
-    const std::uint64_t goal = cumulative.back() / chunks * chunk + cumulative.back() % chunks * chunk / chunks;
+  for (std::size_t part = 1; part <= parts && bounds.back() < size; ++part) {
+    const std::uint64_t goal = cumulative.back() / parts * part + cumulative.back() % parts * part / parts;
     const auto at = std::lower_bound(cumulative.begin() + bounds.back() + 1, cumulative.end(), goal);
     bounds.push_back(std::min<std::size_t>(at - cumulative.begin(), size));
   }
@@ -124,61 +228,55 @@ std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulati
   return bounds;
 }
 
-CellIndex build_table(const Corpus& source, const Corpus& target, std::size_t source_words, std::size_t target_words,
-                      const Parallel& parallel, TTable& table) {
-  std::vector<std::uint64_t> visits;
-  const auto most = [&](Word, std::uint64_t met) { return std::min<std::uint64_t>(met, target_words); };
-  CellIndex index = lay_out(source, target, source_words, most, visits);
-  const std::vector<std::size_t> bounds = split_evenly(visits, kChunks);
-  const std::size_t chunks = bounds.size() - 1;
-
-  table.rows.assign(source_words + 1, 0);
-  std::vector<std::vector<Word>> columns(chunks);
-  std::vector<Slots> slots(parallel.threads, Slots(target_words));
-  parallel.run(chunks, [&](std::size_t chunk, int thread) {
-    Slots& slot = slots[thread];
-    std::vector<Word> met;
-    const auto number = [&](Word word) {
-      const std::uint32_t known = slot.find(word);
-      if (known != Slots::kNone) return known;
-      met.push_back(word);
-      return slot.add(word);
-    };
-    for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
-      slot.begin_row(target_words);
-      const std::size_t before = met.size();
-      write_lists(index, target, static_cast<Word>(e), number);
-      table.rows[e + 1] = met.size() - before;
-    }
-    columns[chunk] = std::move(met);
-  });
-  for (std::size_t e = 0; e < source_words; ++e) table.rows[e + 1] += table.rows[e];
-  table.columns.resize(table.rows.back());
-  parallel.run(chunks, [&](std::size_t chunk, int) {
-    std::copy(columns[chunk].begin(), columns[chunk].end(), table.columns.begin() + table.rows[bounds[chunk]]);
-    std::vector<Word>().swap(columns[chunk]);
-  });
-  return index;
+std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most) {
+  const std::size_t size = cumulative.size() - 1;
+  std::vector<Range> ranges;
+  for (std::size_t begin = 0; begin < size;) {
+    std::size_t end = begin + 1;
+    while (end < size && cumulative[end + 1] - cumulative[begin] <= most) ++end;
+    ranges.push_back({begin, end});
+    begin = end;
+  }
+  return ranges;
 }
 
-CellIndex index_table(const Corpus& source, const Corpus& target, const TTable& table, std::size_t target_words,
-                      const Parallel& parallel) {
-  std::vector<std::uint64_t> visits;
-  const auto size = [&](Word word, std::uint64_t) { return table.rows[word + 1] - table.rows[word]; };
-  CellIndex index = lay_out(source, target, table.sources(), size, visits);
-  const std::vector<std::size_t> bounds = split_evenly(visits, kChunks);
-  std::vector<Slots> slots(parallel.threads, Slots(target_words));
-  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int thread) {
-    Slots& slot = slots[thread];
-    const auto number = [&](Word word) { return word == kUnknown ? Slots::kNone : slot.find(word); };
-    for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
-      if (index.first[e] == index.first[e + 1]) continue;
-      slot.begin_row(target_words);
-      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) slot.add(table.columns[cell]);
-      write_lists(index, target, static_cast<Word>(e), number);
+double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words) {
+  constexpr std::size_t kStride = 16;
+  const auto for_each = [&](auto use) {
+    for (std::uint32_t k = 0; k < bitext.size(); ++k) {
+      const Pair& pair = bitext.pairs[k];
+      const Word* const sentence = bitext.words[0].data() + pair.sides[0].begin;
+      for (std::uint32_t i = 0; i < pair.sides[0].length; ++i) use(sentence[i], k, pair.sides[1].length);
     }
+  };
+  std::vector<std::uint64_t> visits(source_words, 0);
+  for_each([&](Word word, std::uint32_t, std::uint32_t met) { visits[word] += met; });
+  std::vector<Word> ranked(source_words);
+  std::iota(ranked.begin(), ranked.end(), 0);
+  std::sort(ranked.begin(), ranked.end(),
+            [&](Word a, Word b) { return visits[a] != visits[b] ? visits[a] > visits[b] : a < b; });
+  std::vector<char> sampled(source_words, 0);
+  for (std::size_t rank = std::min(kStride, source_words) / 2; rank < source_words; rank += kStride) {
+    sampled[ranked[rank]] = 1;
+  }
+  std::vector<std::vector<std::uint32_t>> found(source_words);
+  for_each([&](Word word, std::uint32_t pair, std::uint32_t) {
+    if (sampled[word] && (found[word].empty() || found[word].back() != pair)) found[word].push_back(pair);
   });
-  return index;
+  Slots slots(target_words);
+  double cells = 0;
+  for (const std::vector<std::uint32_t>& pairs : found) {
+    slots.begin_row();
+    for (const std::uint32_t pair : pairs) {
+      const Word* const met = bitext.sentence(1, pair);
+      for (std::uint32_t j = 0; j < bitext.pairs[pair].sides[1].length; ++j) {
+        if (slots.find(met[j]) != Slots::kNone) continue;
+        slots.add(met[j]);
+        ++cells;
+      }
+    }
+  }
+  return cells * static_cast<double>(std::min(kStride, source_words));
 }
 
 }  // namespace weam

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "array.h"
 #include "corpus.h"
 #include "numeric.h"
 #include "parallel.h"
@@ -18,77 +19,149 @@ constexpr double kScale = 79228162514264337593543950336.0;
 // fast_align's probability of a word pair it has not seen, and of every pair before the first update.
 constexpr float kUnseen = static_cast<float>(1e-9 * kScale);
 
+struct Range {
+  std::size_t begin, end;
+
+  std::size_t size() const { return end - begin; }
+};
+
 struct TTable {
+  static constexpr std::uint64_t kNoCell = ~std::uint64_t{0};
+
   int directions = 1;                  // 1: forward only; 2: forward and backward
   std::vector<std::uint64_t> rows{0};  // row e is cells[rows[e] .. rows[e + 1])
-  std::vector<Word> columns;           // target word of each cell, in the order of first meeting
-  std::vector<float> t;                // [cells][directions]
+  Array<Word> columns;                 // target word of each cell, in the order of first meeting or ascending
+  Array<float> t;                      // [cells][directions]
   std::vector<float> null_row[2];      // t(word | NULL): by target word (forward), by source word (backward)
+  bool sorted = false;                 // the columns of each row ascend
 
   std::size_t sources() const { return rows.size() - 1; }
   std::size_t cells() const { return columns.size(); }
+  void sort_rows(const Parallel& parallel);
+  // The cells of a word with others, kNoCell where there is none or a word is kUnknown. The rows must be sorted.
+  void find(Word source, const Word* targets, std::size_t count, std::uint64_t* cells) const;
 };
 
-// Where each source word occurs, and the list of cells there: for each target word of the pair, its number in the
-// source word's row. The lists of one word lie one behind the other, so that they are written and counted in order.
-struct CellIndex {
-  struct Span {
-    std::uint32_t begin, length;  // in Corpus::words
-  };
-  struct Pair {
-    Span source, target;
-  };
+// The index of a range of source words within a range of sentence pairs: where each word occurs and, with lists, for
+// each target word of the pair its number in the source word's row. The lists of one word lie one behind the other, so
+// that they are written and counted in order. By pair, the source words are in ascending order: what is added up over
+// them does not depend on how the words are divided into ranges.
+struct Tile {
   struct Occurrence {
     std::uint32_t pair, position;
   };
+  static constexpr std::uint64_t kAhead = 8;  // occurrences, for prefetching
   template <class Number>
   static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
-  static constexpr std::uint64_t kAhead = 8;                   // occurrences, for prefetching
 
-  std::vector<Pair> pairs;
-  std::vector<std::uint64_t> first;     // occurrences of word e: occurrences[first[e] .. first[e + 1])
-  std::vector<Occurrence> occurrences;  // in corpus order for each word
-  std::vector<char> wide;               // by word: the numbers in its lists have 32 bits, not 16
-  std::vector<std::uint64_t> lists;     // by source token: the byte of `cells` where its list begins
-  std::vector<unsigned char> cells;
+  Range words, pairs;
+  std::vector<std::uint64_t> first;   // [words + 1]; word e is at occurrences[first[e] .. first[e + 1])
+  std::vector<std::uint64_t> visits;  // [words + 1], cumulative: the target words that all its occurrences meet
+  Array<Occurrence> occurrences;      // in corpus order for each word
 
+  std::vector<char> wide;              // by word: the numbers in its lists have 32 bits, not 16
+  std::vector<std::uint64_t> begins;   // by word: the byte of `cells` where its lists begin
+  std::vector<std::uint32_t> entries;  // [pairs + 1]; pair k has entries[k] .. entries[k + 1)
+  Array<std::uint32_t> position;       // by entry: of the source word
+  Array<std::uint64_t> list;           // by entry: the byte of `cells` where its list begins
+  Array<unsigned char> cells;
+
+  bool has_lists() const { return !begins.empty(); }
   // Beyond the end, the last: so that what is ahead can be prefetched.
   const Occurrence& occurrence(std::uint64_t n) const {
     return occurrences[std::min<std::uint64_t>(n, occurrences.size() - 1)];
   }
-  const Pair& pair_of(std::uint64_t n) const { return pairs[occurrence(n).pair]; }
-  std::uint64_t token_of(std::uint64_t n) const {
-    return std::uint64_t{pair_of(n).source.begin} + occurrence(n).position;
+  WEAM_INLINE void prefetch_list(std::uint64_t entry) const {
+    const unsigned char* const at = cells.data() + list[std::min<std::uint64_t>(entry, list.size() - 1)];
+    WEAM_PREFETCH(at);
+    WEAM_PREFETCH(at + 64);
   }
-  WEAM_INLINE void prefetch_pair(std::uint64_t n) const { WEAM_PREFETCH(&pair_of(n)); }
-  WEAM_INLINE void prefetch_list(std::uint64_t token) const {
-    const unsigned char* const list = cells.data() + lists[std::min<std::uint64_t>(token, lists.size() - 1)];
-    WEAM_PREFETCH(list);
-    WEAM_PREFETCH(list + 64);
-  }
-
-  // Calls use(numbers, missing) for the list of a source token with a known word.
+  // Calls use(numbers) for lists of a word (counted from words.begin) that begin at a byte of `cells`.
   template <class Use>
-  void list(std::uint64_t token, Word word, Use use) const {
-    const unsigned char* const at = cells.data() + lists[token];
+  void numbers(std::uint64_t byte, std::size_t word, Use use) const {
     if (wide[word]) {
-      use(reinterpret_cast<const std::uint32_t*>(at), kMissing<std::uint32_t>);
+      use(reinterpret_cast<const std::uint32_t*>(cells.data() + byte));
     } else {
-      use(reinterpret_cast<const std::uint16_t*>(at), kMissing<std::uint16_t>);
+      use(reinterpret_cast<const std::uint16_t*>(cells.data() + byte));
     }
   }
 };
 
-// Builds the table's shape (rows, columns) from the corpus together with the index.
-CellIndex build_table(const Corpus& source, const Corpus& target, std::size_t source_words, std::size_t target_words,
-                      const Parallel& parallel, TTable& table);
+// For one thread: the number of each target word in the current row. An entry older than the row is none of it, so
+// nothing is cleared between rows.
+class Slots {
+ public:
+  static constexpr std::uint32_t kNone = Tile::kMissing<std::uint32_t>;
 
-// The index of a corpus over an existing table; words that the table does not know are kUnknown.
-CellIndex index_table(const Corpus& source, const Corpus& target, const TTable& table, std::size_t target_words,
-                      const Parallel& parallel);
+  explicit Slots(std::size_t target_words) : slots_(target_words, 0) {}
 
-// Splits 0 .. size into at most `chunks` ranges of about equal weight: range c is [bounds[c], bounds[c + 1]).
+  void begin_row() {
+    row_ = next_;
+    if (row_ + std::uint64_t{slots_.size()} < kNone) return;
+    std::fill(slots_.begin(), slots_.end(), 0);
+    row_ = next_ = 1;
+  }
+  void begin_row(const Word* columns, std::size_t size) {
+    begin_row();
+    for (std::size_t k = 0; k < size; ++k) add(columns[k]);
+  }
+  std::uint32_t find(Word word) const { return slots_[word] >= row_ ? slots_[word] - row_ : kNone; }
+  std::uint32_t add(Word word) {
+    slots_[word] = next_;
+    return next_++ - row_;
+  }
+
+ private:
+  std::vector<std::uint32_t> slots_;
+  std::uint32_t row_ = 1, next_ = 1;
+};
+
+Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
+
+// Gives a tile its lists, over the finished rows of a table, which need not have all of its cells.
+void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<Slots>& slots,
+               const Parallel& parallel);
+
+// Appends the rows of a range of words to the table: first what they have in `base`, if any, in the same order. A range
+// comes in blocks of sentence pairs. The tile of an only block may be kept, with its lists.
+class RowBuilder {
+ public:
+  RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<Slots>& slots,
+             const Parallel& parallel);
+  void add(Tile& tile, bool with_lists);
+  void append_to(TTable& table);
+
+ private:
+  std::uint64_t count_new(const Tile& tile, std::size_t word, Slots& slots) const;
+
+  const Bitext& bitext_;
+  const Range words_;
+  std::vector<Slots>& slots_;
+  const Parallel& parallel_;
+  std::vector<std::vector<Word>> rows_;
+};
+
+// Splits 0 .. size into at most `parts` ranges of about equal weight: range p is [bounds[p], bounds[p + 1]).
 // `cumulative` has size + 1 ascending entries.
-std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t chunks);
+std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t parts);
+
+// Splits 0 .. size into ranges of one element or of a weight up to `most`.
+std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most);
+
+// The number of distinct cells of a corpus, from every 16th source word by rank of how much it meets.
+double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words);
+
+// Calls use(target word) for every one that each occurrence of a word (counted from words.begin) meets.
+template <class Use>
+WEAM_INLINE void for_each_visit(const Tile& tile, const Bitext& bitext, std::size_t word, Use use) {
+  const auto sentence = [&](std::uint64_t n) { return bitext.sentence(1, tile.occurrence(n).pair); };
+  for (std::uint64_t n = tile.first[word]; n < tile.first[word + 1]; ++n) {
+    WEAM_PREFETCH(&bitext.pairs[tile.occurrence(n + 2 * Tile::kAhead).pair]);
+    WEAM_PREFETCH(sentence(n + Tile::kAhead));
+    const Word* const words = sentence(n);
+    const std::uint32_t length = bitext.pairs[tile.occurrences[n].pair].sides[1].length;
+    for (std::uint32_t j = 0; j < length; ++j) use(words[j]);
+  }
+}
 
 }  // namespace weam

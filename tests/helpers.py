@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from weam_ext.corpus import Link, parse_links, read_lines
+
 ROOT = Path(__file__).resolve().parents[1]
+FAST_ALIGN = ROOT / "tests" / "data" / "fast_align"
 
 
 def real_data(name: str) -> Path:
@@ -14,3 +17,8 @@ def real_data(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the data set {name}: set WEAM_DATA to the folder that holds it")
     return folder
+
+
+def recorded_links(name: str) -> list[list[Link]]:
+    """What the original fast_align or atools wrote: see the README beside the files."""
+    return [parse_links(line, name) for line in read_lines(str(FAST_ALIGN / f"{name}.xz"))]

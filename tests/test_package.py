@@ -42,4 +42,4 @@ def test_types_and_stubs_are_installed() -> None:
 def test_metadata() -> None:
     assert version("weam-ext") == "0.1.0"
     extras = {line.rpartition("extra == ")[2].strip("'\"") for line in requires("weam-ext") or []}
-    assert {"test", "transfer", "dev"} <= extras
+    assert {"scipy", "test", "transfer", "dev"} <= extras

@@ -11,19 +11,16 @@ from weam_ref.diagonal import (
     UNSEEN,
     DiagonalModel,
     DiagonalSettings,
-    digamma,
     expectation,
-    feature,
     fit,
-    fit_tension,
-    geometric_normaliser,
     maximisation,
-    model_feature,
 )
 from weam_ref.links import shuffle_links, token_links
 from weam_ref.philox import philox4x32
 from weam_ref.score import alignment_error_rate
+from weam_ref.special import digamma
 from weam_ref.symmetrize import METHODS, symmetrize
+from weam_ref.tension import feature, fit_tension, geometric_normaliser, model_feature
 
 EULER = 0.5772156649015329
 LOG_2 = math.log(2.0)

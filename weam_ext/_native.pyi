@@ -1,12 +1,27 @@
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_Sentences = Sequence[str] | Sequence[Sequence[str]]
-_Links = tuple[NDArray[np.int64], NDArray[np.int32]]
+_Sentence = str | Sequence[str] | NDArray[Any]
+_Links = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]
+
+class LineError(ValueError):
+    """Arguments: file (0 or 1), line (from 1), what is wrong."""
+
+class UnequalLines(ValueError):
+    """Arguments: the lines of the two files."""
 
 class Iteration:
+    def __init__(
+        self,
+        log_likelihood: float,
+        perplexity: float,
+        posterior_p0: float,
+        posterior_feature: float,
+        tension: float,
+    ) -> None: ...
     @property
     def log_likelihood(self) -> float: ...
     @property
@@ -18,7 +33,7 @@ class Iteration:
     @property
     def tension(self) -> float: ...
 
-class DiagonalAligner:
+class Settings:
     def __init__(
         self,
         *,
@@ -30,26 +45,92 @@ class DiagonalAligner:
         optimize_tension: bool,
         variational_bayes: bool,
         null_word: bool,
-        directions: int,
-        max_length: int,
-        threads: int,
     ) -> None: ...
-    def fit(
+
+class Output:
+    def __init__(
         self,
-        source: _Sentences,
-        target: _Sentences,
-        with_links: bool,
-        progress: Callable[[int], None] | None,
-    ) -> list[_Links]: ...
-    def align(self, source: _Sentences, target: _Sentences) -> list[_Links]: ...
+        heuristic: str | None,
+        posteriors: bool,
+        take: Callable[[_Links, list[NDArray[np.float64]]], object],
+    ) -> None: ...
+
+class Model:
+    @property
+    def directions(self) -> int: ...
+    @property
+    def cells(self) -> int: ...
+    @property
+    def tension(self) -> tuple[float, float]: ...
+    @property
+    def length_ratio(self) -> tuple[float, float]: ...
+    @property
+    def null_totals(self) -> tuple[float, float]: ...
     def history(self, direction: int) -> list[Iteration]: ...
+    def words(self, side: int) -> list[str]: ...
+    def arrays(self) -> dict[str, NDArray[Any]]: ...
+    def lexicon(
+        self, direction: int, top: int, threads: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.float32]]: ...
+    def lexicon_text(self, direction: int, top: int, threads: int) -> bytes: ...
+    def parameters(self, threshold: float, threads: int) -> bytes: ...
+    def align_pair(
+        self, source: _Sentence, target: _Sentence, heuristic: str | None, max_length: int
+    ) -> list[tuple[int, int]]: ...
+
+class Text:
+    def __init__(self, model: Model | None, learn: bool) -> None: ...
+    def add(
+        self, source: Sequence[_Sentence], target: Sequence[_Sentence], max_length: int
+    ) -> None: ...
+    def __len__(self) -> int: ...
     @property
     def dropped(self) -> tuple[int, int]: ...
     @property
-    def vocabulary_sizes(self) -> tuple[int, int]: ...
-    @property
-    def cells(self) -> int: ...
+    def bytes(self) -> int: ...
 
+class TextReader:
+    def __init__(
+        self,
+        *,
+        text: Text,
+        files: int,
+        columns: tuple[int, int],
+        max_length: int,
+        limit: int,
+        reversed: bool,
+        threads: int,
+        bytes: int,
+        directory: str,
+    ) -> None: ...
+    def feed(self, file: int, data: bytes) -> bool: ...
+    def end(self, file: int) -> None: ...
+    def finish(self) -> None: ...
+
+def fit(
+    text: Text,
+    settings: Settings,
+    directions: int,
+    threads: int,
+    memory: str,
+    bytes: int,
+    directory: str,
+    init: Model | None,
+    on_memory: Callable[[str, int, int], object],
+    progress: Callable[[list[Iteration]], object],
+    output: Output | None,
+) -> Model: ...
+def align(model: Model, text: Text, threads: int, output: Output) -> None: ...
+def load_model(
+    arrays: dict[str, NDArray[Any]],
+    settings: Settings,
+    directions: int,
+    tension: Sequence[float],
+    length_ratio: Sequence[float],
+    null_totals: Sequence[float],
+    history: Sequence[Sequence[Iteration]],
+) -> Model: ...
+def load_parameters(text: bytes, settings: Settings, length_ratio: float) -> Model: ...
 def symmetrize(
     forward_offsets: NDArray[np.int64],
     forward_pairs: NDArray[np.int32],
@@ -58,4 +139,13 @@ def symmetrize(
     method: str,
     threads: int,
 ) -> _Links: ...
-def pharaoh(offsets: NDArray[np.int64], pairs: NDArray[np.int32], by_target: bool) -> bytes: ...
+def format_pharaoh(
+    offsets: NDArray[np.int64],
+    pairs: NDArray[np.int32],
+    probability: NDArray[np.float32] | None,
+    by_target: bool,
+    threads: int,
+) -> bytes: ...
+def parse_pharaoh(
+    text: bytes, first_line: int, probabilities: bool | None, fields: bool, threads: int
+) -> _Links: ...

@@ -1,4 +1,4 @@
-"""Word alignment: `Aligner`, symmetrisation, scoring, and `python -m weam_ext.align`.
+"""Word alignment: `Aligner`, and `python -m weam_ext.align`.
 
     links = Aligner().fit_align(["the house", "the book"], ["la maison", "le livre"])
     print(links.to_pharaoh())
@@ -6,104 +6,29 @@
 The model is fast_align's (Dyer, Chahuneau & Smith 2013), trained natively, both directions at once.
 """
 
-import argparse
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Any, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
+from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.corpus import BitextSource, Link, parse_columns, read_bitext, read_gold
-from weam_ext.errors import InputError, Parser, run, say
+from weam_ext.corpus import BitextSource, Link, feed_bitext
+from weam_ext.errors import InputError
+from weam_ext.links import HEURISTICS, Links, thread_count
+from weam_ext.memory import available_memory, used_memory
 
-HEURISTICS = ("intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and")
 DIRECTIONS = ("forward", "backward")
+MEMORY_MODES = ("auto", "low", "fast")
 
-Sentences = Sequence[str] | Sequence[Sequence[str]]
-
-
-class Links:
-    """The word links of a list of sentence pairs, as compressed rows.
-
-    Attributes:
-        offsets: int64 [pairs + 1]; pair k has the links `offsets[k]` up to `offsets[k + 1]`.
-        pairs: int32 [links, 2]; (source word, target word), both from 0, sorted within each pair.
-    """
-
-    def __init__(self, offsets: ArrayLike, pairs: ArrayLike) -> None:
-        self.offsets: NDArray[np.int64] = np.asarray(offsets, np.int64)
-        self.pairs: NDArray[np.int32] = np.asarray(pairs, np.int32).reshape(-1, 2)
-
-    @classmethod
-    def from_lists(cls, links: Iterable[Sequence[Link]]) -> Self:
-        rows = [sorted(row) for row in links]
-        return cls(np.cumsum([0, *map(len, rows)]), [link for row in rows for link in row])
-
-    @property
-    def source(self) -> NDArray[np.int32]:
-        return self.pairs[:, 0]
-
-    @property
-    def target(self) -> NDArray[np.int32]:
-        return self.pairs[:, 1]
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, pair: int) -> list[Link]:
-        if not -len(self) <= pair < len(self):
-            raise IndexError(f"pair {pair} of {len(self)}")
-        pair %= len(self)
-        rows = self.pairs[self.offsets[pair] : self.offsets[pair + 1]]
-        return [(i, j) for i, j in rows.tolist()]
-
-    def __iter__(self) -> Iterator[list[Link]]:
-        return map(self.__getitem__, range(len(self)))
-
-    def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Links)
-            and np.array_equal(self.offsets, other.offsets)
-            and np.array_equal(self.pairs, other.pairs)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def to_pharaoh(self, *, by_target: bool = False) -> str:
-        """One line "0-0 1-2" for each pair, sorted by source word, or by target word first."""
-        return _native.pharaoh(self.offsets, self.pairs, by_target).decode("ascii")
-
-
-def symmetrize(
-    forward: Links, backward: Links, method: str, *, threads: int | None = None
-) -> Links:
-    """Combine two directional alignments (Och & Ney 2003; Koehn et al. 2005), as atools does.
-
-    Args:
-        forward, backward: links of the same sentence pairs, both (source word, target word).
-        method: one of `HEURISTICS`.
-
-    Raises:
-        InputError: for an unknown method.
-        ValueError: for different numbers of pairs.
-    """
-    if method not in HEURISTICS:
-        raise InputError(f"unknown heuristic {method!r}; there are {', '.join(HEURISTICS)}")
-    return Links(
-        *_native.symmetrize(
-            forward.offsets,
-            forward.pairs,
-            backward.offsets,
-            backward.pairs,
-            method,
-            _threads(threads),
-        )
-    )
+Sentence = str | Sequence[str] | NDArray[np.integer[Any]]
+Text = Sequence[Sentence] | Path | BitextSource
+# What is given the links of a block of pairs, and their scores by direction.
+Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 
 
 @dataclass(frozen=True)
@@ -113,8 +38,30 @@ class DroppedPairs:
     empty: int = 0
     too_long: int = 0
 
+    def __add__(self, other: "DroppedPairs") -> "DroppedPairs":
+        return DroppedPairs(self.empty + other.empty, self.too_long + other.too_long)
+
     def __str__(self) -> str:
         return f"{self.empty:,} with an empty side, {self.too_long:,} over-long"
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What training is about to take.
+
+    Attributes:
+        mode: "fast" keeps an index of every pair of words that meet; "low" makes it anew, a part at
+            a time; "files" does so too and keeps all that grows with the text in temporary files.
+        needed: bytes, the text included.
+        fast: bytes that the fast mode would need.
+        limit: bytes that the process was asked to stay below, if it was. What is needed may be more
+            where less would mean too many passes.
+    """
+
+    mode: str
+    needed: int
+    fast: int
+    limit: int | None = None
 
 
 class Aligner:
@@ -122,7 +69,12 @@ class Aligner:
 
     Dyer, Chahuneau & Smith 2013, "A Simple, Fast, and Effective Reparameterization of IBM Model 2",
     with the original program's settings as defaults (its `-d -o -v`). The same input gives the same
-    links, to the byte, at any number of threads.
+    links, to the byte, at any number of threads and in any amount of memory.
+
+    Wherever sentences are given, `source` and `target` are sequences of strings (words set off by
+    blanks), of sequences of words, or of one-dimensional integer arrays (a number stands for the
+    word of its decimal digits); or two line-aligned files as `Path`; or `source` alone is the
+    `Path` of a file of "source ||| target" or tab-separated lines, or a `BitextSource`.
 
     Args:
         heuristic: how the two directions are combined, one of `HEURISTICS`; or one of `DIRECTIONS`
@@ -135,6 +87,11 @@ class Aligner:
         favor_diagonal, optimize_tension, variational_bayes, null_word: switches of the model.
         max_length: pairs with more words on a side get no links and train nothing; 0 for no limit.
         threads: default: the processors this process may use.
+        memory: "low", "fast", or "auto" to choose by what there is; see `MemoryPlan`.
+        max_memory: bytes that this process should stay below; by default 80 % of what is free.
+        temp_dir: where temporary files go when there is not enough memory.
+
+    Raises `InputError` for arguments that cannot be meant.
     """
 
     def __init__(
@@ -149,114 +106,344 @@ class Aligner:
         optimize_tension: bool = True,
         variational_bayes: bool = True,
         null_word: bool = True,
-        max_length: int = 1000,
+        max_length: int = 0,
         threads: int | None = None,
+        memory: str = "auto",
+        max_memory: int | None = None,
+        temp_dir: str | Path | None = None,
     ) -> None:
         if heuristic not in HEURISTICS + DIRECTIONS:
             names = ", ".join(HEURISTICS + DIRECTIONS)
             raise InputError(f"unknown heuristic {heuristic!r}; there are {names}")
-        _check("iterations", iterations >= 1, "at least 1")
+        _check("iterations", 1 <= iterations < 2**31, "at least 1")
         _check("p0", 0 <= p0 < 1, "at least 0 and below 1")
-        _check("tension", 0 < tension <= 14, "above 0 and at most 14")
-        _check("alpha", 0 < alpha < float("inf"), "above 0 and finite")
-        _check("max_length", max_length >= 0, "at least 0")
+        _check("tension", 1e-6 <= tension <= 14, "at least 1e-6 and at most 14")
+        _check("alpha", 0 < alpha <= 1e6, "above 0 and at most 1e6")
+        _check("max_length", 0 <= max_length < 2**31, "at least 0 and below 2^31")
+        _check("memory", memory in MEMORY_MODES, f"one of {', '.join(MEMORY_MODES)}")
+        _check("max_memory", max_memory is None or max_memory > 0, "above 0")
         self.heuristic = heuristic
-        self.settings: dict[str, int | float | bool | str] = {
+        self.settings: dict[str, Any] = {
             "iterations": iterations,
-            "p0": p0,
-            "tension": tension,
-            "alpha": alpha,
+            "p0": float(p0),
+            "tension": float(tension),
+            "alpha": float(alpha),
             "favor_diagonal": favor_diagonal,
             "optimize_tension": optimize_tension,
             "variational_bayes": variational_bayes,
             "null_word": null_word,
-            "max_length": max_length,
         }
-        self._threads = _threads(threads)
-        self._fitted = False
-        self._native = _native.DiagonalAligner(
-            iterations=iterations,
-            p0=p0,
-            tension=tension,
-            alpha=alpha,
-            favor_diagonal=favor_diagonal,
-            optimize_tension=optimize_tension,
-            variational_bayes=variational_bayes,
-            null_word=null_word,
-            directions=1 if heuristic in DIRECTIONS else 2,
-            max_length=max_length,
-            threads=self._threads,
-        )
+        self.max_length = max_length
+        self.dropped = DroppedPairs()
+        self.scores: dict[str, NDArray[np.float64]] = {}
+        self._threads = thread_count(threads)
+        self._memory = memory
+        self._max_memory = max_memory
+        self._temp_dir = str(temp_dir or tempfile.gettempdir())
+        self._model: _native.Model | None = None
 
-    def fit(
-        self, source: Sentences, target: Sentences, progress: Callable[[int], None] | None = None
-    ) -> Self:
-        """Train on sentence pairs: strings of words set off by blanks, or lists of words.
+    def save(self, directory: str | Path) -> None:
+        """Write the trained model to a directory; see `weam_ext.align_files.save_aligner`."""
+        from weam_ext.align_files import save_aligner
 
-        `progress` is called with the number of iterations done. Raises `ValueError` when the sides
-        differ in length or no pair is usable. An interrupt stops at once and leaves the model that
-        was there before.
-        """
-        self._native.fit(*self._oriented(source, target), False, progress)
-        self._fitted = True
-        return self
+        save_aligner(self, directory)
 
-    def align(self, source: Sentences, target: Sentences) -> Links:
-        """The links of sentence pairs under the trained model; unseen words have the prior alone.
+    @staticmethod
+    def load(directory: str | Path, **options: Any) -> "Aligner":
+        """Read what `save` wrote; see `weam_ext.align_files.load_aligner`."""
+        from weam_ext.align_files import load_aligner
 
-        A pair with an empty side, or longer than `max_length`, has none (see `dropped`).
-        """
-        if not self._fitted:
-            raise RuntimeError("the aligner has not been trained: call fit first")
-        return self._combined(self._native.align(*self._oriented(source, target)))
-
-    def fit_align(
-        self, source: Sentences, target: Sentences, progress: Callable[[int], None] | None = None
-    ) -> Links:
-        """`fit` and `align` on the same pairs, in one pass."""
-        links = self._native.fit(*self._oriented(source, target), True, progress)
-        self._fitted = True
-        return self._combined(links)
+        return load_aligner(directory, **options)
 
     @property
-    def dropped(self) -> DroppedPairs:
-        """Of the last call."""
-        return DroppedPairs(*self._native.dropped)
+    def model(self) -> _native.Model:
+        """The trained model. Raises `RuntimeError` where there is none."""
+        if self._model is None:
+            raise RuntimeError("the aligner has not been trained: call fit first")
+        return self._model
+
+    @model.setter
+    def model(self, model: _native.Model) -> None:
+        self._model = model
+
+    # ------------------------------------------------------------------------------------- use
+
+    def fit(
+        self,
+        source: Text,
+        target: Text | None = None,
+        progress: Callable[[int], object] | None = None,
+        *,
+        init: "Aligner | None" = None,
+    ) -> Self:
+        """Train on sentence pairs. `progress` is called with the number of iterations done.
+
+        With `init`, training goes on from that aligner's model: its probabilities are the start and
+        its expected counts are kept beside those of the new text (incremental EM, Neal & Hinton
+        1998), so that the result knows both. Raises `ValueError` when the sides differ in length or
+        no pair is usable. An interrupt stops at once and leaves the model that was there before.
+        """
+        text = self.read(source, target, init=init)
+        self.fit_text(text, init=init, progress=_counting(progress))
+        return self
+
+    def align(self, source: Text, target: Text | None = None, *, posteriors: bool = False) -> Links:
+        """The links of sentence pairs under the trained model; unseen words have the prior alone.
+
+        A pair with an empty side, or longer than `max_length`, has none (see `dropped`). With
+        `posteriors` each link has its posterior probability, the mean of both directions'.
+        """
+        text = self.read(source, target, model=self.model)
+        return self._collect(lambda take: self.align_text(text, take, posteriors=posteriors))
+
+    def fit_align(
+        self,
+        source: Text,
+        target: Text | None = None,
+        progress: Callable[[int], object] | None = None,
+        *,
+        init: "Aligner | None" = None,
+        posteriors: bool = False,
+    ) -> Links:
+        """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
+        text = self.read(source, target, init=init)
+        options: Any = {"init": init, "progress": _counting(progress)}
+        if not posteriors:
+            return self._collect(lambda take: self.fit_text(text, **options, take=take))
+        self.fit_text(text, **options)
+        return self._collect(lambda take: self.align_text(text, take, posteriors=True))
+
+    def align_pair(self, source: Sentence, target: Sentence) -> list[Link]:
+        """The links of one sentence pair, in microseconds and on this thread."""
+        if self.heuristic != "backward":
+            return self.model.align_pair(source, target, self._method(), self.max_length)
+        links = self.model.align_pair(target, source, None, self.max_length)
+        return sorted((i, j) for j, i in links)
+
+    def lexicon(self, top: int, direction: str = "forward") -> dict[str, list[tuple[str, float]]]:
+        """For each word its `top` most probable translations and their probabilities.
+
+        "forward" gives t(target word | source word). Words without any translation more probable
+        than that of an unseen pair are left out.
+        """
+        model, number = self.model, self._direction_number(direction)
+        offsets, words, probabilities = model.lexicon(number, top, self._threads)
+        given, generated = model.words(number), model.words(1 - number)
+        names = [generated[word] for word in words.tolist()]
+        entries = list(zip(names, probabilities.tolist(), strict=True))
+        return {
+            word: entries[begin:end]
+            for word, begin, end in zip(
+                given, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True
+            )
+            if begin < end
+        }
+
+    def lexicon_text(self, top: int, direction: str = "forward") -> bytes:
+        """The same as UTF-8 lines "translation word probability" (Moses' `lex`, Marian)."""
+        model, number = self.model, self._direction_number(direction)
+        return model.lexicon_text(number, top, self._threads)
+
+    def parameters_text(self, threshold: float = -4.0) -> bytes:
+        """A one-directional model as a parameter file of fast_align (its `-p`), UTF-8.
+
+        Of each row, what has log t at least -`threshold` times the logarithm of its largest t.
+        """
+        if self.heuristic not in DIRECTIONS:
+            raise InputError("a parameter file of fast_align holds one direction only")
+        return self.model.parameters(threshold, self._threads)
+
+    def take_parameters(self, path: Path, length_ratio: float = 1.0) -> Self:
+        """Take the table of one direction from a parameter file of fast_align (its `-f`).
+
+        The tension is that of the settings; `length_ratio`, which scores include, is what
+        fast_align prints as "expected target length". Raises `InputError` for a line that is not
+        "source TAB target TAB log probability".
+        """
+        if self.heuristic not in DIRECTIONS:
+            raise InputError("a parameter file of fast_align holds one direction only")
+        _check("length_ratio", 0 < length_ratio < math.inf, "above 0 and finite")
+        try:
+            text = path.read_bytes()
+            settings = _native.Settings(**self.settings)
+            self._model = _native.load_parameters(text, settings, length_ratio)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+        except _native.LineError as error:
+            raise InputError(f"{path}, line {error.args[1]}: {error.args[2]}") from None
+        if not text.strip():
+            raise InputError(f"{path}: there are no parameters in it")
+        return self
 
     @property
     def history(self) -> dict[str, list[_native.Iteration]]:
         """What each iteration measured, by direction, as fast_align prints it."""
-        if self.heuristic in DIRECTIONS:
-            return {self.heuristic: self._native.history(0)}
-        return {name: self._native.history(d) for d, name in enumerate(DIRECTIONS)}
+        model = self.model
+        return {name: model.history(number) for number, name in enumerate(self._directions())}
 
-    def _oriented(self, source: Sentences, target: Sentences) -> tuple[Sentences, Sentences]:
-        return (target, source) if self.heuristic == "backward" else (source, target)
+    @property
+    def tension(self) -> dict[str, float]:
+        """Of the diagonal prior after training, by direction."""
+        return dict(zip(self._directions(), self.model.tension, strict=False))
 
-    def _combined(self, arrays: list[tuple[NDArray[np.int64], NDArray[np.int32]]]) -> Links:
-        if self.heuristic == "forward":
-            return Links(*arrays[0])
-        if self.heuristic == "backward":
-            return _swapped(Links(*arrays[0]))
-        forward, backward = (Links(*direction) for direction in arrays)
-        return symmetrize(forward, backward, self.heuristic, threads=self._threads)
+    @property
+    def length_ratio(self) -> dict[str, float]:
+        """By direction: the mean ratio of generated words to given words, which scores include."""
+        return dict(zip(self._directions(), self.model.length_ratio, strict=False))
 
+    # ------------------------------------------------------------------------------ block by block
 
-def _swapped(links: Links) -> Links:
-    rows = np.repeat(np.arange(len(links)), np.diff(links.offsets))
-    order = np.lexsort((links.source, links.target, rows))
-    return Links(links.offsets, links.pairs[order][:, ::-1])
+    def read(
+        self,
+        source: Text,
+        target: Text | None = None,
+        *,
+        init: "Aligner | None" = None,
+        model: _native.Model | None = None,
+        lowercase: bool = False,
+        on_bytes: Callable[[int], object] = lambda size: None,
+    ) -> _native.Text:
+        """Sentence pairs as numbers, for `fit_text` and `align_text`.
 
+        With `model`, words that it does not know are unknown; else they are learnt, after those of
+        `init`. Files can be lower-cased; `on_bytes` is told how much has been read.
+        """
+        text = _native.Text(self._start(init) or model, learn=model is None)
+        reversed_ = self.heuristic == "backward"
+        files = _files(source, target)
+        if files:
+            columns = files.columns
+            reader = _native.TextReader(
+                text=text,
+                files=len(files.paths),
+                columns=(columns[0] - 1, columns[1] - 1),
+                max_length=self.max_length,
+                limit=files.limit or 0,
+                reversed=reversed_,
+                threads=self._threads,
+                bytes=self._budget() // 4,
+                directory=self._temp_dir,
+            )
+            feed_bitext(files, reader, lowercase=lowercase, on_bytes=on_bytes)
+        else:
+            first, second = (target, source) if reversed_ else (source, target)
+            text.add(cast(Any, first), cast(Any, second), self.max_length)
+        self.dropped = DroppedPairs(*text.dropped)
+        return text
 
-def _threads(threads: int | None) -> int:
-    if threads is None:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
+    def fit_text(
+        self,
+        text: _native.Text,
+        *,
+        init: "Aligner | None" = None,
+        progress: Callable[[list[_native.Iteration]], object] = lambda measures: None,
+        on_memory: Callable[[MemoryPlan], object] = lambda plan: None,
+        take: Take | None = None,
+    ) -> None:
+        """Train on a text that `read` has read, which belongs to the model from then on.
+
+        `on_memory` is told before training starts, `progress` what each iteration measured in each
+        direction, and `take` the links and scores of the text, block by block in its order.
+        """
+        held = used_memory()  # the text, and the interpreter
+        self._model = _native.fit(
+            text,
+            _native.Settings(**self.settings),
+            len(self._directions()),
+            self._threads,
+            self._memory,
+            max(0, self._budget() - held + text.bytes),
+            self._temp_dir,
+            self._start(init),
+            lambda mode, needed, fast: on_memory(
+                MemoryPlan(mode, held + needed, held + fast, self._max_memory)
+            ),
+            progress,
+            None if take is None else self._output(take, posteriors=False),
         )
-    _check("threads", threads >= 1, "at least 1")
-    return threads
+
+    def align_text(
+        self,
+        text: _native.Text,
+        take: Take,
+        *,
+        posteriors: bool = False,
+    ) -> None:
+        """Give `take` the links and scores of a text, block by block in its order."""
+        _native.align(self.model, text, self._threads, self._output(take, posteriors))
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _start(self, init: "Aligner | None") -> _native.Model | None:
+        if init and init._directions() != self._directions():
+            there, wanted = (" and ".join(each._directions()) for each in (init, self))
+            raise InputError(f"the model to go on from is {there}, not {wanted}")
+        return init.model if init else None
+
+    def _budget(self) -> int:
+        return self._max_memory or used_memory() + available_memory() * 4 // 5
+
+    def _collect(self, work: Callable[[Callable[..., object]], object]) -> Links:
+        """All the blocks of links that `work` hands on; the scores are kept."""
+        blocks: list[Links] = []
+        scores: list[Mapping[str, NDArray[np.float64]]] = []
+
+        def take(links: Links, block: dict[str, NDArray[np.float64]]) -> None:
+            blocks.append(links)
+            scores.append(block)
+
+        work(take)
+        none = np.zeros(0)
+        self.scores = {
+            name: np.concatenate([none, *(block[name] for block in scores)])
+            for name in self._directions()
+        }
+        return Links.concatenate(blocks)
+
+    def _output(self, take: Take, posteriors: bool) -> _native.Output:
+        def oriented(arrays: Any, scores: list[NDArray[np.float64]]) -> None:
+            links = Links(*arrays)
+            if posteriors and links.probability is None:  # no pair of the block has links
+                links.probability = np.zeros(0, np.float32)
+            if self.heuristic == "backward":
+                links = links.inverted()
+            take(links, dict(zip(self._directions(), scores, strict=True)))
+
+        return _native.Output(self._method(), posteriors, oriented)
+
+    def _method(self) -> str | None:
+        return None if self.heuristic in DIRECTIONS else self.heuristic
+
+    def _directions(self) -> tuple[str, ...]:
+        return (self.heuristic,) if self.heuristic in DIRECTIONS else DIRECTIONS
+
+    def _direction_number(self, direction: str) -> int:
+        if direction not in self._directions():
+            raise InputError(f"this aligner has no direction {direction!r}")
+        return self._directions().index(direction)
+
+
+def _files(source: Text, target: Text | None) -> BitextSource | None:
+    """The files that are meant, or None where sentences are given."""
+    if isinstance(source, BitextSource) and target is None:
+        return source
+    if isinstance(source, Path) and (target is None or isinstance(target, Path)):
+        return BitextSource("text", (str(source), *([str(target)] if target is not None else [])))
+    if (
+        target is None
+        or isinstance(source, BitextSource | Path | str)
+        or isinstance(target, BitextSource | Path | str)
+    ):
+        raise TypeError("two lists of sentences, two Paths, one Path or one BitextSource")
+    return None
+
+
+def _counting(
+    progress: Callable[[int], object] | None,
+) -> Callable[[list[_native.Iteration]], object]:
+    """A callback that counts its calls for one that wants their number."""
+    done = iter(range(1, 2**31))
+    return lambda measures: progress(next(done)) if progress else None
 
 
 def _check(name: str, valid: bool, expected: str) -> None:
@@ -264,154 +451,7 @@ def _check(name: str, valid: bool, expected: str) -> None:
         raise InputError(f"{name} must be {expected}")
 
 
-@dataclass(frozen=True)
-class AlignmentScore:
-    """Precision, recall and alignment error rate against gold links (Och & Ney 2003, section 6)."""
-
-    precision: float
-    recall: float
-    aer: float
-
-    def __str__(self) -> str:
-        return f"precision {self.precision:.4f}  recall {self.recall:.4f}  AER {self.aer:.4f}"
-
-
-def score(
-    links: Iterable[Sequence[Link]], gold: Iterable[tuple[set[Link], set[Link]]]
-) -> AlignmentScore:
-    """Score links against (sure, possible) gold, where possible includes sure.
-
-    precision = |A & P| / |A|, recall = |A & S| / |S|, AER = 1 - (|A & S| + |A & P|) / (|A| + |S|);
-    a ratio over nothing counts as perfect.
-    """
-    found = sure_found = possible_found = sure_total = 0
-    for row, (sure, possible) in zip(links, gold, strict=True):
-        answer = set(row)
-        found += len(answer)
-        sure_total += len(sure)
-        sure_found += len(answer & sure)
-        possible_found += len(answer & possible)
-    return AlignmentScore(
-        possible_found / found if found else 1.0,
-        sure_found / sure_total if sure_total else 1.0,
-        1 - (sure_found + possible_found) / (found + sure_total) if found + sure_total else 0.0,
-    )
-
-
-# ---------------------------------------------------------------------------------- command line
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        "weam_ext.align",
-        "Word alignment with fast_align's model. Links go to standard output, one line "
-        "'0-0 1-2' for each input line; what is said about the run goes to standard error.",
-    )
-    text = parser.add_argument_group("input")
-    text.add_argument(
-        "-i",
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="FILE",
-        help="'source ||| target' or tab-separated lines, or two line-aligned files; plain, gzip, "
-        "xz, bzip2 or Zstandard; - for standard input",
-    )
-    text.add_argument(
-        "--columns",
-        default="1,2",
-        metavar="S,T",
-        help="tab-separated columns (default: %(default)s)",
-    )
-    text.add_argument("--limit", type=int, metavar="N", help="take the first N pairs")
-    text.add_argument("--lowercase", action="store_true", help="lower-case before aligning")
-    text.add_argument(
-        "--max-length", type=int, default=1000, metavar="N",
-        help="pairs with more words on a side get an empty line; 0: no limit (%(default)s)",
-    )  # fmt: skip
-    model = parser.add_argument_group("model, with fast_align's letters (recommended: -d -o -v)")
-    model.add_argument("-d", "--favor_diagonal", action="store_true", help="favour the diagonal")
-    model.add_argument("-o", "--optimize_tension", action="store_true", help="learn how much")
-    model.add_argument(
-        "-v", "--variational_bayes", action="store_true", help="Dirichlet prior on translations"
-    )
-    model.add_argument("-r", "--reverse", action="store_true", help="the other direction")
-    model.add_argument("-I", "--iterations", type=int, default=5, metavar="N", help="(%(default)s)")
-    model.add_argument("-q", "--p0", type=float, default=0.08, help="prior of NULL (%(default)s)")
-    model.add_argument("-a", "--alpha", type=float, default=0.01, help="of -v (%(default)s)")
-    model.add_argument(
-        "-T", "--diagonal_tension", type=float, metavar="LAMBDA", help="start of -o (4); implies -d"
-    )
-    model.add_argument("-N", "--no_null_word", action="store_true", help="no NULL word")
-    output = parser.add_argument_group("output and resources")
-    output.add_argument(
-        "--symmetrize", choices=HEURISTICS, metavar="METHOD",
-        help=f"train both directions and combine them: {', '.join(HEURISTICS)}",
-    )  # fmt: skip
-    output.add_argument(
-        "--gold", metavar="FILE",
-        help="score the last lines of the input against gold links ('i-j' sure, 'i?j' possible)",
-    )  # fmt: skip
-    output.add_argument("--threads", type=int, metavar="N", help="default: all processors")
-    return parser
-
-
-def _report(aligner: Aligner) -> None:
-    for name, iterations in aligner.history.items():
-        for number, done in enumerate(iterations, 1):
-            say(
-                f"{name:8}  iteration {number}  log likelihood {done.log_likelihood:.6g}  "
-                f"perplexity {done.perplexity:.6g}  posterior p0 {done.posterior_p0:.6g}  "
-                f"posterior al-feat {done.posterior_feature:.6g}  tension {done.tension:.6g}"
-            )
-    say(f"dropped pairs: {aligner.dropped}")
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    options = _parser().parse_args(arguments)
-    if options.symmetrize and options.reverse:
-        raise InputError("--symmetrize trains both directions: leave out -r")
-    aligner = Aligner(
-        heuristic=options.symmetrize or DIRECTIONS[options.reverse],
-        iterations=options.iterations,
-        p0=options.p0,
-        tension=4.0 if options.diagonal_tension is None else options.diagonal_tension,
-        alpha=options.alpha,
-        favor_diagonal=options.favor_diagonal or options.diagonal_tension is not None,
-        optimize_tension=options.optimize_tension,
-        variational_bayes=options.variational_bayes,
-        null_word=not options.no_null_word,
-        max_length=options.max_length,
-        threads=options.threads,
-    )
-    gold = read_gold(options.gold) if options.gold else []
-    bitext = BitextSource(
-        "input", tuple(options.input), parse_columns(options.columns), options.limit
-    )
-    source, target = _read(bitext, options.lowercase)
-    if len(gold) > len(source):
-        raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(source)}")
-    with tqdm(total=options.iterations, desc="aligning", unit="iteration", disable=None) as bar:
-        try:
-            links = aligner.fit_align(source, target, lambda _: bar.update())
-        except ValueError as error:
-            raise InputError(f"{' and '.join(bitext.paths)}: {error}") from error
-    sys.stdout.write(links.to_pharaoh(by_target=aligner.heuristic == "forward"))
-    sys.stdout.flush()  # a full disk leaves nothing to report
-    _report(aligner)
-    if gold:
-        tail = range(len(links) - len(gold), len(links))
-        say(f"{len(gold)} gold pairs: {score((links[k] for k in tail), gold)}")
-
-
-def _read(bitext: BitextSource, lowercase: bool) -> tuple[list[str], list[str]]:
-    pairs = tqdm(read_bitext(bitext), desc="reading", unit=" pairs", disable=None)
-    source, target = [], []
-    for left, right in pairs:
-        source.append(left.lower() if lowercase else left)
-        target.append(right.lower() if lowercase else right)
-    return source, target
-
-
 if __name__ == "__main__":
-    run("weam_ext.align", main)
+    from weam_ext.align_command import script
+
+    script()

@@ -20,19 +20,24 @@ from typing import Any, TypeVar
 
 import zstandard
 
+from weam_ext import _native
 from weam_ext.errors import InputError
 
 __all__ = [
     "BitextSource",
     "Link",
+    "arriving_bitext",
     "blocks",
+    "feed_bitext",
     "format_links",
+    "line_blocks",
     "parse_bitext",
     "parse_columns",
     "parse_links",
     "read_bitext",
     "read_gold",
     "read_lines",
+    "shown",
 ]
 
 Link = tuple[int, int]
@@ -41,6 +46,7 @@ Item = TypeVar("Item")
 _BLANKS = " \t"
 # Read and decoded at once; small, because a compressed block may expand a thousandfold.
 _BLOCK = 1 << 17
+_PAIRS_AT_ONCE = 4096
 # Name, first bytes, and what makes a decoder of one member: .decompress(bytes), .eof, .unused_data.
 _COMPRESSIONS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Any]], ...] = (
     ("gzip", re.compile(rb"\x1f\x8b"), lambda: zlib.decompressobj(wbits=31)),
@@ -67,13 +73,19 @@ def read_lines(path: str) -> Iterator[str]:
     Raises `InputError` for a file that cannot be read, for broken compressed data and, after the
     good lines before it, for a line that is not UTF-8.
     """
+    for lines in _lists_of_lines(path):
+        yield from lines
+
+
+def _lists_of_lines(path: str) -> Iterator[list[str]]:
+    """The same, as they arrive."""
     done = 0
-    for block in _whole_lines(path):
+    for block in line_blocks(path):
         text, bad = _decode(block)
         lines = text.replace("\r\n", "\n").split("\n")
         if not lines[-1]:  # what follows the last line feed is no line
             lines.pop()
-        yield from lines
+        yield lines
         done += len(lines)
         if bad:
             raise InputError(f"{_where(path, done + 1)}: invalid UTF-8 ({bad})")
@@ -89,8 +101,11 @@ def _decode(block: bytes) -> tuple[str, str]:
         return block[:start].decode(), f"byte 0x{block[error.start]:02x} at column {column}"
 
 
-def _whole_lines(path: str) -> Iterator[bytes]:
-    """A file's text in blocks that end at the end of a line or of the file."""
+def line_blocks(path: str) -> Iterator[bytes]:
+    """A file's text as bytes, in blocks that end at the end of a line or of the file.
+
+    Raises `InputError` for a file that cannot be read and for broken compressed data.
+    """
     mark = b"\xef\xbb\xbf"
     held: list[bytes] = []  # a list: a line of many blocks is joined once
     for block in _blocks(path):
@@ -119,11 +134,12 @@ def _blocks(path: str) -> Iterator[bytes]:
 
 def _raw_blocks(path: str) -> Iterator[bytes]:
     try:
+        file: Any  # read1 gives what is there: a pipe may send a line at a time
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read1(_BLOCK):
                 yield block
     except OSError as error:
-        raise InputError(f"{_shown(path)}: {error.strerror or error}") from error
+        raise InputError(f"{shown(path)}: {error.strerror or error}") from error
 
 
 def _decompress(
@@ -142,19 +158,20 @@ def _decompress(
             try:
                 text = member.decompress(data)
             except _BROKEN as error:
-                raise InputError(f"{_shown(path)}: corrupt {name} data ({error})") from error
+                raise InputError(f"{shown(path)}: corrupt {name} data ({error})") from error
             yield text
             data = member.unused_data
     if not member.eof:
-        raise InputError(f"{_shown(path)}: the {name} data ends too early (a truncated file)")
+        raise InputError(f"{shown(path)}: the {name} data ends too early (a truncated file)")
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
+    """A path as messages name it."""
     return "standard input" if path == "-" else path
 
 
 def _where(path: str, line: int) -> str:
-    return f"{_shown(path)}, line {line}"
+    return f"{shown(path)}, line {line}"
 
 
 # ----------------------------------------------------------------------------------------- bitext
@@ -231,14 +248,40 @@ def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
     Raises `InputError` as `read_lines` does, and for a line without a separator, for too few
     columns and for two files of different lengths.
     """
-    pairs = _one_file(source) if len(source.paths) == 1 else _two_files(*source.paths)
+    if len(source.paths) == 1:
+        pairs = _one_file(source, enumerate(read_lines(source.paths[0]), 1))
+    else:
+        pairs = _two_files(*source.paths)
     return islice(pairs, source.limit)
 
 
-def _one_file(source: BitextSource) -> Iterator[tuple[str, str]]:
+def arriving_bitext(source: BitextSource) -> Iterator[list[tuple[str, str]]]:
+    """The pairs of `read_bitext` in lists, each handed on before the reader waits for more.
+
+    Whoever writes a line into a pipe may wait for the answer to it, and another writes a million.
+    """
+    if len(source.paths) == 2:
+        yield from blocks(read_bitext(source), 1 if "-" in source.paths else _PAIRS_AT_ONCE)
+        return
+    done = 0
+    for lines in _lists_of_lines(source.paths[0]):
+        rest = None if source.limit is None else source.limit - done
+        pairs: list[tuple[str, str]] = []
+        try:
+            pairs.extend(islice(_one_file(source, enumerate(lines, done + 1)), rest))
+        except InputError:
+            yield pairs  # the good ones before the bad line
+            raise
+        yield pairs
+        done += len(pairs)
+        if done == source.limit:
+            return
+
+
+def _one_file(source: BitextSource, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[str, str]]:
     (path,) = source.paths
     left, right = (column - 1 for column in source.columns)
-    for number, line in enumerate(read_lines(path), 1):
+    for number, line in lines:
         if "\t" in line:
             fields = line.split("\t")
             if len(fields) <= max(left, right):
@@ -264,9 +307,53 @@ def _two_files(left: str, right: str) -> Iterator[tuple[str, str]]:
                 count + sum(1 for _ in rest) for count, rest in zip(counts, sides, strict=True)
             ]
             raise InputError(
-                f"{_shown(left)} has {lengths[0]} lines but {_shown(right)} has {lengths[1]}"
+                f"{shown(left)} has {lengths[0]} lines but {shown(right)} has {lengths[1]}"
             )
         yield source.strip(_BLANKS), target.strip(_BLANKS)
+
+
+def feed_bitext(
+    source: BitextSource,
+    reader: _native.TextReader,
+    *,
+    lowercase: bool = False,
+    on_bytes: Callable[[int], object] = lambda size: None,
+) -> None:
+    """Have a native reader read the sentence pairs of a source, as `read_bitext` does.
+
+    `on_bytes` is told how many bytes have been read, block by block. Raises `InputError` as
+    `read_bitext` does.
+    """
+    blocks_of = _lower_case_lines if lowercase else _blocks
+    files = [blocks_of(path) for path in source.paths]
+    waiting = dict(enumerate(files))
+    try:
+        while waiting:
+            for number, rest in list(waiting.items()):
+                block = next(rest, None)
+                if block is None:
+                    reader.end(number)
+                    del waiting[number]
+                elif reader.feed(number, block):
+                    on_bytes(len(block))
+                else:
+                    waiting.clear()
+                    break
+        reader.finish()
+    except _native.LineError as error:
+        number, line, fault = error.args
+        raise InputError(f"{_where(source.paths[number], line)}: {fault}") from None
+    except _native.UnequalLines as error:
+        left, right = map(shown, source.paths)
+        raise InputError(
+            f"{left} has {error.args[0]} lines but {right} has {error.args[1]}"
+        ) from None
+
+
+def _lower_case_lines(path: str) -> Iterator[bytes]:
+    """A file's text in blocks of whole lines; bytes that are not UTF-8 stay, to be told of."""
+    for block in line_blocks(path):
+        yield block.decode(errors="surrogateescape").lower().encode(errors="surrogateescape")
 
 
 # ------------------------------------------------------------------------------------------ links

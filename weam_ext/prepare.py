@@ -25,10 +25,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from weam_ext.align import HEURISTICS, Aligner, Links
+from weam_ext.align import Aligner
 from weam_ext.corpus import BitextSource, blocks, parse_bitext, parse_columns, read_bitext
 from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.files import file_digest, rename_durably, write_durably
+from weam_ext.links import HEURISTICS, Links
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
 from weam_ext.words import SEGMENTERS, segmenter, word_ids
 
@@ -40,6 +41,7 @@ COLUMNS = (
     "source_ids", "source_words", "target_ids", "target_words", "link_source", "link_target",
 )  # fmt: skip
 _BLOCK = 4_096
+_MOST_WORDS = 1_000  # on a side: aligning takes the product of the lengths
 
 Ints = NDArray[np.int64]
 
@@ -172,7 +174,7 @@ def _prepare_one(
     if not pairs:
         raise InputError(f"{where}: no sentence pair with words on both sides")
 
-    aligner = Aligner(heuristic=settings.heuristic)
+    aligner = Aligner(heuristic=settings.heuristic, max_length=_MOST_WORDS)
     with tqdm(desc=f"{bitext.name}: aligning", unit=" iterations", disable=None) as bar:
         try:
             links = aligner.fit_align(*sides, lambda _: bar.update())

@@ -10,29 +10,30 @@ our j, J its i, m):
     delta(0 | j, J, I)  = p0                                                 NULL
     delta(i | j, J, I)  = (1 - p0) exp(lambda h(i, j, I, J)) / Z(j, J, I)    the others
 
-t and the tension lambda are fitted by EM. Where the published program departs from its paper this
-file follows the program, so that its links, likelihoods and tensions are met; each such place says
-so. It departs from the program in three: a pair with an empty side is skipped, where the program
-counts it and may turn its tension into NaN; the last iteration's posteriors are reported, where the
-program prints zeros; and no word of the text is taken for NULL, where the program takes "<eps>".
+t and the tension lambda are fitted by EM, from nothing or from the model of another text. Where the
+published program departs from its paper this file follows the program, so that its links,
+likelihoods, tensions and scores are met; each such place says so. It departs from the program in
+three: a pair with an empty side is skipped, where the program counts it and may turn its tension
+into NaN; the last iteration's posteriors are reported, where the program prints zeros; and no word
+of the text is taken for NULL, where the program takes "<eps>".
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from weam_ref.special import digamma, inverse_digamma, log_poisson
+from weam_ref.tension import feature, fit_tension
 
 Pair = tuple[Sequence[str], Sequence[str]]
 Link = tuple[int, int]
 Table = dict[str | None, dict[str, float]]
+Totals = dict[str | None, float]
 
 # t before the first M-step, and of word pairs that were never seen together afterwards. The first
 # E-step is the same for any constant; only its likelihood shows which one was taken.
 UNSEEN = 1e-9
-
-TENSION_STEPS = 8
-TENSION_RATE = 20.0
-TENSION_RANGE = (0.1, 14.0)
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,23 @@ class Iteration:
 
 @dataclass
 class DiagonalModel:
-    """P(target | source): `table[e][f]` is t(f | e), `table[None]` the row of NULL."""
+    """P(target | source).
+
+    table: `table[e][f]` is t(f | e), `table[None]` the row of NULL; source words in the order of
+        their first appearance.
+    totals: the sum of the expected counts c(., e) in the M-step that made the row of e; None where
+        it is not known.
+    target_words: in the order of their first appearance.
+    mean_length_ratio: the mean of J/I over the pairs; fast_align prints it as "expected target
+        length = source length * ...".
+    """
 
     settings: DiagonalSettings
     tension: float
     table: Table = field(default_factory=dict)
+    totals: Totals | None = None
+    target_words: list[str] = field(default_factory=list)
+    mean_length_ratio: float = 1.0
     history: list[Iteration] = field(default_factory=list)
 
     @property
@@ -116,6 +129,33 @@ class DiagonalModel:
             )
         return joint
 
+    def posteriors(self, source: Sequence[str], target: Sequence[str]) -> list[list[float]]:
+        """P(a_j = i | e, f) for each target word (outer list) over [NULL, source words].
+
+        A target word's posteriors sum to 1; where all its scores underflow to 0, they are 0. A pair
+        with an empty side has none: the list is empty.
+        """
+        if not source or not target:
+            return []
+        return [
+            [score / (sum(joint) or 1.0) for score in joint]
+            for joint in self.scores(source, target)
+        ]
+
+    def log_probability(self, source: Sequence[str], target: Sequence[str]) -> float:
+        """log P(J | I) + log P(f | e), the score that fast_align prints under `-s`.
+
+        J is Poisson distributed with mean 0.05 + I * mean_length_ratio. NaN for a pair with an
+        empty side, -inf where a probability underflows to 0.
+        """
+        if not source or not target:
+            return math.nan
+        total = log_poisson(len(target), 0.05 + len(source) * self.mean_length_ratio)
+        for joint in self.scores(source, target):
+            evidence = sum(joint)
+            total += math.log(evidence) if evidence > 0.0 else -math.inf
+        return total
+
     def align(
         self, source: Sequence[Sequence[str]], target: Sequence[Sequence[str]]
     ) -> list[list[Link]]:
@@ -136,30 +176,79 @@ class DiagonalModel:
         return sorted(links)
 
 
+def link_probabilities(
+    source: Sequence[str],
+    target: Sequence[str],
+    links: Iterable[Link],
+    forward: DiagonalModel | None = None,
+    backward: DiagonalModel | None = None,
+) -> list[float]:
+    """How probable each link (i, j) of a pair is: its posterior under the model given.
+
+    `forward` is P(target | source), in which i generates j, `backward` is P(source | target), in
+    which j generates i; one of them at least. Of both, the mean of the two posteriors.
+    """
+    of_target = forward.posteriors(source, target) if forward else None
+    of_source = backward.posteriors(target, source) if backward else None
+    probabilities = []
+    for i, j in links:
+        found = []
+        if of_target is not None:
+            found.append(of_target[j][i + 1])
+        if of_source is not None:
+            found.append(of_source[i][j + 1])
+        probabilities.append(sum(found) / len(found))
+    return probabilities
+
+
 def fit(
     source: Sequence[Sequence[str]],
     target: Sequence[Sequence[str]],
     settings: DiagonalSettings = DiagonalSettings(),
+    init: DiagonalModel | None = None,
 ) -> DiagonalModel:
     """Fit P(target | source) by EM; sentence k of `source` is paired with sentence k of `target`.
 
     The last of the `settings.iterations` iterations is an E-step alone: it reports the parameters
-    that the one before it made. The tension is not updated after the first iteration, whose
-    posteriors know nothing of the words yet.
+    that the one before it made. The tension is not updated after a first iteration from nothing,
+    whose posteriors know nothing of the words yet.
+
+    `init`, a model of the same direction, is trained further: EM begins with its t and tension, and
+    every M-step adds the expected counts of its text, as they were, to those of the new text. That
+    is the incremental EM of Neal and Hinton, "A view of the EM algorithm that justifies
+    incremental, sparse, and other variants", 1998, section 4, in which one part of the data is
+    visited and the statistics of the other are kept. Lengths are not: the tension and the ratio of
+    the lengths are those of the new text. `init` may have other settings, and stays as it was.
 
     Raises ValueError where the two sides differ in their number of sentences.
     """
     pairs = [(e, f) for e, f in zip(source, target, strict=True) if e and f]
     lengths = Counter((len(f), len(e)) for e, f in pairs)
-    model = DiagonalModel(settings, settings.tension)
+    model = starting_point(pairs, settings, init)
+    kept = recovered_counts(init) if init else {}
     for iteration in range(1, settings.iterations + 1):
         counts, statistics = expectation(model, pairs)
         model.history.append(statistics)
         if iteration == settings.iterations:
             break
-        if settings.favor_diagonal and settings.optimize_tension and iteration > 1:
+        if settings.favor_diagonal and settings.optimize_tension and (init or iteration > 1):
             model.tension = fit_tension(model.tension, statistics.posterior_feature, lengths)
+        counts = sum_of_counts(kept, counts)
         model.table = maximisation(counts, settings)
+        model.totals = {source_word: sum(row.values()) for source_word, row in counts.items()}
+    return model
+
+
+def starting_point(
+    pairs: Sequence[Pair], settings: DiagonalSettings, init: DiagonalModel | None
+) -> DiagonalModel:
+    """The model before the first E-step. Word pairs that `init` lacks are UNSEEN to it."""
+    model = replace(init, settings=settings) if init else DiagonalModel(settings, settings.tension)
+    new_words = (word for _, target in pairs for word in target)
+    model.target_words = list(dict.fromkeys([*model.target_words, *new_words]))
+    if pairs:
+        model.mean_length_ratio = sum(len(f) / len(e) for e, f in pairs) / len(pairs)
+    model.history = []
     return model
 
 
@@ -220,74 +309,42 @@ def maximisation(counts: Table, settings: DiagonalSettings) -> Table:
     return table
 
 
-def fit_tension(
-    tension: float, posterior_feature: float, lengths: Counter[tuple[int, int]]
-) -> float:
-    """Gradient ascent on lambda: d log L / d lambda = E_posterior[h] - E_model[h], a target word.
+def recovered_counts(model: DiagonalModel) -> Table:
+    """The expected counts from which the last M-step made the table, by its inverse.
 
-    `lengths` counts the sentence pairs of each (J, I).
+    Without totals every count is 0: the table is a starting point and no more.
     """
-    tokens = max(sum(pairs * length for (length, _), pairs in lengths.items()), 1)
-    for _ in range(TENSION_STEPS):
-        expected = 0.0
-        for (target_length, source_length), pairs in lengths.items():
-            for j in range(1, target_length + 1):
-                expected += pairs * model_feature(j, target_length, source_length, tension)
-        tension += TENSION_RATE * (posterior_feature - expected / tokens)
-        tension = min(max(tension, TENSION_RANGE[0]), TENSION_RANGE[1])
-    return tension
+    if model.totals is None:
+        return {e: dict.fromkeys(row, 0.0) for e, row in model.table.items()}
+    return {
+        e: recovered_row(row, model.totals[e], model.settings) for e, row in model.table.items()
+    }
 
 
-def model_feature(j: int, target_length: int, source_length: int, tension: float) -> float:
-    """fast_align's d log Z / d lambda at the 1-based target position j.
+def recovered_row(
+    row: dict[str, float], total: float, settings: DiagonalSettings
+) -> dict[str, float]:
+    """c(., e) from t(. | e) and sum c(., e).
 
-    The numerator is sum_i h exp(lambda h), as it should be; but the program divides it by
-    Z(j, I, J), the two lengths swapped, where Z(j, J, I) is meant.
+    Maximum likelihood: c = t sum c. Variational Bayes: psi(c + alpha) = log t + psi(sum (c +
+    alpha)). A count so small that its t underflowed, or that rounding makes negative, is 0.
     """
-    weighted = 0.0
-    for i in range(1, source_length + 1):
-        h = feature(i, j, source_length, target_length)
-        weighted += h * math.exp(tension * h)
-    return weighted / geometric_normaliser(j, source_length, target_length, tension)
+    if not settings.variational_bayes:
+        return {target_word: t * total for target_word, t in row.items()}
+    normaliser = digamma(total + len(row) * settings.alpha)
+    return {
+        target_word: max(inverse_digamma(math.log(t) + normaliser) - settings.alpha, 0.0)
+        if t > 0.0
+        else 0.0
+        for target_word, t in row.items()
+    }
 
 
-def geometric_normaliser(j: int, target_length: int, source_length: int, tension: float) -> float:
-    """Z(j, J, I) = sum_{i=1..I} exp(lambda h(i, j, I, J)) as two geometric series (lambda > 0).
-
-    One series descends from the position just below the diagonal to 1, one ascends from the
-    position just above it to I. With the lengths swapped j may exceed J and so the diagonal I: the
-    program's number of ascending terms, an unsigned I - below, then wraps to about 2^32, and as
-    the terms vanish long before, the ascending series is the infinite one.
-    """
-    ratio = math.exp(-tension / source_length)
-    below = int(j * source_length / target_length)
-
-    def series(first: int, terms: float) -> float:
-        largest = math.exp(tension * feature(first, j, source_length, target_length))
-        return largest * (1.0 - math.pow(ratio, terms)) / (1.0 - ratio)
-
-    descending = series(below, below) if below > 0 else 0.0
-    above = source_length - below
-    ascending = series(below + 1, above if above >= 0 else math.inf) if above != 0 else 0.0
-    return descending + ascending
-
-
-def feature(i: int, j: int, source_length: int, target_length: int) -> float:
-    """h(i, j, I, J) = -|i/I - j/J|."""
-    return -abs(i / source_length - j / target_length)
-
-
-def digamma(x: float) -> float:
-    """psi(x) for x > 0, to about 1e-10.
-
-    psi(x) = psi(x + 1) - 1/x carries x to 7 or above, where the asymptotic series about z = x - 1/2
-    serves: log z + 1/(24 z^2) - 7/(960 z^4) + 31/(8064 z^6) - 127/(30720 z^8).
-    """
-    shift = 0.0
-    while x < 7.0:
-        shift -= 1.0 / x
-        x += 1.0
-    z = x - 0.5
-    y = 1.0 / (z * z)
-    series = y * (1 / 24 - y * (7 / 960 - y * (31 / 8064 - y * (127 / 30720))))
-    return shift + math.log(z) + series
+def sum_of_counts(kept: Table, new: Table) -> Table:
+    """c(f, e) of two texts, over the cells of both; those of the first text come first."""
+    counts = {source_word: dict(row) for source_word, row in kept.items()}
+    for source_word, new_row in new.items():
+        row = counts.setdefault(source_word, {})
+        for target_word, count in new_row.items():
+            row[target_word] = row.get(target_word, 0.0) + count
+    return counts

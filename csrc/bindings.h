@@ -1,0 +1,52 @@
+// What the parts of the Python module share.
+#pragma once
+
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "links.h"
+#include "parallel.h"
+
+namespace weam {
+
+namespace py = pybind11;
+
+// Threads beyond this have no chunk to work on, and each has its buffers.
+constexpr int kMostThreads = 256;
+
+inline void check_interrupt() {
+  py::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+inline Parallel parallel_of(int threads) { return {std::min(threads, kMostThreads), check_interrupt}; }
+
+// An array over what the owner keeps alive.
+template <class T, class Owner>
+py::array_t<T> view_of(std::shared_ptr<Owner> owner, const T* data, std::vector<py::ssize_t> shape) {
+  auto* const kept = new std::shared_ptr<Owner>(std::move(owner));
+  const py::capsule release(kept, [](void* pointer) { delete static_cast<std::shared_ptr<Owner>*>(pointer); });
+  return py::array_t<T>(std::move(shape), data, release);
+}
+
+// offsets [pairs + 1], (source, target) [links, 2], and the probabilities [links] or None.
+py::tuple to_arrays(Links&& links);
+
+using Offsets = py::array_t<std::int64_t, py::array::c_style>;
+using LinkPairs = py::array_t<std::int32_t, py::array::c_style>;
+using Probabilities = py::array_t<float, py::array::c_style>;
+
+Links from_arrays(const Offsets& offsets, const LinkPairs& pairs,
+                  const std::optional<Probabilities>& probability = std::nullopt);
+
+void bind_links(py::module_& m);
+void bind_aligner(py::module_& m);
+
+}  // namespace weam

@@ -1,0 +1,574 @@
+// Text, models, training and aligning for Python. The work runs without the GIL.
+#include <array>
+#include <deque>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "bindings.h"
+#include "corpus.h"
+#include "diagonal.h"
+#include "errors.h"
+#include "fit_diagonal.h"
+#include "lexicon.h"
+#include "model_arrays.h"
+#include "reader.h"
+#include "symmetrize.h"
+
+namespace weam {
+
+namespace {
+
+// What training made. It never changes, but for the order of its cells, which is a matter of its own.
+class Model {
+ public:
+  Vocabulary vocabularies[2];
+  DiagonalModel diagonal;
+
+  // With sorted rows; called without the GIL.
+  const DiagonalModel& sorted(const Parallel& parallel) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    diagonal.table.sort_rows(parallel);
+    return diagonal;
+  }
+
+ private:
+  std::mutex mutex_;
+};
+
+// ------------------------------------------------------------------------------------------------- text
+
+// The words of a sentence, and what keeps them alive.
+class Sentence {
+ public:
+  const std::vector<std::string_view>& read(py::handle sentence) {
+    words_.clear();
+    owners_.clear();
+    made_.clear();
+    if (py::isinstance<py::str>(sentence)) {
+      split_blanks(text_of(sentence), [&](std::string_view word) { words_.push_back(word); });
+    } else if (py::isinstance<py::array>(sentence)) {
+      read_numbers(sentence);
+    } else {
+      read_sequence(sentence);
+    }
+    return words_;
+  }
+
+ private:
+  // As UTF-8. A string that is not ASCII would keep its UTF-8 form as long as it lives, so it is encoded apart.
+  std::string_view text_of(py::handle string) {
+    if (PyUnicode_Check(string.ptr()) && !PyUnicode_IS_COMPACT_ASCII(string.ptr())) {
+      owners_.push_back(py::reinterpret_steal<py::object>(PyUnicode_AsUTF8String(string.ptr())));
+      if (!owners_.back()) throw py::error_already_set();
+      PyObject* const bytes = owners_.back().ptr();
+      return {PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
+    }
+    Py_ssize_t size = 0;
+    const char* const text = PyUnicode_AsUTF8AndSize(string.ptr(), &size);
+    if (!text) throw py::error_already_set();
+    return {text, static_cast<std::size_t>(size)};
+  }
+
+  // A number stands for the word of its decimal digits.
+  void read_numbers(py::handle sentence) {
+    const auto array = py::reinterpret_borrow<py::array>(sentence);
+    const char kind = array.dtype().kind();
+    if (array.ndim() != 1 || (kind != 'i' && kind != 'u')) {
+      throw py::type_error("a sentence of numbers is a one-dimensional array of integers");
+    }
+    kind == 'u' ? read_numbers_as<std::uint64_t>(array) : read_numbers_as<std::int64_t>(array);
+  }
+
+  template <class Number>
+  void read_numbers_as(const py::array& array) {
+    const auto numbers = py::array_t<Number, py::array::forcecast | py::array::c_style>::ensure(array);
+    for (py::ssize_t k = 0; k < numbers.size(); ++k) {
+      made_.push_back(std::to_string(numbers.data()[k]));
+      words_.push_back(made_.back());
+    }
+  }
+
+  void read_sequence(py::handle sentence) {
+    const auto items = py::reinterpret_steal<py::object>(
+        PySequence_Fast(sentence.ptr(), "a sentence is a string, a sequence of words or an array of numbers"));
+    if (!items) throw py::error_already_set();
+    owners_.push_back(items);
+    PyObject** const word = PySequence_Fast_ITEMS(items.ptr());
+    for (Py_ssize_t k = 0; k < PySequence_Fast_GET_SIZE(items.ptr()); ++k) words_.push_back(text_of(word[k]));
+  }
+
+  std::vector<std::string_view> words_;
+  std::vector<py::object> owners_;
+  std::deque<std::string> made_;
+};
+
+// Sentence pairs as numbers: of the words that they have, or of those that a model knows.
+class Text {
+ public:
+  // With a model, its words have its numbers; new ones are learnt or unknown.
+  Text(std::shared_ptr<const Model> model, bool learn) : model_(std::move(model)), learn_(learn || !model_) {
+    if (model_ && learn_) {
+      for (int side = 0; side < 2; ++side) vocabularies_[side] = model_->vocabularies[side];
+    }
+  }
+
+  // A pair with an empty side, or one longer than `max_length` words (0: any), becomes an empty pair.
+  void add(const py::sequence& source, const py::sequence& target, std::size_t max_length) {
+    if (source.size() != target.size()) {
+      throw py::value_error("source has " + std::to_string(source.size()) + " sentences, target has " +
+                            std::to_string(target.size()));
+    }
+    Sentence sentences[2];
+    std::vector<Word> numbers[2];
+    for (std::size_t k = 0; k < source.size(); ++k) {
+      if (k % 4096 == 0 && PyErr_CheckSignals() != 0) throw py::error_already_set();
+      const py::object items[2] = {source[k], target[k]};
+      const std::vector<std::string_view>* const words[2] = {&sentences[0].read(items[0]),
+                                                             &sentences[1].read(items[1])};
+      const std::size_t longest = std::max(words[0]->size(), words[1]->size());
+      const bool is_empty = words[0]->empty() || words[1]->empty();
+      const bool is_long = !is_empty && max_length && longest > max_length;
+      dropped.empty += is_empty;
+      dropped.too_long += is_long;
+      for (int side = 0; side < 2; ++side) {
+        numbers[side].clear();
+        if (is_empty || is_long) continue;
+        for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
+      }
+      bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
+    }
+  }
+
+  const Vocabulary& vocabulary(int side) const { return learn_ ? vocabularies_[side] : model_->vocabularies[side]; }
+  // The words that were learnt now belong to a model.
+  void hand_over(const std::shared_ptr<Model>& model) {
+    for (int side = 0; side < 2; ++side) model->vocabularies[side] = std::move(vocabularies_[side]);
+    model_ = model;
+    learn_ = false;
+  }
+  bool learns() const { return learn_; }
+  const Model* model() const { return model_.get(); }
+  std::uint64_t bytes() const {
+    return (bitext.words[0].size() + bitext.words[1].size()) * sizeof(Word) + bitext.size() * sizeof(Pair);
+  }
+
+  Numbering numbering(bool reversed) {
+    return [this, reversed](int side, const Vocabulary& words) {
+      if (reversed) side = 1 - side;
+      return learn_ ? vocabularies_[side].intern(words) : model_->vocabularies[side].find(words);
+    };
+  }
+
+  Bitext bitext;
+  DroppedPairs dropped;
+
+ private:
+  Word number(int side, std::string_view word) {
+    return learn_ ? vocabularies_[side].intern(word) : model_->vocabularies[side].find(word);
+  }
+
+  std::shared_ptr<const Model> model_;
+  bool learn_;
+  Vocabulary vocabularies_[2];
+};
+
+// Reads the bytes of text files into a text.
+class TextReader {
+ public:
+  // `reversed` exchanges the two languages. Beyond so many bytes the text moves to files in a directory.
+  TextReader(std::shared_ptr<Text> text, int files, std::array<std::size_t, 2> columns, std::size_t max_length,
+             std::uint64_t limit, bool reversed, int threads, std::uint64_t bytes, std::string directory)
+      : text_(std::move(text)),
+        reversed_(reversed),
+        bytes_(bytes),
+        directory_(std::move(directory)),
+        parallel_(parallel_of(threads)),
+        reader_(text_->numbering(reversed), {files, {columns[0], columns[1]}, max_length, limit}, parallel_,
+                text_->bitext) {}
+
+  bool feed(int file, const py::bytes& data) {
+    const std::string_view view = data;
+    const py::gil_scoped_release release;
+    const bool more = reader_.feed(file, view.data(), view.size());
+    if (text_->bytes() > bytes_) move_to_files();
+    return more;
+  }
+  void end(int file) {
+    const py::gil_scoped_release release;
+    reader_.end(file);
+  }
+  void finish() {
+    const py::gil_scoped_release release;
+    text_->dropped = reader_.finish();
+    if (reversed_) text_->bitext.reverse();
+  }
+
+ private:
+  void move_to_files() {
+    Bitext& bitext = text_->bitext;
+    for (Array<Word>& words : bitext.words) {
+      words.move_to_file(directory_);
+      words.forget();
+    }
+    bitext.pairs.move_to_file(directory_);
+    bitext.pairs.forget();
+  }
+
+  const std::shared_ptr<Text> text_;
+  const bool reversed_;
+  const std::uint64_t bytes_;
+  const std::string directory_;
+  const Parallel parallel_;
+  BitextReader reader_;
+};
+
+PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<py::object> unequal_lines;
+
+void translate_unequal_lines(std::exception_ptr pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const UnequalLines& error) {
+    PyErr_SetObject(unequal_lines.get_stored().ptr(), py::make_tuple(error.lines[0], error.lines[1]).ptr());
+  }
+}
+
+// ------------------------------------------------------------------------------------ training and aligning
+
+Heuristic heuristic_of(const std::string& name) {
+  const std::optional<Heuristic> heuristic = parse_heuristic(name);
+  if (!heuristic) throw py::value_error("unknown heuristic: " + name);
+  return *heuristic;
+}
+
+// What becomes of the links: those of both directions are combined, or those of the only one taken, their posteriors
+// added if asked for; then Python gets them.
+struct Output {
+  std::optional<std::string> heuristic;
+  bool posteriors = false;
+  py::function take;  // take(arrays, scores by direction)
+
+  Sink sink(const DiagonalModel* model, const Bitext& bitext, const Parallel& parallel) const {
+    const std::optional<Heuristic> method = heuristic ? std::optional(heuristic_of(*heuristic)) : std::nullopt;
+    return [=, this_take = &take, with_posteriors = posteriors, &bitext, &parallel](AlignedBlock&& block) {
+      const std::size_t directions = block.links.size();
+      Links links = method && directions == 2 ? symmetrize(block.links[0], block.links[1], *method, parallel)
+                                              : std::move(block.links[0]);
+      if (with_posteriors) links.probability = link_posteriors(*model, bitext, block.begin, links, parallel);
+      py::gil_scoped_acquire acquire;
+      py::list scores;
+      for (std::size_t d = 0; d < directions; ++d) {
+        scores.append(py::array_t<double>(static_cast<py::ssize_t>(block.scores[d].size()), block.scores[d].data()));
+      }
+      (*this_take)(to_arrays(std::move(links)), scores);
+    };
+  }
+};
+
+Layout layout_of(const Footprint& footprint, const std::string& memory, std::uint64_t bytes,
+                 const std::string& directory) {
+  if (memory == "fast") return Layout();
+  if (memory == "low" && footprint.text + footprint.low <= bytes) return low_layout();
+  return choose_layout(footprint, bytes, directory);
+}
+
+// Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
+// fast mode would need) is called before it starts, progress(measures by direction) after each iteration.
+std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int directions, int threads,
+                           const std::string& memory, std::uint64_t bytes, const std::string& directory,
+                           const std::shared_ptr<Model>& init, const py::function& on_memory,
+                           const py::function& progress, const std::optional<Output>& output) {
+  if (!text.learns()) throw py::value_error("these words are numbered for a model that is finished");
+  if (init && init->diagonal.table.directions != directions) {
+    throw py::value_error("the model to start from has another number of directions");
+  }
+  if (init && text.model() != init.get()) throw py::value_error("the text was read for another model");
+  if (text.bitext.words[0].empty()) {
+    throw py::value_error("no sentence pair to learn from: " + std::to_string(text.dropped.empty) +
+                          " with an empty side, " + std::to_string(text.dropped.too_long) + " over-long");
+  }
+  const auto model = std::make_shared<Model>();
+  const Parallel parallel = parallel_of(threads);
+  const auto report = [&](const DiagonalModel& trained) {
+    check_interrupt();  // short runs never come to poll
+    py::gil_scoped_acquire acquire;
+    py::list measures;
+    for (int d = 0; d < directions; ++d) measures.append(trained.history[d].back());
+    progress(measures);
+  };
+  const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
+  const Footprint footprint = predict_footprint(text.bitext, words[0], words[1], directions, parallel);
+  const Layout layout = layout_of(footprint, memory, bytes, directory);
+  const std::string mode = layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files";
+  on_memory(mode, needed_bytes(footprint, layout), footprint.fast);
+  {
+    py::gil_scoped_release release;
+    // Sorted now: another thread that aligns with it would sort it meanwhile, and its order is that of the sums.
+    const DiagonalModel* const start = init ? &init->sorted(parallel) : nullptr;
+    model->diagonal = fit_diagonal(text.bitext, words[0], words[1], directions, settings, layout, start, parallel,
+                                   report, output ? output->sink(nullptr, text.bitext, parallel) : Sink());
+  }
+  text.hand_over(model);
+  return model;
+}
+
+void align(Model& model, const Text& text, int threads, const Output& output) {
+  if (text.model() != &model || text.learns()) throw py::value_error("the text was read for another model");
+  const Parallel parallel = parallel_of(threads);
+  py::gil_scoped_release release;
+  const DiagonalModel& diagonal = model.sorted(parallel);
+  align_diagonal(diagonal, text.bitext, parallel, output.sink(&diagonal, text.bitext, parallel));
+}
+
+// One pair on this thread: no array of the size of a vocabulary, no thread started.
+std::vector<std::pair<std::int32_t, std::int32_t>> align_pair(Model& model, py::handle source, py::handle target,
+                                                              const std::optional<std::string>& heuristic,
+                                                              std::size_t max_length) {
+  const Parallel alone;
+  const std::optional<Heuristic> method = heuristic ? std::optional(heuristic_of(*heuristic)) : std::nullopt;
+  Bitext bitext;
+  std::vector<Word> numbers[2];
+  const py::handle items[2] = {source, target};
+  for (int side = 0; side < 2; ++side) {
+    Sentence sentence;
+    for (const std::string_view word : sentence.read(items[side])) {
+      numbers[side].push_back(model.vocabularies[side].find(word));
+    }
+  }
+  std::vector<std::pair<std::int32_t, std::int32_t>> result;
+  if (numbers[0].empty() || numbers[1].empty()) return result;
+  if (max_length && std::max(numbers[0].size(), numbers[1].size()) > max_length) return result;
+  // A thread that sorts the rows has the lock and may be waiting for the GIL.
+  const py::gil_scoped_release release;
+  bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
+  Links links;
+  align_diagonal(model.sorted(alone), bitext, alone, [&](AlignedBlock&& block) {
+    links = method && block.links.size() == 2 ? symmetrize(block.links[0], block.links[1], *method, alone)
+                                              : std::move(block.links[0]);
+  });
+  for (const Link& link : links.links) result.emplace_back(link.source, link.target);
+  return result;
+}
+
+// ------------------------------------------------------------------------------------------------- models
+
+template <class T, class Values>
+py::array_t<T> copy_of(const Values& values, std::vector<py::ssize_t> shape) {
+  py::array_t<T> array(std::move(shape));
+  std::copy(values.begin(), values.end(), array.mutable_data());
+  return array;
+}
+
+template <class T, class Values>
+py::array_t<T> copy_of(const Values& values) {
+  return copy_of<T>(values, {static_cast<py::ssize_t>(values.end() - values.begin())});
+}
+
+// The arrays of a model by name; those of both sides end in 0 and 1.
+py::dict to_dict(const std::shared_ptr<Model>& model) {
+  {
+    py::gil_scoped_release release;
+    model->sorted(parallel_of(1));
+  }
+  const DiagonalModel& diagonal = model->diagonal;
+  const TTable& table = diagonal.table;
+  const auto cells = static_cast<py::ssize_t>(table.cells());
+  py::dict arrays;
+  arrays["rows"] = view_of<std::uint64_t>(model, table.rows.data(), {static_cast<py::ssize_t>(table.rows.size())});
+  arrays["columns"] = view_of<std::uint32_t>(model, table.columns.data(), {cells});
+  arrays["t"] = view_of<float>(model, table.t.data(), {cells, table.directions});
+  for (int side = 0; side < 2; ++side) {
+    const std::string number = std::to_string(side);
+    const Vocabulary& vocabulary = model->vocabularies[side];
+    arrays[("words" + number).c_str()] = copy_of<std::uint8_t>(vocabulary.bytes());
+    arrays[("word_ends" + number).c_str()] = copy_of<std::uint64_t>(vocabulary.ends());
+    if (side >= table.directions) continue;
+    arrays[("null" + number).c_str()] = copy_of<float>(table.null_row[side]);
+    arrays[("totals" + number).c_str()] = copy_of<double>(diagonal.totals[side]);
+  }
+  return arrays;
+}
+
+template <class T>
+View<T> view(const py::dict& arrays, const std::string& name, int dimensions = 1) {
+  if (!arrays.contains(name.c_str())) throw py::value_error("there is no " + name);
+  const py::object array = arrays[name.c_str()];
+  if (!py::isinstance<py::array_t<T, py::array::c_style>>(array)) throw py::value_error(name + " has another type");
+  const auto values = py::reinterpret_borrow<py::array_t<T, py::array::c_style>>(array);
+  if (values.ndim() != dimensions) throw py::value_error(name + " has another number of dimensions");
+  return {values.data(), static_cast<std::size_t>(values.size())};
+}
+
+// Throws ValueError for arrays that are not those of a model.
+std::shared_ptr<Model> from_dict(const py::dict& arrays, const DiagonalSettings& settings, int directions,
+                                 const std::array<double, 2>& tension, const std::array<double, 2>& length_ratio,
+                                 const std::array<double, 2>& null_totals,
+                                 const std::vector<std::vector<Iteration>>& history) {
+  if (directions < 1 || directions > 2 || history.size() != static_cast<std::size_t>(directions)) {
+    throw py::value_error("a model has one or two directions");
+  }
+  const auto model = std::make_shared<Model>();
+  DiagonalModel& diagonal = model->diagonal;
+  diagonal.settings = settings;
+  diagonal.table.directions = directions;
+  ModelArrays views;
+  views.rows = view<std::uint64_t>(arrays, "rows");
+  views.columns = view<std::uint32_t>(arrays, "columns");
+  views.t = view<float>(arrays, "t", 2);
+  if (py::array(arrays["t"]).shape(1) != directions) throw py::value_error("t has another shape");
+  for (int side = 0; side < 2; ++side) {
+    const std::string number = std::to_string(side);
+    views.words[side] = view<std::uint8_t>(arrays, "words" + number);
+    views.word_ends[side] = view<std::uint64_t>(arrays, "word_ends" + number);
+    if (side >= directions) continue;
+    views.null_row[side] = view<float>(arrays, "null" + number);
+    views.totals[side] = view<double>(arrays, "totals" + number);
+    const double least = settings.favor_diagonal ? kLeastTension : 0.0;
+    const auto within = [](double value, double low, double high) { return value >= low && value <= high; };
+    if (!within(tension[side], least, kMostTension) || !within(length_ratio[side], 0, 0x1p32) ||
+        !within(null_totals[side], 0, 0x1p32)) {
+      throw py::value_error("a tension, a length ratio or a count of NULL is out of range");
+    }
+    diagonal.tension[side] = tension[side];
+    diagonal.length_ratio[side] = length_ratio[side];
+    diagonal.null_totals[side] = null_totals[side];
+    diagonal.history[side] = history[side];
+  }
+  take_arrays(views, model->vocabularies, diagonal);
+  return model;
+}
+
+std::shared_ptr<Model> model_of_parameters(const py::bytes& text, const DiagonalSettings& settings,
+                                           double length_ratio) {
+  const std::string_view view = text;
+  const auto model = std::make_shared<Model>();
+  py::gil_scoped_release release;
+  model->diagonal.settings = settings;
+  model->diagonal.table = read_parameters(view, model->vocabularies[0], model->vocabularies[1]);
+  model->diagonal.tension[0] = settings.favor_diagonal ? settings.tension : 0.0;
+  model->diagonal.length_ratio[0] = length_ratio;
+  return model;
+}
+
+py::bytes parameters(const std::shared_ptr<Model>& model, double threshold, int threads) {
+  std::string text;
+  {
+    py::gil_scoped_release release;
+    const Parallel parallel = parallel_of(threads);
+    const DiagonalModel& diagonal = model->sorted(parallel);
+    text = parameters_text(diagonal.table, model->vocabularies[0], model->vocabularies[1], diagonal.settings.null_word,
+                           threshold, parallel);
+  }
+  return py::bytes(text);
+}
+
+Lexicon lexicon_of(Model& model, int d, std::size_t top, const Parallel& parallel) {
+  const DiagonalModel& diagonal = model.sorted(parallel);
+  if (d >= diagonal.table.directions) throw std::invalid_argument("the model has no such direction");
+  return make_lexicon(diagonal.table, model.vocabularies[1].size(), d, top, parallel);
+}
+
+py::tuple lexicon(Model& model, int d, std::size_t top, int threads) {
+  std::optional<Lexicon> made;
+  {
+    py::gil_scoped_release release;
+    made = lexicon_of(model, d, top, parallel_of(threads));
+  }
+  return py::make_tuple(copy_of<std::int64_t>(made->offsets), copy_of<std::uint32_t>(made->words),
+                        copy_of<float>(made->probabilities));
+}
+
+py::bytes lexicon_lines(Model& model, int d, std::size_t top, int threads) {
+  std::string text;
+  {
+    py::gil_scoped_release release;
+    text =
+        lexicon_text(lexicon_of(model, d, top, parallel_of(threads)), model.vocabularies[d], model.vocabularies[1 - d]);
+  }
+  return py::bytes(text);
+}
+
+py::list words_of(const Model& model, int side) {
+  py::list words;
+  const Vocabulary& vocabulary = model.vocabularies[side];
+  for (Word word = 0; word < vocabulary.size(); ++word) words.append(py::str(vocabulary.text(word)));
+  return words;
+}
+
+void translate_system_error(std::exception_ptr pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const std::system_error& error) {
+    const py::object arguments = py::make_tuple(error.code().value(), error.what());
+    PyErr_SetObject(PyExc_OSError, arguments.ptr());
+  }
+}
+
+}  // namespace
+
+void bind_aligner(py::module_& m) {
+  unequal_lines.call_once_and_store_result(
+      [&] { return py::exception<UnequalLines>(m, "UnequalLines", PyExc_ValueError); });
+  py::register_local_exception_translator(&translate_unequal_lines);
+  py::register_local_exception_translator(&translate_system_error);
+  py::class_<Iteration>(m, "Iteration")
+      .def(py::init<double, double, double, double, double>(), py::arg("log_likelihood"), py::arg("perplexity"),
+           py::arg("posterior_p0"), py::arg("posterior_feature"), py::arg("tension"))
+      .def_readonly("log_likelihood", &Iteration::log_likelihood)
+      .def_readonly("perplexity", &Iteration::perplexity)
+      .def_readonly("posterior_p0", &Iteration::posterior_p0)
+      .def_readonly("posterior_feature", &Iteration::posterior_feature)
+      .def_readonly("tension", &Iteration::tension);
+  py::class_<DiagonalSettings>(m, "Settings")
+      .def(py::init<int, double, double, double, bool, bool, bool, bool>(), py::kw_only(), py::arg("iterations"),
+           py::arg("p0"), py::arg("tension"), py::arg("alpha"), py::arg("favor_diagonal"), py::arg("optimize_tension"),
+           py::arg("variational_bayes"), py::arg("null_word"));
+  py::class_<Output>(m, "Output")
+      .def(py::init<std::optional<std::string>, bool, py::function>(), py::arg("heuristic"), py::arg("posteriors"),
+           py::arg("take"));
+  py::class_<Model, std::shared_ptr<Model>>(m, "Model")
+      .def_property_readonly("directions", [](const Model& model) { return model.diagonal.table.directions; })
+      .def_property_readonly("cells", [](const Model& model) { return model.diagonal.table.cells(); })
+      .def_property_readonly(
+          "tension", [](const Model& model) { return std::pair(model.diagonal.tension[0], model.diagonal.tension[1]); })
+      .def_property_readonly(
+          "length_ratio",
+          [](const Model& model) { return std::pair(model.diagonal.length_ratio[0], model.diagonal.length_ratio[1]); })
+      .def_property_readonly(
+          "null_totals",
+          [](const Model& model) { return std::pair(model.diagonal.null_totals[0], model.diagonal.null_totals[1]); })
+      .def(
+          "history", [](const Model& model, int d) { return model.diagonal.history[d]; }, py::arg("direction"))
+      .def("words", &words_of, py::arg("side"))
+      .def("arrays", &to_dict)
+      .def("lexicon", &lexicon, py::arg("direction"), py::arg("top"), py::arg("threads"))
+      .def("lexicon_text", &lexicon_lines, py::arg("direction"), py::arg("top"), py::arg("threads"))
+      .def("parameters", &parameters, py::arg("threshold"), py::arg("threads"))
+      .def("align_pair", &align_pair, py::arg("source"), py::arg("target"), py::arg("heuristic"),
+           py::arg("max_length"));
+  py::class_<Text, std::shared_ptr<Text>>(m, "Text")
+      .def(py::init<std::shared_ptr<const Model>, bool>(), py::arg("model"), py::arg("learn"))
+      .def("add", &Text::add, py::arg("source"), py::arg("target"), py::arg("max_length"))
+      .def("__len__", [](const Text& text) { return text.bitext.size(); })
+      .def_property_readonly("dropped",
+                             [](const Text& text) { return std::pair(text.dropped.empty, text.dropped.too_long); })
+      .def_property_readonly("bytes", &Text::bytes);
+  py::class_<TextReader>(m, "TextReader")
+      .def(py::init<std::shared_ptr<Text>, int, std::array<std::size_t, 2>, std::size_t, std::uint64_t, bool, int,
+                    std::uint64_t, std::string>(),
+           py::kw_only(), py::arg("text"), py::arg("files"), py::arg("columns"), py::arg("max_length"),
+           py::arg("limit"), py::arg("reversed"), py::arg("threads"), py::arg("bytes"), py::arg("directory"))
+      .def("feed", &TextReader::feed, py::arg("file"), py::arg("data"))
+      .def("end", &TextReader::end, py::arg("file"))
+      .def("finish", &TextReader::finish);
+  m.def("fit", &fit, py::arg("text"), py::arg("settings"), py::arg("directions"), py::arg("threads"), py::arg("memory"),
+        py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
+        py::arg("output"));
+  m.def("align", &align, py::arg("model"), py::arg("text"), py::arg("threads"), py::arg("output"));
+  m.def("load_model", &from_dict, py::arg("arrays"), py::arg("settings"), py::arg("directions"), py::arg("tension"),
+        py::arg("length_ratio"), py::arg("null_totals"), py::arg("history"));
+  m.def("load_parameters", &model_of_parameters, py::arg("text"), py::arg("settings"), py::arg("length_ratio"));
+}
+
+}  // namespace weam

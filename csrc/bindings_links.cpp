@@ -1,0 +1,112 @@
+// Links for Python: symmetrisation and Pharaoh's format.
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "bindings.h"
+#include "errors.h"
+#include "symmetrize.h"
+
+namespace weam {
+
+py::tuple to_arrays(Links&& links) {
+  static_assert(sizeof(Link) == 2 * sizeof(std::int32_t));
+  const auto owner = std::make_shared<Links>(std::move(links));
+  const auto count = static_cast<py::ssize_t>(owner->links.size());
+  py::object probability = py::none();
+  if (!owner->probability.empty()) probability = view_of<float>(owner, owner->probability.data(), {count});
+  return py::make_tuple(
+      view_of<std::int64_t>(owner, owner->offsets.data(), {static_cast<py::ssize_t>(owner->offsets.size())}),
+      view_of<std::int32_t>(owner, reinterpret_cast<const std::int32_t*>(owner->links.data()), {count, 2}),
+      probability);
+}
+
+Links from_arrays(const Offsets& offsets, const LinkPairs& pairs, const std::optional<Probabilities>& probability) {
+  if (offsets.ndim() != 1 || offsets.size() < 1 || pairs.ndim() != 2 || pairs.shape(1) != 2) {
+    throw py::value_error("links are offsets [pairs + 1] and indices [links, 2]");
+  }
+  Links links;
+  links.offsets.assign(offsets.data(), offsets.data() + offsets.size());
+  const Link* const data = reinterpret_cast<const Link*>(pairs.data());
+  links.links.assign(data, data + pairs.shape(0));
+  bool valid = links.offsets.front() == 0 && links.offsets.back() == pairs.shape(0);
+  for (std::size_t k = 1; valid && k < links.offsets.size(); ++k) valid = links.offsets[k - 1] <= links.offsets[k];
+  for (const Link& link : links.links) valid = valid && link.source >= 0 && link.target >= 0;
+  if (!valid) throw py::value_error("the offsets of the links must ascend from 0 to their number, the indices be >= 0");
+  if (probability) {
+    if (probability->ndim() != 1 || probability->size() != pairs.shape(0)) {
+      throw py::value_error("the probabilities of the links are [links]");
+    }
+    links.probability.assign(probability->data(), probability->data() + probability->size());
+  }
+  sort_pairs(links);
+  return links;
+}
+
+namespace {
+
+py::tuple symmetrize_arrays(const Offsets& forward_offsets, const LinkPairs& forward_pairs,
+                            const Offsets& backward_offsets, const LinkPairs& backward_pairs, const std::string& method,
+                            int threads) {
+  const std::optional<Heuristic> heuristic = parse_heuristic(method);
+  if (!heuristic) throw py::value_error("unknown heuristic: " + method);
+  const Links forward = from_arrays(forward_offsets, forward_pairs);
+  const Links backward = from_arrays(backward_offsets, backward_pairs);
+  if (forward.size() != backward.size()) throw py::value_error("the two directions have different numbers of pairs");
+  py::gil_scoped_release release;
+  Links links = symmetrize(forward, backward, *heuristic, Parallel{threads, check_interrupt});
+  py::gil_scoped_acquire acquire;
+  return to_arrays(std::move(links));
+}
+
+py::bytes format_pharaoh(const Offsets& offsets, const LinkPairs& pairs,
+                         const std::optional<Probabilities>& probability, bool by_target, int threads) {
+  const Links links = from_arrays(offsets, pairs, probability);
+  std::string text;
+  {
+    py::gil_scoped_release release;
+    text = to_pharaoh(links, by_target, Parallel{threads, check_interrupt});
+  }
+  return py::bytes(text);
+}
+
+py::tuple read_pharaoh(const py::bytes& text, std::uint64_t first_line, std::optional<bool> probabilities, bool fields,
+                       int threads) {
+  const std::string_view view = text;
+  Links links;
+  {
+    py::gil_scoped_release release;
+    links = parse_pharaoh(view, {first_line, probabilities, fields}, Parallel{threads, check_interrupt});
+  }
+  return to_arrays(std::move(links));
+}
+
+PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<py::object> line_error;
+
+void translate_line_error(std::exception_ptr pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const LineError& error) {
+    // What it quotes of the input need not be UTF-8.
+    const std::string_view what = error.what();
+    const auto message = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeUTF8(what.data(), static_cast<py::ssize_t>(what.size()), "backslashreplace"));
+    PyErr_SetObject(line_error.get_stored().ptr(), py::make_tuple(error.file, error.line, message).ptr());
+  }
+}
+
+}  // namespace
+
+void bind_links(py::module_& m) {
+  line_error.call_once_and_store_result([&] { return py::exception<LineError>(m, "LineError", PyExc_ValueError); });
+  py::register_local_exception_translator(&translate_line_error);
+  m.def("symmetrize", &symmetrize_arrays, py::arg("forward_offsets"), py::arg("forward_pairs"),
+        py::arg("backward_offsets"), py::arg("backward_pairs"), py::arg("method"), py::arg("threads"));
+  m.def("format_pharaoh", &format_pharaoh, py::arg("offsets"), py::arg("pairs"), py::arg("probability"),
+        py::arg("by_target"), py::arg("threads"));
+  m.def("parse_pharaoh", &read_pharaoh, py::arg("text"), py::arg("first_line"), py::arg("probabilities"),
+        py::arg("fields"), py::arg("threads"));
+}
+
+}  // namespace weam

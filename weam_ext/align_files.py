@@ -1,0 +1,171 @@
+"""Aligners on disk: a directory of `aligner.json` and the tensors that it names."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from weam_ext import _native
+from weam_ext.align import DIRECTIONS, Aligner
+from weam_ext.errors import InputError
+from weam_ext.files import file_digest, rename_durably, sync, write_durably
+from weam_ext.links import HEURISTICS
+
+FORMAT = "weam_ext aligner"
+VERSION = 1
+_DESCRIPTION = "aligner.json"
+_MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
+
+
+def save_aligner(aligner: Aligner, directory: str | Path) -> None:
+    """Write a trained aligner to a directory, which is made; one that is there is replaced.
+
+    The tensors: `rows` uint64 [source words + 1], `columns` uint32 [cells] (target words, ascending
+    in each row), `t` float32 [cells, directions] (probabilities times 2^96), and for each side the
+    UTF-8 of its words, where each ends, t(word | NULL) and expected counts. The description is
+    written last, so that whenever this stops, the directory holds a whole aligner, old or new.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    model = aligner.model
+    part = folder / "tensors.part"
+    save_file(model.arrays(), part)
+    sync(part)
+    digest = file_digest(part)
+    tensors = folder / f"{digest[:16]}.safetensors"
+    rename_durably(part, tensors)
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "heuristic": aligner.heuristic,
+        "max_length": aligner.max_length,
+        "settings": aligner.settings,
+        "tension": model.tension[: model.directions],
+        "length_ratio": model.length_ratio[: model.directions],
+        "null_totals": model.null_totals[: model.directions],
+        "history": [
+            [{name: getattr(measures, name) for name in _MEASURES} for measures in iterations]
+            for iterations in aligner.history.values()
+        ],
+        "tensors": {"file": tensors.name, "sha256": digest},
+    }
+    part = folder / "description.part"
+    write_durably(part, (json.dumps(description, indent=1) + "\n").encode())
+    rename_durably(part, folder / _DESCRIPTION)
+    for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # the folder may hold others' files
+        if old.name != tensors.name:
+            old.unlink()
+
+
+def load_aligner(directory: str | Path, **options: Any) -> Aligner:
+    """Read an aligner that `save_aligner` wrote.
+
+    `options` are the arguments of `Aligner` that are no matter of the model: threads, memory,
+    max_memory, temp_dir. Raises `InputError` for whatever is missing or wrong: all is checked
+    before it is used.
+    """
+    Aligner(**options)  # a mistake of the caller's is none of the file's
+    path = Path(directory) / _DESCRIPTION
+    try:
+        description = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error})") from error
+    try:
+        return _load(Path(directory), _Reading(description), options)
+    except OSError as error:
+        raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
+    except (ValueError, SafetensorError) as error:
+        raise InputError(f"{path}: not a usable aligner: {error}") from error
+
+
+class _Reading:
+    """A JSON object, whose members are checked as they are taken; raises `ValueError`."""
+
+    def __init__(self, value: object) -> None:
+        if not isinstance(value, dict):
+            raise ValueError("an object was expected")
+        self._members = value
+
+    def take(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        value = self._members.get(name)
+        # bool is an int to Python, but not to us
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise ValueError(f"{name!r} is missing or of another kind")
+        return value
+
+    def number(self, name: str) -> float:
+        value = self.take(name, (int, float))
+        if not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{name!r} is not finite")
+        return float(value)
+
+    def numbers(self, name: str, count: int) -> list[float]:
+        values = self.take(name, list)
+        if len(values) != count:
+            raise ValueError(f"{name!r} has {len(values)} entries, not {count}")
+        return [_Reading({name: value}).number(name) for value in values]
+
+    def within(self, name: str) -> "_Reading":
+        return _Reading(self.take(name, dict))
+
+
+def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Aligner:
+    if (description.take("format", str), description.take("version", int)) != (FORMAT, VERSION):
+        raise ValueError(f"not version {VERSION} of the format {FORMAT!r}")
+    heuristic = description.take("heuristic", str)
+    if heuristic not in HEURISTICS + DIRECTIONS:
+        raise ValueError(f"there is no heuristic {heuristic!r}")
+    directions = 1 if heuristic in DIRECTIONS else 2
+    settings = _settings(description.within("settings"))
+    aligner = Aligner(
+        heuristic=heuristic,
+        max_length=description.take("max_length", int),
+        **cast(dict[str, Any], settings),
+        **options,
+    )
+    tensors = description.within("tensors")
+    name = tensors.take("file", str)
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file beside it")
+    if file_digest(folder / name) != tensors.take("sha256", str):
+        raise ValueError(f"{name} has been changed or damaged (its SHA-256 differs)")
+    tension = description.numbers("tension", directions)
+    ratio = description.numbers("length_ratio", directions)
+    totals = description.numbers("null_totals", directions)
+    history = [
+        [_Reading(measures) for measures in iterations]
+        for iterations in description.take("history", list)
+        if isinstance(iterations, list)
+    ]
+    aligner.model = _native.load_model(
+        load_file(folder / name),
+        _native.Settings(**aligner.settings),
+        directions,
+        _two(tension),
+        _two(ratio),
+        _two(totals),
+        [
+            [_native.Iteration(*(measures.number(name) for name in _MEASURES)) for measures in row]
+            for row in history
+        ],
+    )
+    return aligner
+
+
+def _settings(settings: _Reading) -> dict[str, float | bool]:
+    numbers = {name: settings.number(name) for name in ("p0", "tension", "alpha")}
+    switches = ("favor_diagonal", "optimize_tension", "variational_bayes", "null_word")
+    return (
+        {"iterations": settings.take("iterations", int)}
+        | numbers
+        | {name: settings.take(name, bool) for name in switches}
+    )
+
+
+def _two(values: list[float]) -> list[float]:
+    return [*values, 0.0][:2]
