@@ -1,4 +1,7 @@
-"""Before any test module is imported: no network, no chatter, one thread, no deadlines."""
+"""Before any test module is imported: no network, no chatter, one thread, no deadlines.
+
+Without a GPU, Triton's kernels run in its interpreter, which is chosen before they are imported.
+"""
 
 import os
 
@@ -13,6 +16,8 @@ import hypothesis
 import torch
 
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 # A busy machine is no failure; on CI the examples are the same ones every time.
 hypothesis.settings.register_profile("weam", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("weam")

@@ -1,0 +1,120 @@
+"""Compiles what the launchers launch, for GPUs that are not here.
+
+Run as a program it prints a JSON object: for each call in `CALLS` and each target, what ptxas and
+the PTX say of every kernel launched. The rows of calls with "aligned" in the name begin at a
+multiple of 16 bytes. The interpreter replaces Triton's compiler for a whole process, so the
+tests start this in one of its own.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.backends.compiler import GPUTarget
+from triton.runtime.driver import driver
+from triton.runtime.jit import JITFunction
+
+from weam_ext.kernels import gather
+
+CAPABILITIES = (80, 90)
+PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+
+
+class Absent:
+    """The driver of a GPU that is not there: all that a compilation asks of one."""
+
+    def __init__(self, capability: int) -> None:
+        self.target = GPUTarget("cuda", capability, 32)
+
+    def get_current_target(self) -> GPUTarget:
+        return self.target
+
+    def get_current_device(self) -> int:
+        return self.target.arch
+
+    def get_current_stream(self, _: int) -> int:
+        return 0
+
+
+def integers(*shape: int) -> Tensor:
+    return torch.zeros(shape, dtype=torch.int64)
+
+
+def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callable[[], Any]]:
+    masked, exchanged, positions = 32, 16, 64
+    links = integers(positions + 1), integers(100)
+
+    def rows(number: int) -> Tensor:
+        return torch.zeros(number, width, dtype=dtype)
+
+    def backward(exchanged: int, *links: Tensor | None) -> Tensor:
+        return gather.gather_rows_backward(
+            rows(masked + exchanged), masked, integers(positions), integers(positions), *links
+        )
+
+    aligned = " aligned" if width % 8 == 0 else ""
+    return {
+        f"gather {name} {width}{aligned}": lambda: gather.gather_rows(
+            rows(positions), integers(masked), integers(exchanged), *links
+        ),
+        f"gather backward {name} {width}{aligned}": lambda: backward(exchanged, *links),
+        f"gather backward without exchange {name} {width}{aligned}": lambda: backward(0, None, None),
+    }
+
+
+FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CALLS: dict[str, Callable[[], Any]] = {}
+for name, dtype in FLOATS.items():
+    for width in (768, 1024, 65):
+        CALLS |= gather_calls(name, dtype, width)
+
+
+def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:
+    """The kernels that a call launches, compiled and not run."""
+    kernels = []
+    launch = JITFunction.run
+
+    def compile_only(self: Any, *arguments: Any, **settings: Any) -> None:
+        kernels.append(launch(self, *arguments, **(settings | {"warmup": True})))
+
+    driver.set_active(Absent(capability))
+    JITFunction.run = compile_only
+    try:
+        call()
+    finally:
+        JITFunction.run = launch
+    return [report(kernel, capability) for kernel in kernels]
+
+
+def report(kernel: Any, capability: int) -> dict[str, Any]:
+    ptx = kernel.asm["ptx"]
+    target = re.search(r"^\.target (\S+)", ptx, re.MULTILINE)
+    said = subprocess.run(
+        [PTXAS, "-v", "--gpu-name", target[1], "-o", "/dev/null", "-"] if target else [],
+        input=ptx, capture_output=True, text=True, check=True,
+    ).stderr  # fmt: skip
+    spilled = re.findall(r"(\d+) bytes spill", said)
+    registers = re.findall(r"Used (\d+) registers", said)
+    return {
+        "kernel": kernel.metadata.name,
+        "target": target[1] if target else None,
+        "spilled_bytes": sum(map(int, spilled)),
+        "registers": int(registers[0]),
+        "loads": sorted(set(re.findall(r"ld\.global\S*", ptx))),
+        "stores": sorted(set(re.findall(r"st\.global\S*", ptx))),
+    }
+
+
+if __name__ == "__main__":
+    found = {
+        name: {capability: compiled(call, capability) for capability in CAPABILITIES}
+        for name, call in CALLS.items()
+    }
+    json.dump(found, sys.stdout, indent=1)
