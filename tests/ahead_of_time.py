@@ -51,21 +51,20 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callabl
     masked, exchanged, positions = 32, 16, 64
     links = integers(positions + 1), integers(100)
 
-    def rows(number: int) -> Tensor:
-        return torch.zeros(number, width, dtype=dtype)
+    def call(launch: Callable[..., Tensor], rows: int, exchanged: int, *links: Any) -> Tensor:
+        values = torch.zeros(rows, width, dtype=dtype)
+        numbers = (integers(n) for n in (masked, positions, exchanged, positions))
+        return launch(values, *numbers, *links)
 
-    def backward(exchanged: int, *links: Tensor | None) -> Tensor:
-        return gather.gather_rows_backward(
-            rows(masked + exchanged), masked, integers(positions), integers(positions), *links
-        )
-
+    backward = gather.gather_rows_backward
     aligned = " aligned" if width % 8 == 0 else ""
     return {
-        f"gather {name} {width}{aligned}": lambda: gather.gather_rows(
-            rows(positions), integers(masked), integers(exchanged), *links
-        ),
-        f"gather backward {name} {width}{aligned}": lambda: backward(exchanged, *links),
-        f"gather backward without exchange {name} {width}{aligned}": lambda: backward(0, None, None),
+        f"{what} {name} {width}{aligned}": run
+        for what, run in {
+            "gather": lambda: call(gather.gather_rows, positions, exchanged, *links),
+            "gather backward": lambda: call(backward, masked + exchanged, exchanged, *links),
+            "gather backward, no exchange": lambda: call(backward, masked, 0, None, None),
+        }.items()
     }
 
 

@@ -9,7 +9,9 @@ A is symmetric, so the backward reads instead of scattering (zero where there is
 
     d hidden[b] = d rows[row_of[b]] + sum_a A[b, a] d rows[R + exchanged_of[a]] / deg(a)
 
-No two threads write the same element: no atomics, the same bits every time.
+No two threads write the same element: no atomics, the same bits every time. Both are operators of
+torch's, weam::gather_rows and weam::gather_rows_backward: Triton kernels on a GPU (one launch
+each), else the torch operations below.
 """
 
 from typing import Any
@@ -17,9 +19,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from weam_ext.errors import InputError
+from weam_ext.kernels import launcher
 from weam_ext.mask import IGNORED, UNUSED, Links, MaskedRows, take
 
 
@@ -34,7 +36,9 @@ def gather_rows(hidden: Tensor, masked: MaskedRows, links: Links | None) -> Tens
     """
     if links is None and masked.exchanged.numel() > 0:
         raise InputError("exchanged rows need the links of the batch")
-    rows: Tensor = _Gather.apply(  # type: ignore[no-untyped-call]
+    if masked.exchanged.numel() == 0:
+        links = None
+    rows: Tensor = _gather_op(
         hidden.reshape(-1, hidden.shape[-1]),
         masked.positions,
         masked.row_of,
@@ -62,43 +66,47 @@ def row_labels(masked: MaskedRows) -> Tensor:
     return torch.cat([masked.labels, take(masked.labels, masked.exchanged, IGNORED)])
 
 
-class _Gather(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        flat: Tensor,
-        positions: Tensor,
-        row_of: Tensor,
-        exchanged: Tensor,
-        exchanged_of: Tensor,
-        offsets: Tensor | None,
-        linked: Tensor | None,
-    ) -> Tensor:
-        ctx.masked_rows = positions.numel()
-        rows = take(flat, positions, 0)
-        if offsets is None or linked is None or exchanged.numel() == 0:
-            ctx.save_for_backward(row_of)
-            return rows
-        readers = take(positions, exchanged, UNUSED)
-        degrees = take(offsets.diff(), readers, 1)[:, None]
-        ctx.save_for_backward(row_of, exchanged_of, offsets, linked, degrees)
-        means = take(_segment_sums(_wide(flat), linked, offsets), readers, 0) / degrees
-        return torch.cat([rows, means.to(flat.dtype)])
+def _gather(
+    hidden: Tensor,
+    positions: Tensor,
+    row_of: Tensor,
+    exchanged: Tensor,
+    exchanged_of: Tensor,
+    offsets: Tensor | None,
+    linked: Tensor | None,
+) -> Tensor:
+    """[N, H] -> [R + X, H]"""
+    rows = take(hidden, positions, 0)
+    if offsets is None or linked is None:
+        return rows
+    readers = take(positions, exchanged, UNUSED)
+    sums = take(_segment_sums(_wide(hidden), linked, offsets), readers, 0)
+    return torch.cat([rows, (sums / _degrees(readers, offsets)).to(hidden.dtype)])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        row_of, *exchange = ctx.saved_tensors
-        own, exchanged = _wide(gradient).tensor_split([ctx.masked_rows])
-        total = take(own, row_of, 0)
-        if exchange:
-            exchanged_of, offsets, linked, degrees = exchange
-            # What is linked but not exchanged reads the row of zeros at the end.
-            shares = F.pad(exchanged / degrees, (0, 0, 0, 1))
-            readers = take(exchanged_of, linked, UNUSED)
-            readers = readers.masked_fill(readers < 0, exchanged.shape[0])
-            total += _segment_sums(shares, readers, offsets)
-        return total.to(gradient.dtype), *[None] * 6
+
+def _gather_backward(
+    gradient: Tensor,
+    positions: Tensor,
+    row_of: Tensor,
+    exchanged: Tensor,
+    exchanged_of: Tensor,
+    offsets: Tensor | None,
+    linked: Tensor | None,
+) -> Tensor:
+    """[R + X, H] -> [N, H]"""
+    own, others = _wide(gradient).tensor_split([positions.numel()])
+    total = take(own, row_of, 0)
+    if offsets is not None and linked is not None:
+        # What is linked but not exchanged reads the row of zeros at the end.
+        shares = others / _degrees(take(positions, exchanged, UNUSED), offsets)
+        readers = take(exchanged_of, linked, UNUSED)
+        readers = readers.masked_fill(readers < 0, others.shape[0])
+        total += _segment_sums(F.pad(shares, (0, 0, 0, 1)), readers, offsets)
+    return total.to(gradient.dtype)
+
+
+def _degrees(readers: Tensor, offsets: Tensor) -> Tensor:
+    return take(offsets.diff(), readers, 1)[:, None]
 
 
 def _segment_sums(rows: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
@@ -112,3 +120,44 @@ def _segment_sums(rows: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
 
 def _wide(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
+
+
+# ---------------------------------------------------------------------------------- operators
+
+_gather_op = torch.library.custom_op("weam::gather_rows", _gather, mutates_args=())
+_gather_backward_op = torch.library.custom_op(
+    "weam::gather_rows_backward", _gather_backward, mutates_args=()
+)
+
+
+@_gather_op.register_kernel("cuda")
+def _(*arguments: Tensor | None) -> Tensor:
+    rows: Tensor = launcher("gather", "gather_rows", _gather)(*arguments)
+    return rows
+
+
+@_gather_backward_op.register_kernel("cuda")
+def _(*arguments: Tensor | None) -> Tensor:
+    d_hidden: Tensor = launcher("gather", "gather_rows_backward", _gather_backward)(*arguments)
+    return d_hidden
+
+
+@_gather_op.register_fake
+def _(hidden: Tensor, positions: Tensor, _: Tensor, exchanged: Tensor, *__: Any) -> Tensor:
+    return hidden.new_empty(positions.numel() + exchanged.numel(), hidden.shape[1])
+
+
+@_gather_backward_op.register_fake
+def _(gradient: Tensor, _: Tensor, row_of: Tensor, *__: Any) -> Tensor:
+    return gradient.new_empty(row_of.numel(), gradient.shape[1])
+
+
+def _keep_rows(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[1:])
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    return _gather_backward_op(gradient, *ctx.saved_tensors), *[None] * len(ctx.saved_tensors)
+
+
+_gather_op.register_autograd(_differentiate, setup_context=_keep_rows)

@@ -65,12 +65,14 @@ def _gather_rows_backward(
 def gather_rows(
     hidden: Tensor,
     positions: Tensor,
+    row_of: Tensor,
     exchanged: Tensor,
+    exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
 ) -> Tensor:
     """Launch the forward pass: hidden [N, H] -> rows [R + X, H]."""
-    hidden = _rows_of(hidden)
+    hidden = _with_unit_stride(hidden)
     width = hidden.shape[1]
     masked_rows = positions.numel()
     rows = hidden.new_empty(masked_rows + exchanged.numel(), width)
@@ -84,27 +86,27 @@ def gather_rows(
 
 def gather_rows_backward(
     gradient: Tensor,
-    masked_rows: int,
+    positions: Tensor,
     row_of: Tensor,
+    exchanged: Tensor,
     exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
 ) -> Tensor:
     """Launch the backward pass: gradient [R + X, H] of the rows -> that of hidden, [N, H]."""
-    gradient = _rows_of(gradient)
+    gradient = _with_unit_stride(gradient)
     width = gradient.shape[1]
     d_hidden = gradient.new_empty(row_of.numel(), width)
     block, warps = _block(gradient)
     _gather_rows_backward[(row_of.numel(), triton.cdiv(width, block))](
         gradient, gradient.stride(0), row_of, exchanged_of, offsets, linked, d_hidden,
-        masked_rows, width,
-        EXCHANGE=gradient.shape[0] > masked_rows, SUM=_sum_type(gradient), BLOCK=block,
-        num_warps=warps,
+        positions.numel(), width,
+        EXCHANGE=exchanged.numel() > 0, SUM=_sum_type(gradient), BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return d_hidden
 
 
-def _rows_of(values: Tensor) -> Tensor:
+def _with_unit_stride(values: Tensor) -> Tensor:
     return values if values.stride(1) == 1 else values.contiguous()
 
 
