@@ -4,6 +4,8 @@ Without a GPU, Triton's kernels run in its interpreter, which is chosen before t
 """
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 # Threads of such small models wait for each other whenever another program wants a processor.
 os.environ |= {
@@ -13,6 +15,7 @@ os.environ |= {
 }
 
 import hypothesis
+import pytest
 import torch
 
 torch.set_num_threads(1)
@@ -21,3 +24,17 @@ if not torch.cuda.is_available():
 # A busy machine is no failure; on CI the examples are the same ones every time.
 hypothesis.settings.register_profile("weam", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("weam")
+
+
+@pytest.fixture(params=["torch", "triton"])
+def device(request: Any) -> Iterator[str]:
+    """Where tensors lie for the operators to go through torch, and through Triton's kernels."""
+    if request.param == "torch":
+        yield "cpu"
+    elif torch.cuda.is_available():
+        yield "cuda"
+    else:
+        from interpreted import triton_on_cpu
+
+        with triton_on_cpu():
+            yield "cpu"

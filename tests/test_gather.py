@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from interpreted import interpreting
 from masked_rows import (
-    DEVICES,
     ORACLE,
     SETTINGS,
     Batch,
@@ -22,10 +22,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from weam_ref.mask import MaskedRows
 
 from weam_ext.errors import InputError
-from weam_ext.gather import gather_rows, row_labels, row_weights
+from weam_ext.gather import _gather, _gather_backward, gather_rows, row_labels, row_weights
 from weam_ext.mask import Links, mask_tokens
-
-each_device = pytest.mark.parametrize("device", DEVICES)
 
 
 class Case(NamedTuple):
@@ -59,6 +57,7 @@ UGLY = {
     "width 1": case(10, width=1),
     "width 65": case(11, width=65),
     "width 768": case(12, size=2, length=7, width=768),
+    "width 1024": case(15, size=1, length=6, width=1024),
     "wide batch": case(13, size=40, length=3, width=2),
     "long": case(14, size=1, length=130, width=3, density=0.05),
 }
@@ -151,25 +150,25 @@ def test_rows_and_gradients_are_those_of_the_dense_matrix(implementation: Any, n
     )
 
 
-@each_device
-@pytest.mark.parametrize("name", ["overflow", "no links", "no exchange", "width 1"])
-def test_gradcheck(name: str, device: str) -> None:
-    hidden, _, masked, links = tensors(UGLY[name], device)
+@pytest.mark.parametrize(
+    "more", [{}, {"density": 0.0}, {"exchange_capacity": 0}, {"capacity": 2}, {"padding": 1.0}]
+)
+def test_gradcheck(more: dict[str, Any], device: str) -> None:
+    given = case(24, **({"size": 1, "length": 4, "width": 2, "density": 0.6} | more))
+    hidden, _, masked, links = tensors(given, device)
     assert torch.autograd.gradcheck(lambda h: gather_rows(h, masked, links), hidden)
 
 
-@each_device
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_the_same_bits_every_time(dtype: torch.dtype, device: str) -> None:
-    given = tensors(case(20, size=4, length=40, width=64, density=0.4), device, dtype)
+    given = tensors(case(20, size=2, length=14, width=64, density=0.4), device, dtype)
     first = run(*given)
-    for _ in range(5):
+    for _ in range(3):
         again = run(*given)
         assert torch.equal(again[0], first[0])
         assert torch.equal(again[1], first[1])
 
 
-@each_device
 def test_strides_do_not_matter(device: str) -> None:
     hidden, gradient, masked, links = tensors(case(21), device)
     expected = run(hidden, gradient, masked, links)
@@ -187,25 +186,25 @@ def test_strides_do_not_matter(device: str) -> None:
     assert torch.equal(run(hidden, strided, masked, links)[1], expected[1])
 
 
-@each_device
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_loses_no_more_than_rounding_the_result(
     dtype: torch.dtype, device: str
 ) -> None:
     """Sums are in float32: the error is that of the last rounding, whatever the number of links."""
-    given = case(22, size=2, length=60, width=16, density=0.7)
+    given = case(22, size=1, length=40, width=16, density=0.7)
     hidden, gradient, masked, links = tensors(given, device, dtype)
     exact = dense(given).to(device)
     expected = exact @ hidden.detach().flatten(0, 1).double(), exact.T @ gradient.double()
     rows, back = run(hidden, gradient, masked, links)
     assert rows.dtype == back.dtype == dtype
     half_ulp = torch.finfo(dtype).eps / 2
+    if dtype == torch.bfloat16 and interpreting():
+        half_ulp *= 2  # the interpreter cuts float32 off where the hardware rounds
     for ours, theirs in zip((rows, back.flatten(0, 1)), expected, strict=True):
         # 1e-5 of the largest term: float32 sums cancel, and float16 has subnormal numbers.
         torch.testing.assert_close(ours.double(), theirs, rtol=half_ulp * 1.01, atol=1e-5)
 
 
-@each_device
 def test_unused_rows_and_positions_do_not_leak(device: str) -> None:
     """What nobody reads may be infinite or no number."""
     given = case(23, density=0.1, probability=0.2)
@@ -223,7 +222,6 @@ def test_unused_rows_and_positions_do_not_leak(device: str) -> None:
     assert torch.equal(back, expected[1])
 
 
-@each_device
 def test_links_may_lie_in_a_longer_buffer(device: str) -> None:
     hidden, gradient, masked, links = tensors(UGLY["all linked, all masked"], device)
     longer = Links(links.offsets, torch.nn.functional.pad(links.positions, (0, 11)))
@@ -233,6 +231,29 @@ def test_links_may_lie_in_a_longer_buffer(device: str) -> None:
         assert torch.equal(ours, theirs)
 
 
+def test_the_operators_keep_the_rules_of_torch(device: str) -> None:
+    hidden, gradient, masked, links = tensors(case(26, size=1, length=5, width=3), device)
+    rows = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of
+    for sparse in (links, (None, None)):
+        exchanged = rows if sparse[0] is not None else (*rows[:2], rows[2][:0], rows[3])
+        some = gradient[: exchanged[0].numel() + exchanged[2].numel()]
+        operators = torch.ops.weam
+        torch.library.opcheck(
+            operators.gather_rows.default, (hidden.flatten(0, 1), *exchanged, *sparse)
+        )
+        torch.library.opcheck(operators.gather_rows_backward.default, (some, *exchanged, *sparse))
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_whole_it_is_the_same(backend: str, device: str) -> None:
+    given = tensors(case(27, size=1, length=6, width=4), device, torch.float32)
+    expected = run(*given)
+    compiled = torch.compile(gather_rows, fullgraph=True, backend=backend)
+    rows = compiled(given[0], *given[2:])
+    assert torch.equal(rows, expected[0])
+    assert torch.equal(torch.autograd.grad(rows, given[0], given[1])[0], expected[1])
+
+
 def test_the_gather_reads_nothing_back_to_the_host() -> None:
     """A fake tensor has no values: reading one, or a shape that depends on one, raises."""
     with FakeTensorMode():
@@ -240,12 +261,11 @@ def test_the_gather_reads_nothing_back_to_the_host() -> None:
         links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
         settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
         masked = mask_tokens(ids, ids > 0, ids[:, 0], links, **settings)
-        hidden = torch.zeros(2, 5, 8, requires_grad=True)
-        rows = gather_rows(hidden, masked, links)
-        rows.sum().backward()
+        numbers = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of, *links
+        rows = _gather(torch.zeros(10, 8), *numbers)
+        assert _gather_backward(rows, *numbers).shape == (10, 8)
         assert row_weights(masked, 1.0).shape == row_labels(masked).shape == (10,)
     assert rows.shape == (10, 8)
-    assert hidden.grad is not None
 
 
 def test_exchanged_rows_need_links() -> None:
