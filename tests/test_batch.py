@@ -224,8 +224,8 @@ def compare(batch: Batch, own: Any) -> None:
     assert torch.equal(batch.input_ids, own["input_ids"])
     assert torch.equal(batch.attention_mask, own["attention_mask"])
     assert torch.equal(batch.token_type_ids, own["token_type_ids"])
-    assert torch.equal(batch.maskable, own["special_tokens_mask"] == 0)
-    assert batch.tokens == int(batch.maskable.sum())
+    assert torch.equal(batch.words >= 0, own["special_tokens_mask"] == 0)
+    assert batch.tokens == int((batch.words >= 0).sum())
     assert {t.dtype for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids)} == {
         torch.int64
     }
@@ -301,7 +301,7 @@ def test_links(shards: Shards, family: str, mode: str) -> None:
     assert found == expected_links(
         family, samples, [links_of(s) for s in samples], mode, batch.input_ids.shape[1]
     )
-    assert all(batch.maskable.view(-1)[a] for a, _ in found)
+    assert all(batch.words.view(-1)[a] >= 0 for a, _ in found)
     assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), capacity(batch.linked, 0.3))
 
 
@@ -317,7 +317,7 @@ def test_shuffled_links(shards: Shards, family: str) -> None:
     length = batch.input_ids.shape[1]
     assert matrix(batch) == expected_links(family, samples, shuffled, "all", length)
     assert matrix(batch) != matrix(true)
-    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+    for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):
         assert torch.equal(getattr(batch, name), getattr(true, name))
 
 
@@ -374,7 +374,7 @@ def test_batches_on_a_device(pair: bool) -> None:
     batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0)])
     moved = batch.to(torch.device("cuda"))
     assert (moved.tokens, moved.linked) == (batch.tokens, batch.linked)
-    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+    for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):
         assert getattr(moved, name).is_cuda
         assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
     for there, here in zip(moved.links or (), batch.links or (), strict=True):

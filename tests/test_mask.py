@@ -97,12 +97,12 @@ def test_masks_are_those_of_the_reference(
 
 @each_implementation
 def test_a_mask_depends_on_the_sample_alone(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(1, size=4, length=30)
+    ids, words, draws, _ = random_batch(1, size=4, length=30)
 
     def masked(order: list[int], padding: int) -> list[list[int]]:
         return implementation.mask_tokens(
             [ids[i] + [0] * padding for i in order],
-            [maskable[i] + [False] * padding for i in order],
+            [words[i] + [-1] * padding for i in order],
             [draws[i] for i in order],
             **SETTINGS,
         ).input_ids
@@ -117,11 +117,11 @@ def test_a_mask_depends_on_the_sample_alone(implementation: Any) -> None:
 
 @each_implementation
 def test_seeds_and_draws_give_other_masks(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(2, size=1, length=200)
+    ids, words, _, _ = random_batch(2, size=1, length=200)
     seeds = [0, 1, 1 << 32]
     draws = [0, 1, 1 << 32]
     masks = {
-        str(implementation.mask_tokens(ids, maskable, [draw], **(SETTINGS | {"seed": seed})))
+        str(implementation.mask_tokens(ids, words, [draw], **(SETTINGS | {"seed": seed})))
         for seed in seeds
         for draw in draws
     }
@@ -130,10 +130,10 @@ def test_seeds_and_draws_give_other_masks(implementation: Any) -> None:
 
 @each_implementation
 def test_rates_are_those_asked_for(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(3, size=4, length=4000, density=0.0)
+    batch = random_batch(3, size=4, length=4000, density=0.0)
     # A token outside the replacements tells a random one from one that was kept.
-    ids = [[1 if allowed else 0 for allowed in row] for row in maskable]
-    masked = implementation.mask_tokens(ids, maskable, draws, **SETTINGS)
+    ids = [[1 if word >= 0 else 0 for word in row] for row in batch.words]
+    masked = implementation.mask_tokens(ids, batch.words, batch.draws, **SETTINGS)
     flat = [token for row in masked.input_ids for token in row]
     after = [flat[position] for position in masked.positions[: masked.count]]
     replaced = [token for token in after if token not in (1, MASK_ID)]
@@ -142,7 +142,7 @@ def test_rates_are_those_asked_for(implementation: Any) -> None:
         deviation = math.sqrt(trials * probability * (1 - probability))
         assert abs(successes - trials * probability) < 4 * deviation
 
-    assert_binomial(masked.count, sum(map(sum, maskable)), 0.3)
+    assert_binomial(masked.count, batch.ordinary, 0.3)
     assert_binomial(after.count(MASK_ID), masked.count, 0.8)
     assert_binomial(after.count(1), masked.count, 0.1)
     assert_binomial(len(replaced), masked.count, 0.1)
@@ -156,10 +156,10 @@ def test_special_tokens_are_neither_masked_nor_drawn(implementation: Any) -> Non
     batch = random_batch(4, size=4, length=200, density=0.0, padding=0.5)
     everything = {"probability": 1.0, "shares": (0.0, 1.0, 0.0)}
     masked = implementation.mask_tokens(*batch, **(SETTINGS | everything))
-    for ids, maskable, after in zip(batch.input_ids, batch.maskable, masked.input_ids, strict=True):
-        for token, allowed, new in zip(ids, maskable, after, strict=True):
-            assert new in REPLACEMENTS if allowed else new == token
-    assert masked.count == sum(map(sum, batch.maskable))
+    for ids, words, after in zip(batch.input_ids, batch.words, masked.input_ids, strict=True):
+        for token, word, new in zip(ids, words, after, strict=True):
+            assert new in REPLACEMENTS if word >= 0 else new == token
+    assert masked.count == batch.ordinary
 
 
 @each_implementation
@@ -248,19 +248,19 @@ def test_masking_reads_nothing_back_to_the_host() -> None:
         ids = torch.ones(2, 5, dtype=torch.int64)
         links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
         settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
-        masked = mask_tokens(ids, ids > 0, ids[:, 0], links, **settings)
+        masked = mask_tokens(ids, ids, ids[:, 0], links, **settings)
     assert masked.positions.shape == (7,)
     assert masked.exchanged.shape == (3,)
 
 
 def test_memory_layout_does_not_matter() -> None:
     batch = random_batch(7, size=4, length=8)
-    ids, maskable = torch.tensor(batch.input_ids), torch.tensor(batch.maskable)
+    ids, words = torch.tensor(batch.input_ids), torch.tensor(batch.words)
     settings = SETTINGS | {"replacements": torch.tensor(REPLACEMENTS)}
     settings |= {"capacity": 32, "exchange_capacity": 32}
     masked = mask_tokens(
         ids.T.contiguous().T,
-        maskable.T.contiguous().T,
+        words.T.contiguous().T,
         torch.tensor(batch.draws),
         csr(batch.links),
         **settings,
@@ -284,4 +284,4 @@ def test_bad_settings_get_a_sentence(wrong: dict[str, Any], sentence: str) -> No
     ids = torch.ones(1, 4, dtype=torch.int64)
     usual = SETTINGS | {"replacements": ids[0], "capacity": 4, "exchange_capacity": 0}
     with pytest.raises(InputError, match=sentence):
-        mask_tokens(ids, ids > 0, ids[:, 0], None, **(usual | wrong))
+        mask_tokens(ids, ids, ids[:, 0], None, **(usual | wrong))
