@@ -12,13 +12,12 @@ from torch import Tensor
 
 from weam_ext.mask import IGNORED, LONGER, NO_KEY, UNUSED, threshold
 
-_TOKEN, _WORD, _SPAN = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-_UNITS = {"token": 0, "word": 1, "span": 2}
 _NO_KEY = tl.constexpr(NO_KEY)
 _UNUSED = tl.constexpr(UNUSED)
 _IGNORED = tl.constexpr(IGNORED)
 _COVERS = tl.constexpr(tuple(threshold(longer) for longer in LONGER))
-_WIDTH = 1024
+# Tokens a program has in hand. With 1024 in 8 or 16 warps ptxas spills: 16 to 48 bytes on sm_90.
+_WIDTH = 512
 
 
 @triton.jit
@@ -38,10 +37,10 @@ def _write_keys(
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < length
     word = tl.load(words + sequence * length + place, inside, -1)
-    units = place.to(tl.int64) if UNIT == _TOKEN else word
+    units = place.to(tl.int64) if UNIT == "token" else word
     draw = tl.load(draws + sequence)
     priority, _, _, _ = _philox(seed, draw, units)
-    if UNIT == _SPAN:
+    if UNIT == "span":
         for d in tl.static_range(1, 10):
             choice, _, _, reach = _philox(seed, draw, units + d)
             priority = tl.where(reach < _COVERS[d], tl.minimum(priority, choice), priority)
@@ -65,14 +64,18 @@ def _units_below(keys, length, limit, BLOCK: tl.constexpr):
 
 @triton.jit
 def _exact_limit(keys, length, share, BLOCK: tl.constexpr):
-    """The highest limit with no more than round(n * share) of the n units below it."""
+    """A limit with round(n * share) of the n units of a sequence below it, bit by bit."""
     units = _units_below(keys, length, _NO_KEY, BLOCK)
     number = (units * share + (1 << 31)) >> 32
     limit = units * 0
+    below = limit
     bit = limit + (1 << 62)
-    while bit > 0:
-        if _units_below(keys, length, limit + bit, BLOCK) <= number:
+    # About log2(n) bits tell the numbers of n units apart; then no further one is needed.
+    while (bit > 0) & (below < number):
+        reached = _units_below(keys, length, limit + bit, BLOCK)
+        if reached <= number:
             limit += bit
+            below = reached
         bit = bit >> 1
     return limit
 
@@ -83,7 +86,7 @@ def _beaten(
 ):
     """Whether the unit of a chosen token is linked to a chosen one of no higher priority."""
     first, last = place, place
-    if UNIT != _TOKEN:
+    if UNIT != "token":
         going = chosen
         while tl.max(going.to(tl.int32), 0) > 0:
             going &= tl.load(keys + first - 1, going & (first > 0), _NO_KEY) == key
@@ -104,7 +107,7 @@ def _beaten(
     return beaten
 
 
-@triton.jit(do_not_specialize=["seed", "mask_id"])
+@triton.jit(do_not_specialize=["seed", "mask_id", "limit"])
 def _select(
     input_ids, draws, offsets, linked, replacements, keys, masked_ids, row_of, exchanged_of, counts,
     seed, limit, mask_below, random_below, mask_id, choices, length,
@@ -175,7 +178,7 @@ def _fill(values, begin, end, value, WIDTH: tl.constexpr):
         begin += WIDTH
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["capacity", "exchange_capacity"])  # another for every batch
 def _number(
     input_ids, masked_ids, row_of, exchanged_of, counts, positions, labels, exchanged,
     count, exchanged_count, overflow, length, capacity, exchange_capacity,
@@ -259,13 +262,13 @@ def mask_tokens(
     launch = {"BLOCK": block, "num_warps": max(1, block // 128)}
 
     _write_keys[(sequences, triton.cdiv(length, block))](
-        words, draws, keys, seed, length, UNIT=_UNITS[unit], **launch
+        words, draws, keys, seed, length, UNIT=unit, **launch
     )
     _select[(sequences,)](
         input_ids, draws, offsets, linked, replacements.contiguous(), keys, masked_ids, row_of,
         exchanged_of, counts, seed, limit if exact else min(limit << 31, NO_KEY), mask_below,
         random_below, mask_id, replacements.numel(), length,
-        EXCLUSIVE=policy == "exclusive", UNIT=_UNITS[unit], EXACT=exact,
+        EXCLUSIVE=policy == "exclusive", UNIT=unit, EXACT=exact,
         EXCHANGE=exchange_capacity > 0, **launch,
     )  # fmt: skip
     _number[(sequences,)](
