@@ -7,6 +7,7 @@ import torch
 import weam_ref.gather
 import weam_ref.mask
 from corpora import TOKENIZER, batch, machine
+from plain_weam import dense_links, exchanged
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from weam_ext.gather import gather_rows
@@ -76,6 +77,22 @@ def bench_gather_torch(benchmark: BenchmarkFixture) -> None:
     hidden = hidden_rows()
     gradient = benchmark(torch_gather, hidden, torch_mask())
     assert gradient.shape == hidden.shape
+    benchmark.extra_info |= machine()
+
+
+@gathers
+def bench_gather_dense_matrix(benchmark: BenchmarkFixture) -> None:
+    masked, links, hidden = torch_mask(), dense_links(BATCH), hidden_rows()
+
+    def step() -> torch.Tensor:
+        both = torch.cat([hidden.flatten(0, 1), exchanged(hidden, links).flatten(0, 1)])
+        return torch.autograd.grad(both, hidden, weights)[0]
+
+    # Which of all rows the loss reads: the masked ones, those with a link of both kinds.
+    own, others = masked.row_of >= 0, masked.exchanged_of >= 0
+    weights = torch.cat([own, others]).float()[:, None].expand(-1, WIDTH)
+    gradient = benchmark(step)
+    torch.testing.assert_close(gradient, torch_gather(hidden, masked), rtol=1e-5, atol=1e-5)
     benchmark.extra_info |= machine()
 
 

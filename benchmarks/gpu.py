@@ -1,0 +1,111 @@
+"""The WEAM step on a GPU: checks it, times its kernels and the whole, and writes JSON and a table.
+
+    python benchmarks/gpu.py --output benchmarks/results/gpu.json
+    python benchmarks/gpu.py --output benchmarks/results/gpu.json --table
+
+The first command takes some minutes: the tests of masking, gather and head on the GPU; the kernels
+against the time their bytes take to move; the head by chunk size; and the training step of a BERT
+base with mBERT's vocabulary against three ways of plain PyTorch. What is measured is written at
+once; stopped and started again, it goes on. The second prints what the file holds as Markdown.
+`--tiny` is for machines without a GPU: everything runs, no figure means anything.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from compare_aligners import code_version
+from corpora import machine
+from gpu_kernels import Shape, ceilings, head_chunks, kernels
+from gpu_report import table
+from gpu_steps import OURS, WAYS, Run, measure, repeatable
+
+from weam_ext.errors import InputError, run
+
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = ["test_mask.py", "test_gather.py", "test_head.py"]
+BASE = Shape(vocabulary=119_547, hidden=768, layers=12, heads=12, intermediate=3072)
+TINY = Shape(vocabulary=499, hidden=32, layers=1, heads=2, intermediate=48)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Check and time the WEAM step on a GPU.")
+    parser.add_argument("--output", type=Path, required=True, metavar="JSON", help="the results")
+    parser.add_argument("--table", action="store_true", help="print what the file holds")
+    parser.add_argument("--tiny", action="store_true", help="a small model, on any machine")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256], metavar="TOKENS")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[16_384, 65_536, 131_072],
+        metavar="N", help="tokens of a batch",
+    )  # fmt: skip
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed, of each")
+    parser.add_argument("--no-tests", dest="tests", action="store_false", help="leave them out")
+    return parser.parse_args()
+
+
+class Recorder:
+    """Measures what the file does not hold yet, of this commit and machine, and writes it there."""
+
+    def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
+        self.path = path
+        self.results = json.loads(path.read_text()) if path.exists() else {}
+        if any(self.results.get(name) != value for name, value in conditions.items()):
+            self.results = conditions
+
+    def __call__(self, name: str, measure: Callable[[], Any]) -> None:
+        if name not in self.results:
+            self.results[name] = measure()
+            self.path.write_text(json.dumps(self.results, indent=1) + "\n")
+        print(f"{name}: {json.dumps(self.results[name])}", file=sys.stderr, flush=True)
+
+
+def run_tests() -> dict[str, Any]:
+    """The tests of the three operators, with their tensors on the GPU."""
+    files = [str(ROOT / "tests" / name) for name in TESTS]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", *files],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    print(done.stdout[-2000:], file=sys.stderr)
+    return {"status": done.returncode, "summary": done.stdout.strip().splitlines()[-1:]}
+
+
+def main() -> None:
+    options = parse()
+    if options.table:
+        print(table(json.loads(options.output.read_text())))
+        return
+    device = "cpu" if options.tiny else "cuda"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("there is no GPU here; --tiny tries the script without one")
+    shape = TINY if options.tiny else BASE
+    record = Recorder(options.output, {"commit": code_version(), "machine": machine()})
+    record("ceilings", lambda: ceilings(device))
+    record("kernels", lambda: kernels(shape, options.tokens[len(options.tokens) // 2], device))
+    record("head_chunks", lambda: head_chunks(shape, options.tokens[0], device))
+    for way in options.ways:
+        if way in OURS:
+            again = partial(repeatable, way, shape, options.tokens[0], device)
+            record(f"repeatable {way}", again)
+        torch.compiler.reset()
+        training = Run(way, shape, device)
+        for length, tokens in product(options.lengths, options.tokens):
+            record(
+                f"step {length} {way} {tokens}",
+                partial(measure, training, length, tokens, options.steps),
+            )
+    if options.tests:
+        record("tests", run_tests)
+    print(table(record.results))
+
+
+if __name__ == "__main__":
+    run("benchmarks/gpu.py", main)

@@ -1,0 +1,77 @@
+"""The WEAM step as one would write it at first: a dense matrix of links, whole logits.
+
+Nothing of weam_ext computes here; its masks are used, so that every way predicts the same tokens.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weam_ext.batch import Batch
+from weam_ext.mask import MaskedRows
+
+
+def dense_links(batch: Batch) -> Tensor:
+    """The 0/1 matrix [B, L, L] of a batch's token links, float32."""
+    assert batch.links is not None
+    offsets, linked = batch.links
+    size, length = batch.input_ids.shape
+    rows = torch.arange(size * length, device=offsets.device)
+    rows = rows.repeat_interleave(offsets.diff(), output_size=linked.numel())
+    matrix = torch.zeros(size * length, length, device=offsets.device)
+    matrix[rows, linked % length] = 1
+    return matrix.view(size, length, length)
+
+
+def exchanged(hidden: Tensor, links: Tensor) -> Tensor:
+    """R~ [B, L, H]: the mean of the linked vectors; the vector itself where there is no link."""
+    degrees = links.sum(-1, keepdim=True)
+    means = (links.to(hidden.dtype) @ hidden) / degrees.clamp(min=1).to(hidden.dtype)
+    return torch.where(degrees > 0, means, hidden)
+
+
+class AllTokens(nn.Module):
+    """Both heads over every token of the batch; the loss is read where the labels are."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, masked: MaskedRows, links: Tensor) -> Tensor:
+        """L_mp + L_cp, summed over the masked tokens."""
+        hidden = encode(self.model, batch, masked)
+        labels = torch.full_like(masked.row_of, -100)
+        labels = torch.where(masked.row_of >= 0, masked.labels[masked.row_of.clamp(min=0)], labels)
+        return sum_of_losses(
+            self.model.cls, hidden.flatten(0, 1), exchanged(hidden, links).flatten(0, 1), labels
+        )
+
+
+class MaskedRowsAlone(nn.Module):
+    """Both heads over the masked rows, both over all of them; logits of all rows at once."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, masked: MaskedRows, links: Tensor) -> Tensor:
+        """L_mp + L_cp, summed over the masked tokens."""
+        hidden = encode(self.model, batch, masked)
+        at = masked.positions.clamp(min=0)
+        own, others = (rows.flatten(0, 1)[at] for rows in (hidden, exchanged(hidden, links)))
+        return sum_of_losses(self.model.cls, own, others, masked.labels)
+
+
+def encode(model: nn.Module, batch: Batch, masked: MaskedRows) -> Tensor:
+    """The encoder's last hidden vectors [B, L, H]."""
+    return model.bert(
+        input_ids=masked.input_ids,
+        attention_mask=batch.attention_mask,
+        token_type_ids=batch.token_type_ids,
+    )[0]
+
+
+def sum_of_losses(head: nn.Module, own: Tensor, others: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropies [M] of both predictions, from two [M, H], added up."""
+    predictions = (F.cross_entropy(head(r), labels, reduction="sum") for r in (own, others))
+    return sum(predictions, torch.zeros((), device=labels.device))
