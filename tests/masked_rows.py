@@ -6,6 +6,7 @@ Every test body goes through each of `IMPLEMENTATIONS`; the first is the oracle.
 import dataclasses
 import random
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,7 +20,7 @@ from weam_ref.mask import MaskedRows
 import weam_ext.gather
 import weam_ext.head
 import weam_ext.mask
-from weam_ext.mask import Links
+from weam_ext.mask import POLICIES, UNITS, Links
 
 Rows = list[list[float]]
 SPECIAL = 0
@@ -47,6 +48,8 @@ class Reference:
 
 
 class Torch:
+    examples = 300
+
     def __init__(self, device: str) -> None:
         self.name = f"torch-{device}"
         self.device = device
@@ -133,25 +136,35 @@ class Torch:
 
 
 class Triton(Torch):
-    """The operators of a GPU: on CPU tensors through the interpreter where there is none."""
+    """The kernels of masking and gather: through the interpreter where there is no GPU."""
+
+    examples = 30
 
     def __init__(self) -> None:
         super().__init__("cuda" if torch.cuda.is_available() else "cpu")
         self.name = "triton"
 
-    def mask_tokens(self, *batch: Any, **settings: Any) -> MaskedRows:
-        with triton_on(self.device):
-            return super().mask_tokens(*batch, **settings)
+    def mask_tokens(self, *given: Any, **settings: Any) -> MaskedRows:
+        with self.kernels():
+            return super().mask_tokens(*given, **settings)
+
+    def gather_rows(self, *given: Any) -> Rows:
+        with self.kernels():
+            return super().gather_rows(*given)
+
+    def gather_rows_backward(self, *given: Any) -> list[Rows]:
+        with self.kernels():
+            return super().gather_rows_backward(*given)
+
+    def kernels(self) -> AbstractContextManager[None]:
+        if self.device == "cuda":
+            return nullcontext()
+        from interpreted import triton_on_cpu
+
+        return triton_on_cpu()
 
 
-def triton_on(device: str) -> AbstractContextManager[None]:
-    if device == "cuda":
-        return nullcontext()
-    from interpreted import triton_on_cpu
-
-    return triton_on_cpu()
-
-
+DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ORACLE = Reference()
 IMPLEMENTATIONS = [ORACLE, Torch("cpu"), Triton()]
 each_implementation = pytest.mark.parametrize(
@@ -160,6 +173,15 @@ each_implementation = pytest.mark.parametrize(
 each_other = pytest.mark.parametrize(
     "implementation", IMPLEMENTATIONS[1:], ids=lambda implementation: implementation.name
 )
+
+
+VARIANTS = list(product(POLICIES, UNITS, (False, True)))
+"""Policy, unit, and whether the rate is exact."""
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+
+
+def variant_settings(variant: tuple[str, str, bool]) -> dict[str, Any]:
+    return SETTINGS | dict(zip(("policy", "unit", "exact"), variant, strict=True))
 
 
 class Batch(NamedTuple):
