@@ -48,7 +48,7 @@ class Reference:
 
 
 class Torch:
-    examples = 300
+    examples = 200
 
     def __init__(self, device: str) -> None:
         self.name = f"torch-{device}"
@@ -138,7 +138,7 @@ class Torch:
 class Triton(Torch):
     """The kernels of masking and gather: through the interpreter where there is no GPU."""
 
-    examples = 30
+    examples = 20
 
     def __init__(self) -> None:
         super().__init__("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,6 +1,7 @@
 """weam_ext.batch: shards read back, the order of a run, and padded batches with their links."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from weam_ext.batch import ORDER, Batch, Collator, Order, Sample, Shards, open_p
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
-from weam_ext.mask import capacity
+from weam_ext.mask import UNITS, capacity
 from weam_ext.prepare import COLUMNS, PrepareSettings, prepare
 
 Texts = list[tuple[str, str]]
@@ -231,6 +232,33 @@ def compare(batch: Batch, own: Any) -> None:
     }
 
 
+def compare_words(batch: Batch, expected: list[list[Any]]) -> None:
+    """The words of a batch against those of the samples, and its sums over them."""
+    squares = linked_squares = longest = 0
+    degrees = [0] * batch.words.numel() if batch.links is None else batch.links.offsets.diff()
+    for row, (found, sentences) in enumerate(zip(batch.words, expected, strict=True)):
+        # A word of the sample, counted on from the sentence before; none is one of its own.
+        known = [
+            (side, word if word >= 0 else (place,))
+            for side, words in enumerate(sentences)
+            for place, word in enumerate(words.tolist())
+        ]
+        numbers = list(dict.fromkeys(known))
+        assert found[found >= 0].tolist() == [numbers.index(word) for word in known]
+        places = (found >= 0).nonzero().flatten().tolist()
+        sizes = Counter(known)
+        linked = Counter(
+            word
+            for word, place in zip(known, places, strict=True)
+            if degrees[row * batch.words.shape[1] + place]
+        )
+        squares += sum(size**2 for size in sizes.values())
+        linked_squares += sum(size**2 for size in linked.values())
+        longest += max(sizes.values())
+    assert (batch.squares, batch.linked_squares) == (squares, linked_squares)
+    assert batch.longest == longest
+
+
 def encoded(family: str, *sides: list[str]) -> Any:
     return tokenizer(family)(
         *sides,
@@ -260,6 +288,9 @@ def test_sentences_alone_are_framed_as_the_tokenizer_does(
     assert batch.draws.tolist() == [2 * n + side for _, n in MEMBERS for side in (0, 1)]
     assert batch.links is None and batch.linked == 0
     assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), 0)
+    compare_words(
+        batch, [[w] for n, _ in MEMBERS for w in (shards[n].source_words, shards[n].target_words)]
+    )
 
 
 def matrix(batch: Batch) -> set[Link]:
@@ -303,6 +334,20 @@ def test_links(shards: Shards, family: str, mode: str) -> None:
     )
     assert all(batch.words.view(-1)[a] >= 0 for a, _ in found)
     assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), capacity(batch.linked, 0.3))
+    compare_words(batch, [[s.source_words, s.target_words] for s in samples])
+
+
+def test_capacities_follow_the_unit_and_the_rate(shards: Shards, family: str) -> None:
+    batch = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    for unit in UNITS:
+        for exact in (False, True):
+            rounding = (len(MEMBERS) if unit == "token" else batch.longest) / 2 * exact
+            assert batch.capacities(0.3, unit, exact) == (
+                capacity(batch.tokens, 0.3, unit=unit, squares=batch.squares, rounding=rounding),
+                capacity(
+                    batch.linked, 0.3, unit=unit, squares=batch.linked_squares, rounding=rounding
+                ),
+            )
 
 
 def test_shuffled_links(shards: Shards, family: str) -> None:
