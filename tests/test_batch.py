@@ -400,6 +400,13 @@ def test_no_links_at_all(links: str) -> None:
     assert [tensor.dtype for tensor in batch.links] == [torch.int64] * 2
 
 
+def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
+    samples: Any = [sample([0, 0, -1, -1, 1], [0, 0, -1], [])]
+    batch = Collator(tokenizer("WordPiece"), pair=True)(samples, [(0, 0)])
+    assert batch.words.tolist() == [[-1, 0, 0, 1, 2, 3, -1, 4, 4, 5, -1]]
+    assert (batch.tokens, batch.squares, batch.longest) == (8, 12, 2)
+
+
 def test_golden_example() -> None:
     """Figure 1 of the paper: positions 1 to 12, padded at the end (method.md, section 1)."""
     golden: Any = [sample([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]

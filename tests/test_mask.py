@@ -16,7 +16,6 @@ from masked_rows import (
     ORACLE,
     REPLACEMENTS,
     SETTINGS,
-    VARIANTS,
     Batch,
     csr,
     each_implementation,
@@ -242,7 +241,7 @@ def masked_units(batch: Batch, masked: MaskedRows, unit: str) -> list[dict[int, 
 @each_variant
 def test_rates_and_whole_units(implementation: Any, variant: Any) -> None:
     _, unit, exact = variant
-    batch = random_batch(4, size=2, length=1500, density=0.0)
+    batch = random_batch(4, size=2, length=1000, density=0.0)
     # Without a link the policies are the same.
     masked = implementation.mask_tokens(*batch, **variant_settings(variant))
     for units in masked_units(batch, masked, unit):
@@ -456,6 +455,9 @@ def tensors(
     return (*rows, csr(batch.links, device)), variant_settings(variant) | chosen
 
 
+SOME = [("independent", "token", False), ("exclusive", "word", True)]
+
+
 def assert_same(ours: Any, theirs: Any) -> None:
     for name, values in vars(theirs).items():
         assert torch.equal(getattr(ours, name), values), name
@@ -475,7 +477,7 @@ def test_masking_reads_nothing_back_to_the_host(variant: Any) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[-1]], ids=str)
+@pytest.mark.parametrize("variant", SOME, ids=str)
 def test_the_operator_keeps_the_rules_of_torch(variant: Any, device: str) -> None:
     (*rows, links), chosen = tensors(random_batch(9, 2, 6), variant, device)
     numbers = 1, 1 << 30, 2 << 30, 3 << 30, MASK_ID, 20
@@ -487,7 +489,7 @@ def test_the_operator_keeps_the_rules_of_torch(variant: Any, device: str) -> Non
         torch.library.opcheck(operator, (*alone, 0, *variant))
 
 
-@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[-1]], ids=str)
+@pytest.mark.parametrize("variant", SOME, ids=str)
 def test_compiled_whole_it_is_the_same(variant: Any, device: str) -> None:
     given, chosen = tensors(random_batch(10, 2, 6), variant, device)
     compiled = torch.compile(mask_tokens, fullgraph=True, backend="aot_eager")

@@ -10,11 +10,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from weam_ext.mask import IGNORED, LONGER, NO_KEY, UNUSED, threshold
+from weam_ext.mask import IGNORED, LONGER, MASKING, NO_KEY, UNUSED, threshold
 
 _NO_KEY = tl.constexpr(NO_KEY)
 _UNUSED = tl.constexpr(UNUSED)
 _IGNORED = tl.constexpr(IGNORED)
+_MASKING = tl.constexpr(MASKING)
+_LONGEST = tl.constexpr(len(LONGER))
 _COVERS = tl.constexpr(tuple(threshold(longer) for longer in LONGER))
 # Tokens a program has in hand. With 1024 in 8 or 16 warps ptxas spills: 16 to 48 bytes on sm_90.
 _WIDTH = 512
@@ -22,10 +24,10 @@ _WIDTH = 512
 
 @triton.jit
 def _philox(seed, draw, units):
-    """The random words of (draw, unit) as int64; the stream, the counter's last word, is 0."""
+    """`weam_ext.mask.philox_words` of the masking stream."""
     zeros = (units * 0).to(tl.uint32)
     low, high = zeros + draw.to(tl.uint32), zeros + (draw >> 32).to(tl.uint32)
-    choice, kind, which, length = tl.philox(seed, low, high, units.to(tl.uint32), zeros)
+    choice, kind, which, length = tl.philox(seed, low, high, units.to(tl.uint32), zeros + _MASKING)
     return choice.to(tl.int64), kind.to(tl.int64), which.to(tl.int64), length.to(tl.int64)
 
 
@@ -33,6 +35,7 @@ def _philox(seed, draw, units):
 def _write_keys(
     words, draws, keys, seed, length, UNIT: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """The key of each token's unit: its priority, then its number."""
     sequence = tl.program_id(0).to(tl.int64)
     place = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = place < length
@@ -41,7 +44,7 @@ def _write_keys(
     draw = tl.load(draws + sequence)
     priority, _, _, _ = _philox(seed, draw, units)
     if UNIT == "span":
-        for d in tl.static_range(1, 10):
+        for d in tl.static_range(1, _LONGEST):
             choice, _, _, reach = _philox(seed, draw, units + d)
             priority = tl.where(reach < _COVERS[d], tl.minimum(priority, choice), priority)
     key = tl.where(word >= 0, (priority << 31) | units, _NO_KEY)
