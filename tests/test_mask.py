@@ -303,19 +303,16 @@ def test_exclusive_masks(implementation: Any, variant: Any) -> None:
 
 def test_spans_have_the_lengths_of_spanbert() -> None:
     """At a low rate spans rarely meet, and what is masked on end is one of them."""
-    words = torch.arange(4000).expand(100, -1)
-    draws = torch.arange(100)
+    words = torch.arange(4000).expand(300, -1)
     settings = SETTINGS | {"replacements": torch.tensor(REPLACEMENTS), "probability": 0.01}
     settings |= {"capacity": words.numel(), "exchange_capacity": 0, "unit": "span"}
-    row_of = mask_tokens(words, words, draws, None, **settings).row_of.view_as(words)
+    row_of = mask_tokens(words, words, torch.arange(300), None, **settings).row_of.view_as(words)
     text = ["".join("x" if row >= 0 else " " for row in rows) for rows in row_of.tolist()]
     runs = [len(run) for line in text for run in line.split()]
-    assert len(runs) > 900
-    shares = [0.2 * 0.8**k / (1 - 0.8**10) for k in range(10)]
-    for length, share in enumerate(shares, 1):
-        # 3 % of them meet another.
-        assert abs(runs.count(length) / len(runs) - share) < 0.03 + 0.5 * share**0.5 * 0.1
-    assert sum(runs) / len(runs) == pytest.approx(3.8, rel=0.1)
+    assert sum(runs) / len(runs) == pytest.approx(3.8, rel=0.05)
+    for length in range(1, 11):
+        share = 0.2 * 0.8 ** (length - 1) / (1 - 0.8**10)
+        assert runs.count(length) / len(runs) == pytest.approx(share, abs=0.02)
 
 
 @pytest.mark.parametrize("probability", [0.01, 0.15, 0.3, 0.7])

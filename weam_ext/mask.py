@@ -7,15 +7,16 @@ gives each (choice, kind, which, length), and a unit is chosen for the number
     priority(u) = min of choice(u + d) over d with length(u + d) > d    spans
 
 where span e covers the `length(e)` words that end at word e: 1 to 10 of them, geometric with 0.2
-and renormalised, 3.8 in the mean (SpanBERT, Joshi et al. 2020). Chosen are the units whose priority
-lies below a limit that gives each the asked probability, or, with an exact rate, the units with
-the lowest: round(n * probability) of the n units of each sequence; for spans these are the spans in
-the order of their numbers, the last one cut.
+and renormalised, 3.8 in the mean (SpanBERT, Joshi et al. 2020), on from one sentence of a pair into
+the other. Chosen are the units whose priority lies below a limit that gives each the asked
+probability, or, with an exact rate, the units with the lowest: round(n * probability) of the n
+units of each sequence; for spans these are the spans in the order of their numbers, the last one
+cut.
 
 The policy "independent" masks what is chosen (the paper's). "exclusive" never masks both ends of a
-link: of chosen units that are linked only one that beats its partners stays, so that a predicted
-token can always be read off its translation. A unit linked to d others, all independent, stays
-when it comes first of d + 1 at x < p, which has the probability
+link: a chosen unit stays only if its priority is below that of every chosen unit linked to it, so
+that a predicted token can always be read off its translation. A unit linked to d others, all
+independent, stays when it comes first of d + 1 at x < p, which has the probability
 
     integral of (1 - x)^d over [0, p] = (1 - (1 - p)^(d + 1)) / (d + 1)
 
@@ -280,9 +281,8 @@ def _mask(
 ) -> _Outputs:
     """The fields of `MaskedRows`; `limit` and the two bounds are thresholds of 32-bit words."""
     keys = _keys(words, draws, seed, unit)
-    chosen = (keys < (_exact_limits(keys, limit) if exact else min(limit << 31, NO_KEY))).reshape(
-        -1
-    )
+    below = _exact_limits(keys, limit) if exact else min(limit << 31, NO_KEY)
+    chosen = (keys < below).reshape(-1)
     if policy == "exclusive" and offsets is not None and linked is not None:
         chosen = chosen & ~_beaten(keys, chosen, offsets, linked)
     positions, row_of = _rows(chosen, capacity)
