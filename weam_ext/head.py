@@ -80,7 +80,11 @@ def split_model(model: nn.Module) -> tuple[nn.Module, PredictionHead]:
 
 
 def predict(
-    head: PredictionHead, rows: Tensor, labels: Tensor, weights: Tensor, chunk_rows: int = CHUNK_ROWS
+    head: PredictionHead,
+    rows: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int = CHUNK_ROWS,
 ) -> RowLosses:
     """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
     return linear_cross_entropy(
@@ -222,7 +226,7 @@ def _product(left: Tensor, right: Tensor, wide: torch.dtype) -> Tensor:
     """left @ right in the type of the sums."""
     if left.dtype != wide and left.is_cuda:
         return torch.mm(left, right, out_dtype=wide)
-    return (left @ right).to(wide)
+    return torch.mm(left, right).to(wide)
 
 
 def _no_gradients(
@@ -298,11 +302,10 @@ def _(
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    total, *others = output
-    ctx.save_for_backward(*others[-3:])
+    ctx.save_for_backward(*output[-3:])
     ctx.dtypes = [None if given is None else given.dtype for given in inputs[:3]]
     ctx.wanted = inputs[-3:]
-    ctx.mark_non_differentiable(*others)
+    ctx.mark_non_differentiable(*output[1:])
     # Else a backward begins with zeros the size of every output, the gradients among them.
     ctx.set_materialize_grads(False)
 
