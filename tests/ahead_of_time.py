@@ -21,7 +21,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from weam_ext.kernels import gather
+from weam_ext.kernels import gather, head
 
 CAPABILITIES = (80, 90)
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
@@ -68,11 +68,32 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callabl
     }
 
 
+def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Callable[[], Any]]:
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    padded = -(-vocabulary // 64) * 64
+
+    def call(with_offset: bool, differentiate: bool) -> tuple[Tensor, Tensor]:
+        offset = torch.zeros(padded, dtype=wide) if with_offset else None
+        logits, weights = torch.zeros(2, padded, dtype=dtype), torch.zeros(2, dtype=wide)
+        return head.cross_entropy_(logits, offset, integers(2), weights, differentiate)
+
+    return {
+        f"head {name} {vocabulary} aligned": lambda: call(True, True),
+        f"head, no offset {name} {vocabulary} aligned": lambda: call(False, True),
+        # These store no rows, aligned or not.
+        f"head, no gradient {name} {vocabulary}": lambda: call(True, False),
+        f"head, no offset, no gradient {name} {vocabulary}": lambda: call(False, False),
+    }
+
+
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CALLS: dict[str, Callable[[], Any]] = {}
 for name, dtype in FLOATS.items():
     for width in (768, 1024, 65):
         CALLS |= gather_calls(name, dtype, width)
+for name, dtype in (FLOATS | {"float64": torch.float64}).items():
+    for vocabulary in (119_547, 30_522):
+        CALLS |= head_calls(name, dtype, vocabulary)
 
 
 def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weam_ext.batch import Batch
 from weam_ext.errors import InputError
 from weam_ext.gather import gather_rows, row_labels, row_weights
-from weam_ext.head import PredictionHead, predict, split_model
+from weam_ext.head import CHUNK_ROWS, PredictionHead, predict, split_model
 from weam_ext.mask import MaskedRows, mask_tokens
 
 
@@ -139,7 +139,9 @@ class MaskedPredictor(nn.Module):
         chunk_rows: rows whose logits are in memory at once.
     """
 
-    def __init__(self, model: nn.Module, *, exchange_weight: float, chunk_rows: int = 2048) -> None:
+    def __init__(
+        self, model: nn.Module, *, exchange_weight: float, chunk_rows: int = CHUNK_ROWS
+    ) -> None:
         super().__init__()
         self.model = model
         self._encoder, self._head = split_model(model)
