@@ -1,7 +1,9 @@
 """The masked-language-model head on the rows that are predicted, and no others.
 
 The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
-in the same buffer, into the gradient of its logits, and dropped.
+in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
+torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
+kernel, else the torch operations below.
 """
 
 from collections.abc import Callable, Sequence
