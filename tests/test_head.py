@@ -311,6 +311,17 @@ def test_a_label_that_is_no_word_reads_no_stray_memory(label: int) -> None:
     assert losses.isnan().all()
 
 
+def test_strides_do_not_matter(device: str) -> None:
+    given = [t.detach() for t in example(vocabulary=64, dtype=torch.float32, device=device)]
+    given[-1].fill_(1.5)
+    views = [torch.stack([t] * 2, -1)[..., 1] for t in given[:-1]]
+    views.append(given[-1][:1].expand(23))
+    assert not any(view.is_contiguous() for view in views)
+    results = linear_cross_entropy(*views, chunk_rows=5), linear_cross_entropy(*given, chunk_rows=5)
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_rows_of_no_weight_have_losses_and_no_gradient(device: str) -> None:
     rows, weight, bias, labels, weights = example(device=device)
     expected = linear_cross_entropy(rows, weight, bias, labels, weights).losses
@@ -456,19 +467,19 @@ def test_half_rows_are_no_worse_than_plain_half(dtype: torch.dtype, device: str)
 
 
 def test_the_logits_are_never_whole(device: str) -> None:
-    rows, weight, bias, labels, weights = example(200, 4, 640, torch.float32, device)
+    rows, weight, bias, labels, weights = example(80, 4, 640, torch.float32, device)
     with Watch() as ours:
         linear_cross_entropy(rows, weight, bias, labels, weights, chunk_rows=20).total.backward()
     with Watch() as theirs:
         plain(rows, weight, bias, labels, weights).backward()
-    assert theirs.largest == 200 * 640
+    assert theirs.largest == 80 * 640
     assert ours.largest == 20 * 640
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_memory(dtype: torch.dtype, device: str) -> None:
     """One chunk of logits, and three times the weight: a copy, its gradient, a product to add."""
-    given = example(256, 4, 1000, dtype, device)
+    given = example(96, 4, 1000, dtype, device)
     with Watch() as ours:
         linear_cross_entropy(*given, chunk_rows=16).total.backward()
     with Watch() as theirs:
@@ -476,9 +487,9 @@ def test_peak_memory(dtype: torch.dtype, device: str) -> None:
     logits = 16 * 1024 * given[0].itemsize
     if dtype == torch.bfloat16 and weam_ext.head._cross_entropy_ is not interpreted:
         logits += 16 * 1024 * 4  # torch's softmax is of float32 logits, the kernel's in registers
-    weights_and_biases, rows = 1024 * (4 + 1) * 4, 256 * (4 + 1) * 4
+    weights_and_biases, rows = 1024 * (4 + 1) * 4, 96 * (4 + 1) * 4
     assert ours.peak < logits + 3 * weights_and_biases + 3 * rows
-    assert theirs.peak > 2 * 256 * 1000 * given[0].itemsize
+    assert theirs.peak > 2 * 96 * 1000 * given[0].itemsize
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="measures the memory of a GPU")

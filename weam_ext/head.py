@@ -1,7 +1,9 @@
 """The masked-language-model head on the rows that are predicted, and no others.
 
 The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
-in the same buffer, into the gradient of its logits, and dropped.
+in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
+torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
+kernel, else the torch operations below.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,8 +22,10 @@ from weam_ext.mask import IGNORED
 # A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768 (performance.md), 6 m V H
 # FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
 # gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
-# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB.
-CHUNK_ROWS = 4096
+# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half
+# type. On a CPU 4,096 were slower than 2,048, and twice the memory.
+_CHUNK_ROWS_GPU = 4096
+_CHUNK_ROWS_CPU = 2048
 _VOCABULARY_MULTIPLE = 64
 
 
@@ -84,7 +88,7 @@ def predict(
     rows: Tensor,
     labels: Tensor,
     weights: Tensor,
-    chunk_rows: int = CHUNK_ROWS,
+    chunk_rows: int | None = None,
 ) -> RowLosses:
     """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
     return linear_cross_entropy(
@@ -99,7 +103,7 @@ def linear_cross_entropy(
     labels: Tensor,
     weights: Tensor,
     *,
-    chunk_rows: int = CHUNK_ROWS,
+    chunk_rows: int | None = None,
 ) -> RowLosses:
     """Weighted cross-entropy of softmax(weight row + bias) against the label of each row.
 
@@ -117,9 +121,11 @@ def linear_cross_entropy(
         bias: [V] floating, or None.
         labels: [M] int64, -100 where the row is ignored.
         weights: [M] float32, constants.
-        chunk_rows: rows whose logits are in memory at once.
+        chunk_rows: rows whose logits are in memory at once; None: 4,096 on a GPU, 2,048 on a CPU.
     """
     device = rows.device.type
+    if chunk_rows is None:
+        chunk_rows = _CHUNK_ROWS_GPU if rows.is_cuda else _CHUNK_ROWS_CPU
     dtype = rows.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)

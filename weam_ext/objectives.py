@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from weam_ext.batch import Batch
 from weam_ext.errors import InputError
 from weam_ext.gather import gather_rows, row_labels, row_weights
-from weam_ext.head import CHUNK_ROWS, PredictionHead, predict, split_model
+from weam_ext.head import PredictionHead, predict, split_model
 from weam_ext.mask import MaskedRows, mask_tokens
 
 
@@ -136,11 +136,11 @@ class MaskedPredictor(nn.Module):
     Args:
         model: a Hugging Face masked language model of a supported family (`split_model`).
         exchange_weight: lambda.
-        chunk_rows: rows whose logits are in memory at once.
+        chunk_rows: as for `linear_cross_entropy`.
     """
 
     def __init__(
-        self, model: nn.Module, *, exchange_weight: float, chunk_rows: int = CHUNK_ROWS
+        self, model: nn.Module, *, exchange_weight: float, chunk_rows: int | None = None
     ) -> None:
         super().__init__()
         self.model = model
@@ -164,7 +164,7 @@ def masked_sums(
     batch: Batch,
     masked: MaskedRows,
     exchange_weight: float,
-    chunk_rows: int,
+    chunk_rows: int | None,
 ) -> Sums:
     """Both predictions from the hidden vectors [B, L, H] (method.md, section 1).
 

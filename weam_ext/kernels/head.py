@@ -78,8 +78,11 @@ def _cross_entropy_(
 def cross_entropy_(
     logits: Tensor, offset: Tensor | None, labels: Tensor, weights: Tensor, differentiate: bool
 ) -> tuple[Tensor, Tensor]:
-    """Launch it: `logits` [m, V] in any floating type, V best a multiple of 16."""
+    """Launch it: `logits` [m, V] of any floating type whose rows are contiguous."""
     size, width = logits.shape
+    # A view may repeat one weight for all rows.
+    labels, weights = labels.contiguous(), weights.contiguous()
+    offset = None if offset is None else offset.contiguous()
     losses = torch.empty_like(weights)
     correct = torch.empty_like(labels, dtype=torch.bool)
     # 16 logits a thread: their sums and counts fit in registers (80 for bfloat16, none spilled for
