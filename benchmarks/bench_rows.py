@@ -32,7 +32,7 @@ def plain_python_mask() -> weam_ref.mask.MaskedRows:
     rows, exchanged = BATCH.capacities(MASKING.probability)
     return weam_ref.mask.mask_tokens(
         BATCH.input_ids.tolist(),
-        BATCH.maskable.tolist(),
+        BATCH.words.tolist(),
         BATCH.draws.tolist(),
         neighbours(),
         seed=MASKING.seed,

@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from weam_ext.kernels import gather, head
+from weam_ext.kernels import gather, head, mask
+from weam_ext.mask import POLICIES, UNITS
 
 CAPABILITIES = (80, 90)
 PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
@@ -86,6 +89,15 @@ def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Call
     }
 
 
+def mask_call(length: int, policy: str, unit: str, exact: bool) -> Any:
+    ids, seed, thresholds = integers(2, length), 1 << 40, (1 << 30, 2 << 30, 3 << 30)
+    links = integers(2 * length + 1), integers(100)
+    return mask.mask_tokens(
+        ids, ids, integers(2), *links, integers(1000), seed, *thresholds, 103, 700, 300,
+        policy, unit, exact,
+    )  # fmt: skip
+
+
 FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 CALLS: dict[str, Callable[[], Any]] = {}
 for name, dtype in FLOATS.items():
@@ -94,6 +106,9 @@ for name, dtype in FLOATS.items():
 for name, dtype in (FLOATS | {"float64": torch.float64}).items():
     for vocabulary in (119_547, 30_522):
         CALLS |= head_calls(name, dtype, vocabulary)
+for policy, unit, exact in product(POLICIES, UNITS, (False, True)):
+    rate = "exact" if exact else "Bernoulli"
+    CALLS[f"mask {policy} {unit} {rate}"] = partial(mask_call, 2000, policy, unit, exact)
 
 
 def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:
@@ -113,6 +128,7 @@ def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:
     return [report(kernel, capability) for kernel in kernels]
 
 
+@cache
 def report(kernel: Any, capability: int) -> dict[str, Any]:
     ptx = kernel.asm["ptx"]
     target = re.search(r"^\.target (\S+)", ptx, re.MULTILINE)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from weam_ext import gather
+from weam_ext import gather, mask
 from weam_ext.kernels import gather as gather_kernels
+from weam_ext.kernels import mask as mask_kernels
 
 _active: list[bool] = []
 
@@ -34,3 +35,4 @@ def _redirect(operator: Any, plain: Callable[..., Any], launcher: Callable[..., 
 
 _redirect(gather._gather_op, gather._gather, gather_kernels.gather_rows)
 _redirect(gather._gather_backward_op, gather._gather_backward, gather_kernels.gather_rows_backward)
+_redirect(mask._mask_op, mask._mask, mask_kernels.mask_tokens)

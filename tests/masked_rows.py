@@ -5,6 +5,8 @@ Every test body goes through each of `IMPLEMENTATIONS`; the first is the oracle.
 
 import dataclasses
 import random
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
@@ -18,7 +20,7 @@ from weam_ref.mask import MaskedRows
 import weam_ext.gather
 import weam_ext.head
 import weam_ext.mask
-from weam_ext.mask import Links
+from weam_ext.mask import POLICIES, UNITS, Links
 
 Rows = list[list[float]]
 SPECIAL = 0
@@ -46,6 +48,8 @@ class Reference:
 
 
 class Torch:
+    examples = 200
+
     def __init__(self, device: str) -> None:
         self.name = f"torch-{device}"
         self.device = device
@@ -62,7 +66,7 @@ class Torch:
     def mask_tokens(
         self,
         input_ids: Any,
-        maskable: Any,
+        words: Any,
         draws: Any,
         links: Any = None,
         *,
@@ -76,7 +80,7 @@ class Torch:
             exchange_capacity = 0 if links is None else size
         masked = weam_ext.mask.mask_tokens(
             self.tensor(input_ids),
-            self.tensor(maskable),
+            self.tensor(words),
             self.tensor(draws),
             None if links is None else csr(links, self.device),
             replacements=self.tensor(replacements),
@@ -131,9 +135,38 @@ class Torch:
         )
 
 
+class Triton(Torch):
+    """The kernels of masking and gather: through the interpreter where there is no GPU."""
+
+    examples = 20
+
+    def __init__(self) -> None:
+        super().__init__("cuda" if torch.cuda.is_available() else "cpu")
+        self.name = "triton"
+
+    def mask_tokens(self, *given: Any, **settings: Any) -> MaskedRows:
+        with self.kernels():
+            return super().mask_tokens(*given, **settings)
+
+    def gather_rows(self, *given: Any) -> Rows:
+        with self.kernels():
+            return super().gather_rows(*given)
+
+    def gather_rows_backward(self, *given: Any) -> list[Rows]:
+        with self.kernels():
+            return super().gather_rows_backward(*given)
+
+    def kernels(self) -> AbstractContextManager[None]:
+        if self.device == "cuda":
+            return nullcontext()
+        from interpreted import triton_on_cpu
+
+        return triton_on_cpu()
+
+
 DEVICES = ["cpu", *["cuda"] * torch.cuda.is_available()]
 ORACLE = Reference()
-IMPLEMENTATIONS = [ORACLE, *[Torch(device) for device in DEVICES]]
+IMPLEMENTATIONS = [ORACLE, Torch("cpu"), Triton()]
 each_implementation = pytest.mark.parametrize(
     "implementation", IMPLEMENTATIONS, ids=lambda implementation: implementation.name
 )
@@ -142,16 +175,29 @@ each_other = pytest.mark.parametrize(
 )
 
 
+VARIANTS = list(product(POLICIES, UNITS, (False, True)))
+"""Policy, unit, and whether the rate is exact."""
+each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
+
+
+def variant_settings(variant: tuple[str, str, bool]) -> dict[str, Any]:
+    return SETTINGS | dict(zip(("policy", "unit", "exact"), variant, strict=True))
+
+
 class Batch(NamedTuple):
     """A random batch as plain lists; `links[a]` are the flattened positions linked to a."""
 
     input_ids: list[list[int]]
-    maskable: list[list[bool]]
+    words: list[list[int]]
     draws: list[int]
     links: list[list[int]]
 
     def masked(self, **settings: Any) -> MaskedRows:
         return ORACLE.mask_tokens(*self, **(SETTINGS | settings))
+
+    @property
+    def ordinary(self) -> int:
+        return sum(word >= 0 for row in self.words for word in row)
 
 
 def random_batch(
@@ -160,17 +206,30 @@ def random_batch(
     """Sequences in which a share `padding` of the tokens is special and a share `density` of the
     pairs of the others is linked, many to many."""
     choose = random.Random(seed)
-    maskable = [[choose.random() >= padding for _ in range(length)] for _ in range(size)]
-    input_ids = [[choose.randrange(5, 40) if m else SPECIAL for m in row] for row in maskable]
+    ordinary = [[choose.random() >= padding for _ in range(length)] for _ in range(size)]
+    input_ids = [[choose.randrange(5, 40) if o else SPECIAL for o in row] for row in ordinary]
     links: list[list[int]] = [[] for _ in range(size * length)]
-    ordinary = [allowed for row in maskable for allowed in row]
+    flat = [allowed for row in ordinary for allowed in row]
     for a in range(size * length if density else 0):
         for b in range(a + 1, a - a % length + length):
-            if ordinary[a] and ordinary[b] and choose.random() < density:
+            if flat[a] and flat[b] and choose.random() < density:
                 links[a].append(b)
                 links[b].append(a)
     draws = [choose.getrandbits(60) for _ in range(size)]
-    return Batch(input_ids, maskable, draws, [sorted(linked) for linked in links])
+    words = [random_words(choose, row) for row in ordinary]
+    return Batch(input_ids, words, draws, [sorted(linked) for linked in links])
+
+
+def random_words(choose: random.Random, ordinary: list[bool]) -> list[int]:
+    """Words of 1 to 4 tokens, numbered as they come, some numbers left out."""
+    words, word, left = [], -1, 0
+    for allowed in ordinary:
+        if allowed and left == 0:
+            word += choose.choice((1, 1, 1, 2))
+            left = choose.randint(1, 4)
+        left = left - 1 if allowed else 0
+        words.append(word if allowed else -1)
+    return words
 
 
 def random_rows(seed: int, rows: int, width: int) -> Rows:

@@ -41,3 +41,11 @@ def test_rows_are_read_and_written_16_bytes_at_a_time(kernels: Kernels, target: 
         for kernel in compiled[target]:
             assert {"ld.global.v4.b32", "ld.global.v2.b64"} & {*kernel["loads"]}, (name, kernel)
             assert {"st.global.v4.b32", "st.global.v2.b64"} & {*kernel["stores"]}, (name, kernel)
+
+
+def test_masking_takes_three_launches(kernels: Kernels) -> None:
+    masks = [compiled for name, compiled in kernels.items() if name.startswith("mask")]
+    assert len(masks) == 12
+    for compiled in masks:
+        names = [kernel["kernel"] for kernel in compiled["80"]]
+        assert names == ["_write_keys", "_select", "_number"]

@@ -1,6 +1,7 @@
 """weam_ext.batch: shards read back, the order of a run, and padded batches with their links."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from weam_ext.batch import ORDER, Batch, Collator, Order, Sample, Shards, open_p
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
-from weam_ext.mask import capacity
+from weam_ext.mask import UNITS, capacity
 from weam_ext.prepare import COLUMNS, PrepareSettings, prepare
 
 Texts = list[tuple[str, str]]
@@ -224,11 +225,38 @@ def compare(batch: Batch, own: Any) -> None:
     assert torch.equal(batch.input_ids, own["input_ids"])
     assert torch.equal(batch.attention_mask, own["attention_mask"])
     assert torch.equal(batch.token_type_ids, own["token_type_ids"])
-    assert torch.equal(batch.maskable, own["special_tokens_mask"] == 0)
-    assert batch.tokens == int(batch.maskable.sum())
+    assert torch.equal(batch.words >= 0, own["special_tokens_mask"] == 0)
+    assert batch.tokens == int((batch.words >= 0).sum())
     assert {t.dtype for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids)} == {
         torch.int64
     }
+
+
+def compare_words(batch: Batch, expected: list[list[Any]]) -> None:
+    """The words of a batch against those of the samples, and its sums over them."""
+    squares = linked_squares = longest = 0
+    degrees = [0] * batch.words.numel() if batch.links is None else batch.links.offsets.diff()
+    for row, (found, sentences) in enumerate(zip(batch.words, expected, strict=True)):
+        # A word of the sample, counted on from the sentence before; none is one of its own.
+        known = [
+            (side, word if word >= 0 else (place,))
+            for side, words in enumerate(sentences)
+            for place, word in enumerate(words.tolist())
+        ]
+        numbers = list(dict.fromkeys(known))
+        assert found[found >= 0].tolist() == [numbers.index(word) for word in known]
+        places = (found >= 0).nonzero().flatten().tolist()
+        sizes = Counter(known)
+        linked = Counter(
+            word
+            for word, place in zip(known, places, strict=True)
+            if degrees[row * batch.words.shape[1] + place]
+        )
+        squares += sum(size**2 for size in sizes.values())
+        linked_squares += sum(size**2 for size in linked.values())
+        longest += max(sizes.values())
+    assert (batch.squares, batch.linked_squares) == (squares, linked_squares)
+    assert batch.longest == longest
 
 
 def encoded(family: str, *sides: list[str]) -> Any:
@@ -260,6 +288,9 @@ def test_sentences_alone_are_framed_as_the_tokenizer_does(
     assert batch.draws.tolist() == [2 * n + side for _, n in MEMBERS for side in (0, 1)]
     assert batch.links is None and batch.linked == 0
     assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), 0)
+    compare_words(
+        batch, [[w] for n, _ in MEMBERS for w in (shards[n].source_words, shards[n].target_words)]
+    )
 
 
 def matrix(batch: Batch) -> set[Link]:
@@ -301,8 +332,22 @@ def test_links(shards: Shards, family: str, mode: str) -> None:
     assert found == expected_links(
         family, samples, [links_of(s) for s in samples], mode, batch.input_ids.shape[1]
     )
-    assert all(batch.maskable.view(-1)[a] for a, _ in found)
+    assert all(batch.words.view(-1)[a] >= 0 for a, _ in found)
     assert batch.capacities(0.3) == (capacity(batch.tokens, 0.3), capacity(batch.linked, 0.3))
+    compare_words(batch, [[s.source_words, s.target_words] for s in samples])
+
+
+def test_capacities_follow_the_unit_and_the_rate(shards: Shards, family: str) -> None:
+    batch = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    for unit in UNITS:
+        for exact in (False, True):
+            rounding = (len(MEMBERS) if unit == "token" else batch.longest) / 2 * exact
+            assert batch.capacities(0.3, unit, exact) == (
+                capacity(batch.tokens, 0.3, unit=unit, squares=batch.squares, rounding=rounding),
+                capacity(
+                    batch.linked, 0.3, unit=unit, squares=batch.linked_squares, rounding=rounding
+                ),
+            )
 
 
 def test_shuffled_links(shards: Shards, family: str) -> None:
@@ -317,7 +362,7 @@ def test_shuffled_links(shards: Shards, family: str) -> None:
     length = batch.input_ids.shape[1]
     assert matrix(batch) == expected_links(family, samples, shuffled, "all", length)
     assert matrix(batch) != matrix(true)
-    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+    for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):
         assert torch.equal(getattr(batch, name), getattr(true, name))
 
 
@@ -374,7 +419,7 @@ def test_batches_on_a_device(pair: bool) -> None:
     batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0)])
     moved = batch.to(torch.device("cuda"))
     assert (moved.tokens, moved.linked) == (batch.tokens, batch.linked)
-    for name in ("input_ids", "attention_mask", "token_type_ids", "maskable", "draws"):
+    for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):
         assert getattr(moved, name).is_cuda
         assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
     for there, here in zip(moved.links or (), batch.links or (), strict=True):

@@ -95,11 +95,11 @@ def test_figure_1(implementation: Any) -> None:
     for a, b in [(4, 9), (5, 8), (6, 11)]:
         links[a - 1].append(b - 1)
         links[b - 1].append(a - 1)
-    chosen = [position in (2, 4, 8) for position in range(1, 14)]
+    words = [position if position in (2, 4, 8) else -1 for position in range(1, 14)]
     always = SETTINGS | {"probability": 1.0}
     tokens = list(range(101, 114))
     masked = implementation.mask_tokens(
-        [tokens], [chosen], [0], links, **always, capacity=4, exchange_capacity=3
+        [tokens], [words], [0], links, **always, capacity=4, exchange_capacity=3
     )
     hidden = [[[float(position), -float(position)] for position in range(1, 14)]]
 
@@ -260,7 +260,7 @@ def test_the_gather_reads_nothing_back_to_the_host() -> None:
         ids = torch.ones(2, 5, dtype=torch.int64)
         links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
         settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
-        masked = mask_tokens(ids, ids > 0, ids[:, 0], links, **settings)
+        masked = mask_tokens(ids, ids, ids[:, 0], links, **settings)
         numbers = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of, *links
         rows = _gather(torch.zeros(10, 8), *numbers)
         assert _gather_backward(rows, *numbers).shape == (10, 8)

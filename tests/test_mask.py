@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+import weam_ref.mask
+import weam_ref.philox
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked_rows import (
@@ -14,16 +16,30 @@ from masked_rows import (
     ORACLE,
     REPLACEMENTS,
     SETTINGS,
-    as_tensors,
+    VARIANTS,
+    Batch,
     csr,
     each_implementation,
     each_other,
+    each_variant,
     random_batch,
+    variant_settings,
 )
 from torch._subclasses.fake_tensor import FakeTensorMode
+from weam_ref.mask import MaskedRows
 
 from weam_ext.errors import InputError
-from weam_ext.mask import Links, capacity, mask_tokens
+from weam_ext.mask import (
+    LONGER,
+    POLICIES,
+    UNITS,
+    Links,
+    _mask,
+    capacity,
+    mask_tokens,
+    span_probability,
+    threshold,
+)
 
 KNOWN_ANSWERS = {
     "zeros": "00000000 00000000 00000000 00000000 | 00000000 00000000"
@@ -61,88 +77,145 @@ def test_words_put_seed_draw_position_and_stream_in_their_places(
     assert words == answer
 
 
-@each_other
-@settings(max_examples=200, deadline=None)
-@given(
-    batch=st.builds(
-        random_batch,
-        st.integers(0, 2**32),
-        st.integers(1, 4),
-        st.integers(1, 12),
-        density=st.sampled_from([0.0, 0.2, 1.0]),
-        padding=st.sampled_from([0.0, 0.3, 1.0]),
-    ),
-    seed=st.integers(0, 2**64 - 1),
-    probability=st.sampled_from([0.0, 0.15, 0.3, 0.9, 1.0]),
-    shares=st.sampled_from([(0.8, 0.1, 0.1), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.3, 0.3, 0.4)]),
-    capacities=st.tuples(st.integers(1, 50), st.integers(0, 50)),
-)
-def test_masks_are_those_of_the_reference(
-    implementation: Any,
-    batch: Any,
-    seed: int,
-    probability: float,
-    shares: Any,
-    capacities: tuple[int, int],
-) -> None:
-    chosen = SETTINGS | {
-        "seed": seed,
-        "probability": probability,
-        "shares": shares,
-        "capacity": capacities[0],
-        "exchange_capacity": capacities[1],
+VARIANT = st.fixed_dictionaries(
+    {
+        "policy": st.sampled_from(POLICIES),
+        "unit": st.sampled_from(UNITS),
+        "exact": st.booleans(),
+        "seed": st.integers(0, 2**64 - 1),
+        "probability": st.sampled_from([0.0, 1e-9, 0.15, 0.3, 0.9, 1.0]),
+        "shares": st.sampled_from(
+            [(0.8, 0.1, 0.1), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.3, 0.3, 0.4)]
+        ),
+        "capacity": st.integers(1, 50),
+        "exchange_capacity": st.integers(0, 50),
     }
-    assert implementation.mask_tokens(*batch, **chosen) == ORACLE.mask_tokens(*batch, **chosen)
+)
+
+
+@each_other
+def test_masks_are_those_of_the_reference(implementation: Any) -> None:
+    @settings(max_examples=implementation.examples)
+    @given(
+        batch=st.builds(
+            random_batch,
+            st.integers(0, 2**32),
+            st.integers(1, 4),
+            st.integers(1, 14),
+            density=st.sampled_from([0.0, 0.05, 0.2, 1.0]),
+            padding=st.sampled_from([0.0, 0.3, 1.0]),
+        ),
+        variant=VARIANT,
+    )
+    def same(batch: Any, variant: dict[str, Any]) -> None:
+        chosen = SETTINGS | variant
+        assert implementation.mask_tokens(*batch, **chosen) == ORACLE.mask_tokens(*batch, **chosen)
+
+    same()
+
+
+def one_sequence(words: list[int], pairs: list[tuple[int, int]]) -> Batch:
+    links: list[list[int]] = [[] for _ in words]
+    for a, b in pairs:
+        links[a].append(b)
+        links[b].append(a)
+    ids = [7 + word if word >= 0 else 0 for word in words]
+    return Batch([ids], [words], [5], [sorted(linked) for linked in links])
+
+
+LONG = 1100  # several chunks of a kernel, and words across their edges
+UGLY = {
+    "one token": (one_sequence([0], []), 1.0, 1),
+    "one special token": (one_sequence([-1], []), 1.0, 1),
+    "one word": (one_sequence([3] * 6, []), 1.0, 4),
+    "a word linked to itself": (one_sequence([0, 0, 1], [(0, 1)]), 1.0, 3),
+    "twice the same draw, one linked": (
+        Batch([[7, 7]] * 2, [[0, 0]] * 2, [5, 5], [[1], [0], [], []]),
+        1.0,
+        4,
+    ),
+    "length 1": (random_batch(1, size=3, length=1, padding=0.3), 0.5, 3),
+    "no links": (random_batch(2, size=2, density=0.0), 0.5, 20),
+    "all linked": (random_batch(3, size=1, density=1.0, padding=0.0), 1.0, 3),
+    "padding only": (random_batch(4, size=2, padding=1.0), 1.0, 3),
+    "long": (
+        one_sequence(
+            [-1, *(k // 3 for k in range(LONG - 2)), -1], [(k, LONG - k) for k in range(2, 500, 2)]
+        ),
+        0.5,
+        400,
+    ),
+}
+"""Batch, probability, capacity."""
+
+
+@each_other
+@each_variant
+def test_ugly_batches(implementation: Any, variant: Any) -> None:
+    for name, (batch, probability, rows) in UGLY.items():
+        chosen = variant_settings(variant) | {"probability": probability}
+        chosen |= {"capacity": rows, "exchange_capacity": rows // 2}
+        expected = ORACLE.mask_tokens(*batch, **chosen)
+        assert implementation.mask_tokens(*batch, **chosen) == expected, name
 
 
 @each_implementation
-def test_a_mask_depends_on_the_sample_alone(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(1, size=4, length=30)
+@each_variant
+def test_a_mask_depends_on_the_sample_alone(implementation: Any, variant: Any) -> None:
+    length = 12
+    ids, words, draws, links = random_batch(1, 3, length, density=0.04, padding=0.1)
 
     def masked(order: list[int], padding: int) -> list[list[int]]:
+        wider = length + padding
+        moved: list[list[int]] = [[] for _ in range(len(order) * wider)]
+        for row, i in enumerate(order):
+            for place in range(length):
+                linked = links[i * length + place]
+                moved[row * wider + place] = [row * wider + b % length for b in linked]
         return implementation.mask_tokens(
             [ids[i] + [0] * padding for i in order],
-            [maskable[i] + [False] * padding for i in order],
+            [words[i] + [-1] * padding for i in order],
             [draws[i] for i in order],
-            **SETTINGS,
+            moved,
+            **variant_settings(variant),
         ).input_ids
 
-    together = masked([0, 1, 2, 3], 0)
+    together = masked([0, 1, 2], 0)
     assert together != ids
-    assert masked([2, 0, 3, 1], 0) == [together[i] for i in (2, 0, 3, 1)]
-    assert [masked([i], 0)[0] for i in range(4)] == together
-    assert masked([0, 1, 2, 3], 17) == [row + [0] * 17 for row in together]
-    assert masked([0, 0], 0) == [together[0]] * 2
+    assert masked([2, 0], 0) == [together[2], together[0]]
+    assert masked([1], 5) == [together[1] + [0] * 5]
 
 
 @each_implementation
 def test_seeds_and_draws_give_other_masks(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(2, size=1, length=200)
+    ids, words, _, _ = random_batch(2, size=1, length=200)
     seeds = [0, 1, 1 << 32]
     draws = [0, 1, 1 << 32]
     masks = {
-        str(implementation.mask_tokens(ids, maskable, [draw], **(SETTINGS | {"seed": seed})))
+        str(implementation.mask_tokens(ids, words, [draw], **(SETTINGS | {"seed": seed})))
         for seed in seeds
         for draw in draws
     }
     assert len(masks) == 9
 
 
+def assert_binomial(successes: int, trials: int, probability: float, spread: float = 1.0) -> None:
+    """Within 4 deviations, of `spread` times the binomial variance."""
+    deviation = math.sqrt(trials * probability * (1 - probability) * spread)
+    assert abs(successes - trials * probability) <= 4 * deviation
+
+
 @each_implementation
-def test_rates_are_those_asked_for(implementation: Any) -> None:
-    ids, maskable, draws, _ = random_batch(3, size=4, length=4000, density=0.0)
+def test_masked_tokens_become_what_their_shares_say(implementation: Any) -> None:
+    batch = random_batch(3, size=4, length=4000, density=0.0)
     # A token outside the replacements tells a random one from one that was kept.
-    ids = [[1 if allowed else 0 for allowed in row] for row in maskable]
-    masked = implementation.mask_tokens(ids, maskable, draws, **SETTINGS)
+    ids = [[1 if word >= 0 else 0 for word in row] for row in batch.words]
+    masked = implementation.mask_tokens(ids, batch.words, batch.draws, **SETTINGS)
     flat = [token for row in masked.input_ids for token in row]
     after = [flat[position] for position in masked.positions[: masked.count]]
     replaced = [token for token in after if token not in (1, MASK_ID)]
 
-    def assert_binomial(successes: int, trials: int, probability: float) -> None:
-        deviation = math.sqrt(trials * probability * (1 - probability))
-        assert abs(successes - trials * probability) < 4 * deviation
-
-    assert_binomial(masked.count, sum(map(sum, maskable)), 0.3)
+    assert_binomial(masked.count, batch.ordinary, 0.3)
     assert_binomial(after.count(MASK_ID), masked.count, 0.8)
     assert_binomial(after.count(1), masked.count, 0.1)
     assert_binomial(len(replaced), masked.count, 0.1)
@@ -151,15 +224,119 @@ def test_rates_are_those_asked_for(implementation: Any) -> None:
         assert_binomial(replaced.count(token), len(replaced), 1 / len(REPLACEMENTS))
 
 
+def masked_units(batch: Batch, masked: MaskedRows, unit: str) -> list[dict[int, list[bool]]]:
+    """For each sequence, whether each token of each unit is masked."""
+    length = len(batch.words[0])
+    found: list[dict[int, list[bool]]] = []
+    for sequence, row in enumerate(batch.words):
+        found.append({})
+        for place, word in enumerate(row):
+            if word >= 0:
+                number = place if unit == "token" else word
+                is_masked = masked.row_of[sequence * length + place] >= 0
+                found[-1].setdefault(number, []).append(is_masked)
+    return found
+
+
+@each_implementation
+@each_variant
+def test_rates_and_whole_units(implementation: Any, variant: Any) -> None:
+    _, unit, exact = variant
+    batch = random_batch(4, size=2, length=1500, density=0.0)
+    # Without a link the policies are the same.
+    masked = implementation.mask_tokens(*batch, **variant_settings(variant))
+    for units in masked_units(batch, masked, unit):
+        assert all(len(set(tokens)) == 1 for tokens in units.values())
+        number = sum(tokens[0] for tokens in units.values())
+        if exact:
+            assert number == math.floor(0.3 * len(units) + 0.5)
+        else:
+            spread = 1 + 2 * sum(correlations(0.3)) if unit == "span" else 1.0
+            assert_binomial(number, len(units), 0.3, spread)
+
+
+def correlations(probability: float) -> list[float]:
+    """Of the masks of two words 1, 2, .. 9 apart, from the definition of the spans."""
+    chosen = weam_ref.mask.span_probability(probability)
+    longer = [float(p) for p in weam_ref.mask.LONGER]
+    found = []
+    for apart in range(1, 10):
+        # Span e covers word 0 if length > e, and word `apart` if e >= apart and length > e - apart.
+        reach = [max(longer[e] if e < 10 else 0.0, longer[e - apart] if e >= apart else 0.0)
+                 for e in range(10 + apart)]  # fmt: skip
+        neither = math.prod(1 - chosen * p for p in reach)
+        found.append((neither - (1 - probability) ** 2) / (probability * (1 - probability)))
+    return found
+
+
+@each_implementation
+@pytest.mark.parametrize("degree", [1, 3])
+def test_the_rate_of_exclusive_masks(implementation: Any, degree: int) -> None:
+    """Every centre of many stars keeps its mask as often as the formula says."""
+    size, number = degree + 1, 1500
+    pairs = [(star * size, star * size + k) for star in range(number) for k in range(1, size)]
+    batch = one_sequence(list(range(number * size)), pairs)
+    masked = implementation.mask_tokens(*batch, **SETTINGS, policy="exclusive")
+    rate = (1 - 0.7**size) / size
+    assert_binomial(sum(row >= 0 for row in masked.row_of[::size]), number, rate)
+    if degree == 1:
+        assert rate == pytest.approx(0.255)
+
+
+@each_implementation
+@each_variant
+def test_exclusive_masks(implementation: Any, variant: Any) -> None:
+    """No link has both ends masked; who is dropped had a partner that was chosen."""
+    _, unit, exact = variant
+    batch = random_batch(8, size=2, length=24, density=0.1)
+    both = [
+        implementation.mask_tokens(*batch, **variant_settings((policy, unit, exact)))
+        for policy in POLICIES
+    ]
+    chosen, kept = ({p for p in masked.positions if p >= 0} for masked in both)
+    assert kept < chosen
+    assert not any(kept.intersection(batch.links[p]) for p in kept)
+    words = [word for row in batch.words for word in row]
+    unit_of = [(p // 24, p if unit == "token" else word) for p, word in enumerate(words)]
+    rivals = {unit_of[p] for p in chosen if chosen.intersection(batch.links[p])}
+    assert {unit_of[p] for p in chosen - kept} <= rivals
+
+
+def test_spans_have_the_lengths_of_spanbert() -> None:
+    """At a low rate spans rarely meet, and what is masked on end is one of them."""
+    words = torch.arange(4000).expand(100, -1)
+    draws = torch.arange(100)
+    settings = SETTINGS | {"replacements": torch.tensor(REPLACEMENTS), "probability": 0.01}
+    settings |= {"capacity": words.numel(), "exchange_capacity": 0, "unit": "span"}
+    row_of = mask_tokens(words, words, draws, None, **settings).row_of.view_as(words)
+    text = ["".join("x" if row >= 0 else " " for row in rows) for rows in row_of.tolist()]
+    runs = [len(run) for line in text for run in line.split()]
+    assert len(runs) > 900
+    shares = [0.2 * 0.8**k / (1 - 0.8**10) for k in range(10)]
+    for length, share in enumerate(shares, 1):
+        # 3 % of them meet another.
+        assert abs(runs.count(length) / len(runs) - share) < 0.03 + 0.5 * share**0.5 * 0.1
+    assert sum(runs) / len(runs) == pytest.approx(3.8, rel=0.1)
+
+
+@pytest.mark.parametrize("probability", [0.01, 0.15, 0.3, 0.7])
+def test_spans_cover_each_word_with_the_probability(probability: float) -> None:
+    q = span_probability(probability)
+    assert 1 - math.prod(1 - q * longer for longer in LONGER) == pytest.approx(probability, 1e-12)
+    assert q == weam_ref.mask.span_probability(probability)
+    twins = map(weam_ref.philox.threshold, weam_ref.mask.LONGER)
+    assert list(map(threshold, LONGER)) == list(twins)
+
+
 @each_implementation
 def test_special_tokens_are_neither_masked_nor_drawn(implementation: Any) -> None:
     batch = random_batch(4, size=4, length=200, density=0.0, padding=0.5)
     everything = {"probability": 1.0, "shares": (0.0, 1.0, 0.0)}
     masked = implementation.mask_tokens(*batch, **(SETTINGS | everything))
-    for ids, maskable, after in zip(batch.input_ids, batch.maskable, masked.input_ids, strict=True):
-        for token, allowed, new in zip(ids, maskable, after, strict=True):
-            assert new in REPLACEMENTS if allowed else new == token
-    assert masked.count == sum(map(sum, batch.maskable))
+    for ids, words, after in zip(batch.input_ids, batch.words, masked.input_ids, strict=True):
+        for token, word, new in zip(ids, words, after, strict=True):
+            assert new in REPLACEMENTS if word >= 0 else new == token
+    assert masked.count == batch.ordinary
 
 
 @each_implementation
@@ -242,32 +419,92 @@ def test_capacity_of_nothing_is_one_row() -> None:
     assert capacity(100_000, 0.3) == 30_000 + math.ceil(8 * math.sqrt(21_000))
 
 
-def test_masking_reads_nothing_back_to_the_host() -> None:
-    """A fake tensor has no values: reading one, or a shape that depends on one, raises."""
-    with FakeTensorMode():
-        ids = torch.ones(2, 5, dtype=torch.int64)
-        links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
-        settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
-        masked = mask_tokens(ids, ids > 0, ids[:, 0], links, **settings)
-    assert masked.positions.shape == (7,)
-    assert masked.exchanged.shape == (3,)
+@pytest.mark.parametrize(("unit", "sizes"), [("word", [1, 3, 1, 7, 2]), ("span", [2, 2, 2])])
+def test_capacity_follows_the_spread_of_whole_words(unit: str, sizes: list[int]) -> None:
+    """It is 8 standard deviations above the mean, measured over many draws."""
+    tokens = torch.tensor(sizes).repeat(100)
+    words = torch.arange(len(tokens)).repeat_interleave(tokens)
+    row = words.expand(1000, -1)
+    chosen = SETTINGS | {"replacements": words, "unit": unit, "exchange_capacity": 0}
+    masked = mask_tokens(row, row, torch.arange(1000), None, capacity=row.numel(), **chosen)
+    counts = (masked.row_of.view_as(row) >= 0).sum(dim=1).double()
+    mean, squares = 0.3 * len(words), int((tokens**2).sum())
+    deviation = (capacity(len(words), 0.3, unit=unit, squares=squares) - mean) / 8
+    assert counts.mean().item() == pytest.approx(mean, rel=0.02)
+    assert counts.std().item() == pytest.approx(deviation, rel=0.1)
 
 
-def test_memory_layout_does_not_matter() -> None:
-    batch = random_batch(7, size=4, length=8)
-    ids, maskable = torch.tensor(batch.input_ids), torch.tensor(batch.maskable)
-    settings = SETTINGS | {"replacements": torch.tensor(REPLACEMENTS)}
-    settings |= {"capacity": 32, "exchange_capacity": 32}
+def test_capacity_of_exact_rates_leaves_room_for_rounding() -> None:
+    """Of a single token half a token is one."""
+    words = torch.zeros(1000, 1, dtype=torch.int64)
+    chosen = SETTINGS | {"replacements": words[0], "probability": 0.5, "exact": True}
+    rows = capacity(1000, 0.5, rounding=500)
     masked = mask_tokens(
-        ids.T.contiguous().T,
-        maskable.T.contiguous().T,
-        torch.tensor(batch.draws),
-        csr(batch.links),
-        **settings,
+        words, words, words[:, 0], None, capacity=rows, exchange_capacity=0, **chosen
     )
-    expected = as_tensors(batch.masked(capacity=32, exchange_capacity=32))
-    assert torch.equal(masked.input_ids, expected.input_ids)
-    assert torch.equal(masked.positions, expected.positions)
+    assert masked.count == rows == 1000
+    assert not masked.overflow
+
+
+def tensors(
+    batch: Batch, variant: tuple[str, str, bool], device: str = "cpu"
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of `mask_tokens`."""
+    rows = (torch.tensor(values, device=device) for values in batch[:3])
+    replacements = torch.tensor(REPLACEMENTS, device=device)
+    chosen = {"replacements": replacements, "capacity": 20, "exchange_capacity": 15}
+    return (*rows, csr(batch.links, device)), variant_settings(variant) | chosen
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    for name, values in vars(theirs).items():
+        assert torch.equal(getattr(ours, name), values), name
+
+
+@each_variant
+def test_masking_reads_nothing_back_to_the_host(variant: Any) -> None:
+    """A fake tensor has no values: reading one, or a shape that depends on one, raises."""
+    policy, unit, exact = variant
+    with FakeTensorMode():
+        ids, draws = torch.ones(2, 5, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
+        links = torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+        numbers = 1, 1 << 30, 2 << 30, 3 << 30, MASK_ID, 7, 3
+        masked = _mask(ids, ids, draws, *links, draws, *numbers, policy, unit, exact)
+    assert [tuple(field.shape) for field in masked] == [
+        (2, 5), (7,), (7,), (10,), (3,), (10,), (), (), (),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[-1]], ids=str)
+def test_the_operator_keeps_the_rules_of_torch(variant: Any, device: str) -> None:
+    (*rows, links), chosen = tensors(random_batch(9, 2, 6), variant, device)
+    numbers = 1, 1 << 30, 2 << 30, 3 << 30, MASK_ID, 20
+    operator = torch.ops.weam.mask_tokens.default
+    given = *rows, *links, chosen["replacements"], *numbers
+    torch.library.opcheck(operator, (*given, 15, *variant))
+    if variant[0] == "independent":
+        alone = *rows, None, None, chosen["replacements"], *numbers
+        torch.library.opcheck(operator, (*alone, 0, *variant))
+
+
+@pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[-1]], ids=str)
+def test_compiled_whole_it_is_the_same(variant: Any, device: str) -> None:
+    given, chosen = tensors(random_batch(10, 2, 6), variant, device)
+    compiled = torch.compile(mask_tokens, fullgraph=True, backend="aot_eager")
+    for seed in (2**64 - 1, 3):
+        chosen["seed"] = seed
+        assert_same(compiled(*given, **chosen), mask_tokens(*given, **chosen))
+
+
+@each_variant
+def test_memory_layout_does_not_matter(variant: Any, device: str) -> None:
+    (ids, words, draws, links), chosen = tensors(random_batch(7, 3, 8), variant, device)
+    expected = mask_tokens(ids, words, draws, links, **chosen)
+    spread = [torch.stack([values] * 2, dim=-1)[..., 1] for values in (ids, draws)]
+    chosen["replacements"] = torch.stack([chosen["replacements"]] * 2, dim=-1)[..., 1]
+    longer = Links(links.offsets, torch.nn.functional.pad(links.positions, (0, 11)))
+    masked = mask_tokens(spread[0], words.T.contiguous().T, spread[1], longer, **chosen)
+    assert_same(masked, expected)
 
 
 @pytest.mark.parametrize(
@@ -278,10 +515,17 @@ def test_memory_layout_does_not_matter() -> None:
         ({"shares": (1.1, -0.1, 0.0)}, "add up to 1"),
         ({"replacements": torch.zeros(0, dtype=torch.int64)}, "table is empty"),
         ({"exchange_capacity": 3}, "need the links"),
+        ({"policy": "exclusive"}, "need the links"),
+        ({"policy": "both"}, "unknown masking policy 'both'; there are independent, exclusive"),
+        ({"unit": "line"}, "unknown masking unit 'line'; there are token, word, span"),
+        ({"words": torch.ones(1, 3, dtype=torch.int64)}, "another shape"),
+        ({"draws": torch.ones(2, dtype=torch.int64)}, "another shape"),
+        ({"links": Links(torch.zeros(4, dtype=torch.int64), torch.zeros(0))}, "another shape"),
     ],
 )
 def test_bad_settings_get_a_sentence(wrong: dict[str, Any], sentence: str) -> None:
     ids = torch.ones(1, 4, dtype=torch.int64)
     usual = SETTINGS | {"replacements": ids[0], "capacity": 4, "exchange_capacity": 0}
+    given = {"input_ids": ids, "words": ids, "draws": ids[:, 0], "links": None}
     with pytest.raises(InputError, match=sentence):
-        mask_tokens(ids, ids > 0, ids[:, 0], None, **(usual | wrong))
+        mask_tokens(**(usual | given | wrong))

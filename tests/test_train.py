@@ -210,6 +210,32 @@ def test_the_other_objectives(inputs: Path, tmp_path: Path, objective: str) -> N
     assert heldout[-1]["linked"] > 0  # both predictions are measured whatever is trained
 
 
+MASKS = {
+    "exclusive": (["--masking", "exclusive"], (0.15, 0.28)),
+    "exact words": (["--mask-unit", "word", "--mask-exact"], (0.25, 0.35)),
+    "spans, always [MASK]": (["--mask-unit", "span", "--mask-shares", "1", "0", "0"], (0.2, 0.4)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_other_masks(
+    inputs: Path, whole: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, (lowest, highest) = MASKS[name]
+    run = tmp_path / "run"
+    train.main([*flags(inputs, run, steps=2, eval_every=2), *given])
+
+    def first(run: Path, kind: str) -> dict[str, float]:
+        return next(record[kind] for record in log(run) if kind in record)
+
+    share = first(run, "train")["masked_share"]
+    assert lowest < share < highest
+    assert f"  masked {share:.1%}  " in capsys.readouterr().err
+    assert first(run, "train") != first(whole, "train")
+    # Always measured with the same masks, so that runs can be compared.
+    assert first(run, "heldout/all") == first(whole, "heldout/all")
+
+
 def test_going_on_from_a_model(inputs: Path, whole: Path, tmp_path: Path) -> None:
     model = checkpoints(whole)[-1]
     run = tmp_path / "run"
@@ -267,9 +293,17 @@ BAD = {
     "device": ({"device": "abacus"}, "--device abacus: "),
     "seed": ({"seed": -1}, "--seed must be from 0 to 2^31 - 1"),
     "links": ({"links": "loose"}, "argument --links: invalid choice: 'loose'"),
+    "shares": ({"mask_shares": "0.8"}, "argument --mask-shares: expected 3 arguments"),
+    "masking": ({"masking": "exclusive", "objective": "mlm"}, "--masking exclusive needs pairs"),
+    "unit": ({"mask_unit": "line"}, "argument --mask-unit: invalid choice: 'line'"),
     "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
     "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
 }
+
+
+def test_shares_that_do_not_add_up(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must add up to 1"):
+        train.main([*flags(inputs, tmp_path), "--mask-shares", "0.8", "0.1", "0.2"])
 
 
 @pytest.mark.parametrize("name", BAD)

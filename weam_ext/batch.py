@@ -6,8 +6,8 @@ order sorts the samples by their Philox words.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,13 @@ class Sample(NamedTuple):
     @property
     def tokens(self) -> int:
         return len(self.source_ids) + len(self.target_ids)
+
+
+class Sentence(NamedTuple):
+    """Token ids and the word of each token, integers."""
+
+    ids: Tokens | Ints
+    words: Tokens | Ints
 
 
 class Shards:
@@ -160,22 +167,36 @@ class Batch:
     """[B, L] int64, 0 on padding."""
     token_type_ids: Tensor
     """[B, L] int64."""
-    maskable: Tensor
-    """[B, L] bool, True on ordinary tokens."""
+    words: Tensor
+    """[B, L] int64: the number of each ordinary token's word in its sequence, -1 on others."""
     draws: Tensor
     """[B] int64: the draw of each sequence (see `weam_ext.mask`)."""
     links: Links | None
     """The symmetric token links, or None where sentences stand alone."""
     tokens: int
     """Ordinary tokens."""
+    squares: int
+    """Sum over the words of their squared number of ordinary tokens."""
+    longest: int
+    """Sum over the sequences of the tokens of their longest word."""
     linked: int
     """Ordinary tokens with at least one link."""
+    linked_squares: int
+    """Sum over the words of their squared number of tokens with a link."""
 
-    def capacities(self, probability: float) -> tuple[int, int]:
+    def capacities(
+        self, probability: float, unit: str = "token", exact: bool = False
+    ) -> tuple[int, int]:
         """Masked and exchanged rows to hold (`weam_ext.mask.capacity`); no links, no latter."""
+        largest = self.input_ids.shape[0] if unit == "token" else self.longest
+        rounding = largest / 2 if exact else 0.0
+
+        def rows(candidates: int, squares: int) -> int:
+            return capacity(candidates, probability, unit=unit, squares=squares, rounding=rounding)
+
         return (
-            capacity(self.tokens, probability),
-            capacity(self.linked, probability) if self.linked else 0,
+            rows(self.tokens, self.squares),
+            rows(self.linked, self.linked_squares) if self.linked else 0,
         )
 
     def to(self, device: torch.device) -> "Batch":
@@ -186,15 +207,14 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.pin_memory().to(device, non_blocking=True)
 
-        return Batch(
-            move(self.input_ids),
-            move(self.attention_mask),
-            move(self.token_type_ids),
-            move(self.maskable),
-            move(self.draws),
-            None if self.links is None else Links(*map(move, self.links)),
-            self.tokens,
-            self.linked,
+        return replace(
+            self,
+            input_ids=move(self.input_ids),
+            attention_mask=move(self.attention_mask),
+            token_type_ids=move(self.token_type_ids),
+            words=move(self.words),
+            draws=move(self.draws),
+            links=None if self.links is None else Links(*map(move, self.links)),
         )
 
 
@@ -224,8 +244,6 @@ class Collator:
         self._around = [
             np.array(ids, np.int64) for ids in (frame.prefix, frame.middle, frame.suffix)
         ]
-        # Of each part of a sequence: special tokens and sentences in turn.
-        self._ordinary = [False, True, False, True, False] if pair else [False, True, False]
         self._kinds = frame.segments if pair else (*frame.segments[:2], frame.segments[4])
         self._pad = int(tokenizer.pad_token_id)
         self._pair = pair
@@ -237,13 +255,15 @@ class Collator:
         """The batch of (sample, ordinal in the run) members."""
         samples = [shards[sample] for sample, _ in members]
         ordinals = np.array([ordinal for _, ordinal in members], np.int64)
+        pairs = [
+            [Sentence(s.source_ids, s.source_words), Sentence(s.target_ids, s.target_words)]
+            for s in samples
+        ]
         if not self._pair:
-            rows = [[ids] for s in samples for ids in (s.source_ids, s.target_ids)]
             draws = (2 * ordinals[:, None] + np.arange(2)).reshape(-1)
-            return self._padded(rows, draws)
-        rows = [[s.source_ids, s.target_ids] for s in samples]
+            return self._padded([[sentence] for pair in pairs for sentence in pair], draws)
         links = [self._links_of(s, number) for s, (number, _) in zip(samples, members, strict=True)]
-        return self._padded(rows, ordinals, links)
+        return self._padded(pairs, ordinals, links)
 
     def _links_of(self, sample: Sample, number: int) -> Ints:
         links = np.stack([sample.link_source, sample.link_target], axis=1).astype(np.int64)
@@ -254,48 +274,76 @@ class Collator:
         return token_links(source, target, links, self._link_mode)
 
     def _padded(
-        self, rows: list[list[Tokens]], draws: Ints, links: list[Ints] | None = None
+        self, rows: list[list[Sentence]], draws: Ints, links: list[Ints] | None = None
     ) -> Batch:
-        prefix, middle, suffix = self._around
+        prefix, middle, suffix = (Sentence(ids, _none(ids)) for ids in self._around)
         length = max(map(_tokens, rows)) + sum(map(len, self._around))
         ids = np.full((len(rows), length), self._pad)
         segments = np.zeros_like(ids)
-        used, maskable = np.zeros_like(ids), np.zeros(ids.shape, bool)
+        used, words = np.zeros_like(ids), _none(ids)
         for row, sentences in enumerate(rows):
-            parts = [prefix, sentences[0], *(p for s in sentences[1:] for p in (middle, s)), suffix]
-            sizes = [len(part) for part in parts]
+            first, *rest = _count_on(sentences)
+            parts = [prefix, first, *(p for s in rest for p in (middle, s)), suffix]
+            sizes = [len(part.ids) for part in parts]
             end = sum(sizes)
-            ids[row, :end] = np.concatenate(parts)
+            ids[row, :end] = np.concatenate([part.ids for part in parts])
+            words[row, :end] = np.concatenate([part.words for part in parts])
             used[row, :end] = 1
             segments[row, :end] = np.repeat(self._kinds, sizes)
-            maskable[row, :end] = np.repeat(self._ordinary, sizes)
-        sparse, linked = None, 0
+        # Words of the whole batch: a row of the batch has no more words than places.
+        units = (words + length * np.arange(len(rows))[:, None]).reshape(-1)
+        ordinary, linked = (words >= 0).reshape(-1), np.zeros(ids.size, bool)
+        sparse = None
         if links is not None:
-            shifts = [[len(prefix), len(prefix) + len(first) + len(middle)] for first, _ in rows]
+            shifts = [
+                [len(prefix.ids), len(prefix.ids) + len(first.ids) + len(middle.ids)]
+                for first, _ in rows
+            ]
             flat = [pairs + shifts[row] + row * length for row, pairs in enumerate(links)]
             sparse, linked = _symmetric(np.concatenate(flat), ids.size)
+        sizes_of_words = np.bincount(units[ordinary], minlength=ids.size)
         return Batch(
             input_ids=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(used),
             token_type_ids=torch.from_numpy(segments),
-            maskable=torch.from_numpy(maskable),
+            words=torch.from_numpy(words),
             draws=torch.from_numpy(draws),
             links=sparse,
-            tokens=sum(map(_tokens, rows)),
-            linked=linked,
+            tokens=int(ordinary.sum()),
+            squares=int((sizes_of_words**2).sum()),
+            longest=int(sizes_of_words.reshape(ids.shape).max(axis=1).sum()),
+            linked=int(linked.sum()),
+            linked_squares=int((np.bincount(units[linked]) ** 2).sum()),
         )
 
 
-def _tokens(sentences: list[Tokens]) -> int:
-    return sum(map(len, sentences))
+def _tokens(sentences: list[Sentence]) -> int:
+    return sum(len(sentence.ids) for sentence in sentences)
 
 
-def _symmetric(pairs: Ints, size: int) -> tuple[Links, int]:
-    """Token links (a, b) of flattened positions, and (b, a), as CSR; and the linked positions."""
+def _none(ids: Tokens | Ints) -> Ints:
+    return np.full(ids.shape, -1)
+
+
+def _count_on(sentences: list[Sentence]) -> Iterator[Sentence]:
+    """The sentences with their words counted from 0, on from one to the next.
+
+    A token that lies in no word is a word of its own: each must be one that can be masked.
+    """
+    counted = 0
+    for ids, words in sentences:
+        begins = np.ones(len(words), bool)
+        begins[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
+        yield Sentence(ids, counted + np.cumsum(begins) - 1)
+        counted += int(begins.sum())
+
+
+def _symmetric(pairs: Ints, size: int) -> tuple[Links, NDArray[np.bool_]]:
+    """Token links (a, b) of flattened positions, and (b, a), as CSR; which positions have one."""
     rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
     columns = np.concatenate([pairs[:, 1], pairs[:, 0]])
     order = np.lexsort((columns, rows))
     degrees = np.bincount(rows, minlength=size)
     offsets = np.concatenate([[0], np.cumsum(degrees)])
     links = Links(torch.from_numpy(offsets), torch.from_numpy(columns[order]))
-    return links, int(np.count_nonzero(degrees))
+    return links, degrees > 0

@@ -50,28 +50,39 @@ class Masking:
     mask_id: int
     replacements: Tensor
     """[K] int64 on the model's device: the vocabulary without its special tokens."""
+    policy: str = "independent"
+    unit: str = "token"
+    exact: bool = False
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
 
     @classmethod
-    def of(cls, tokenizer: Any, *, seed: int, probability: float, device: torch.device) -> Self:
+    def of(cls, tokenizer: Any, *, device: torch.device, **settings: Any) -> Self:
+        """The masking with a tokenizer's ids; `settings` are the other fields."""
         special = set(tokenizer.all_special_ids)
         ordinary = [i for i in range(len(tokenizer)) if i not in special]
         return cls(
-            seed, probability, int(tokenizer.mask_token_id), torch.tensor(ordinary, device=device)
+            mask_id=int(tokenizer.mask_token_id),
+            replacements=torch.tensor(ordinary, device=device),
+            **settings,
         )
 
     def __call__(self, batch: Batch, *, exchange: bool) -> MaskedRows:
-        capacity, exchange_capacity = batch.capacities(self.probability)
+        capacity, exchange_capacity = batch.capacities(self.probability, self.unit, self.exact)
         return mask_tokens(
             batch.input_ids,
-            batch.maskable,
+            batch.words,
             batch.draws,
             batch.links,
             seed=self.seed,
             probability=self.probability,
+            shares=self.shares,
             mask_id=self.mask_id,
             replacements=self.replacements,
             capacity=capacity,
             exchange_capacity=exchange_capacity if exchange else 0,
+            policy=self.policy,
+            unit=self.unit,
+            exact=self.exact,
         )
 
 

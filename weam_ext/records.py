@@ -103,6 +103,8 @@ def _line(means: dict[str, float]) -> str:
     if "cross_lingual_loss" in means:
         text += f"  L_cp {means['cross_lingual_loss']:.3f}"
         text += f"  cross-lingual accuracy {means['linked_accuracy']:.3f}"
+    if "masked_share" in means:
+        text += f"  masked {means['masked_share']:.1%}"
     return text
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from weam_ext.batch import LINKS
 from weam_ext.errors import InputError, Parser
+from weam_ext.mask import POLICIES, UNITS, check_shares
 from weam_ext.objectives import OBJECTIVES, objective
 from weam_ext.prepare import add_arguments
 from weam_ext.words import LINK_MODES
@@ -48,6 +49,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     model.add_argument(
         "--mask-probability", type=float, default=0.3, metavar="P", help="of a token (%(default)s)"
     )
+    model.add_argument(
+        "--masking", choices=POLICIES, default="independent",
+        help="exclusive: never both ends of a link, so that fewer are masked: of the tokens with d "
+        "links the share (1 - (1 - P)^(d + 1)) / (d + 1), 0.255 for P = 0.3 and d = 1 "
+        "(%(default)s)",
+    )  # fmt: skip
+    model.add_argument(
+        "--mask-unit", choices=UNITS, default="token",
+        help="what is masked as a whole; a span has 1 to 10 words, 3.8 in the mean (%(default)s)",
+    )  # fmt: skip
+    model.add_argument(
+        "--mask-exact", action="store_true",
+        help="the same share of the tokens (words) of every sequence, not P in the mean",
+    )  # fmt: skip
+    model.add_argument(
+        "--mask-shares", type=float, nargs=3, default=[0.8, 0.1, 0.1],
+        metavar=("MASK", "RANDOM", "KEEP"),
+        help="of the masked tokens, how many become [MASK], become a random token, stay "
+        "(0.8 0.1 0.1)",
+    )  # fmt: skip
     model.add_argument(
         "--links", choices=LINKS, default="true",
         help="shuffled: the control whose target words are permuted (%(default)s)",
@@ -139,6 +160,9 @@ def _check(options: argparse.Namespace) -> None:
             "at least 1",
         )
     _require(options, "mask_probability", 0 < options.mask_probability < 1, "between 0 and 1")
+    check_shares(options.mask_shares)
+    if options.masking == "exclusive" and not objective(options.objective).pair:
+        raise InputError("--masking exclusive needs pairs with links: --objective tlm or weam")
     _require(options, "warmup", 0 <= options.warmup <= 1, "from 0 to 1")
     _require(options, "lr", options.lr is None or options.lr > 0, "above 0")
     for name in ("exchange_weight", "weight_decay"):

@@ -117,8 +117,15 @@ class Trainer:
 
         self.predictor = MaskedPredictor(self.model, exchange_weight=options.exchange_weight)
         self.predictor.to(self.device)
-        self.masking = self._masking(options.seed)
-        # Another key, so that held-out sentences never share their masks with training ones.
+        self.masking = self._masking(
+            options.seed,
+            policy=options.masking,
+            unit=options.mask_unit,
+            exact=options.mask_exact,
+            shares=tuple(options.mask_shares),
+        )
+        # Another key, so that held-out sentences never share their masks with training ones; and
+        # always single tokens, independently, so that the losses of runs can be compared.
         self.masking_heldout = self._masking(options.seed + (1 << 32))
         self.optimizer = self._optimizer()
         self.schedule = get_linear_schedule_with_warmup(
@@ -148,12 +155,13 @@ class Trainer:
             rename_durably(beside, directory)
         return load_tokenizer(str(directory))
 
-    def _masking(self, seed: int) -> Masking:
+    def _masking(self, seed: int, **settings: Any) -> Masking:
         return Masking.of(
             self.tokenizer,
+            device=self.device,
             seed=seed,
             probability=self.options.mask_probability,
-            device=self.device,
+            **settings,
         )
 
     def _optimizer(self) -> torch.optim.AdamW:
@@ -266,18 +274,21 @@ def train(trainer: Trainer) -> Path:
             records.heldout(0, trainer.evaluate())
         clock, tokens, begun = time.perf_counter(), 0, trainer.step
         unseen: list[Sums] = []
+        unseen_tokens = 0
         last = trainer.step == steps
         while not last:
             lr = trainer.schedule.get_last_lr()[0]
             sums, seen = trainer.train_step()
             unseen.append(sums)
             tokens += seen
+            unseen_tokens += seen
             # Asked once a step: a signal that comes later, in an evaluation, ends the next step.
             last = trainer.step == steps or bool(stop)
             if last or trainer.step % options.log_every == 0:
                 whole = sum(unseen[1:], unseen[0])
                 means = whole.means(exchange=trainer.objective.exchange)  # waits for the device
-                unseen.clear()
+                means["masked_share"] = means["masked"] / unseen_tokens
+                unseen, unseen_tokens = [], 0
                 seconds = time.perf_counter() - clock
                 left = seconds / (trainer.step - begun) * (steps - trainer.step)
                 records.step(trainer.step, steps, means, lr, tokens / seconds, left)

@@ -4,6 +4,7 @@ Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2
 """
 
 import math
+from fractions import Fraction
 
 Words = tuple[int, int, int, int]
 
@@ -39,6 +40,6 @@ def words(seed: int, draw: int, position: int, stream: int) -> Words:
     return philox4x32(counter, (seed & _LOW, (seed >> 32) & _LOW))
 
 
-def threshold(probability: float) -> int:
+def threshold(probability: float | Fraction) -> int:
     """The integer t with P(word < t) = `probability` for a uniform 32-bit word: floor(p * 2^32)."""
     return math.floor(probability * 2**32)
