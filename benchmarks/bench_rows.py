@@ -1,4 +1,4 @@
-"""Masking and the cross-lingual gather: the torch path against its plain-Python twin."""
+"""Masking and the cross-lingual gather: the torch path, its plain-Python twin, dense matrices."""
 
 from itertools import pairwise
 
@@ -6,17 +6,24 @@ import pytest
 import torch
 import weam_ref.gather
 import weam_ref.mask
-from corpora import TOKENIZER, batch, machine
-from plain_weam import dense_links, exchanged
+from corpora import machine
+from plain_weam import dense_links, exchanged, exclusive_mask
 from pytest_benchmark.fixture import BenchmarkFixture
+from weam_batches import batches, tokenizer
 
 from weam_ext.gather import gather_rows
 from weam_ext.mask import MaskedRows
 from weam_ext.objectives import Masking
 
-PAIRS, WIDTH = 32, 128
-BATCH = batch(PAIRS)
-MASKING = Masking.of(TOKENIZER, seed=1, probability=0.3, device=torch.device("cpu"))
+PAIRS, LENGTH, WIDTH, VOCABULARY = 32, 128, 256, 30_522
+[BATCH] = batches(1, PAIRS, LENGTH, VOCABULARY, "cpu")
+MASKING = Masking.of(
+    tokenizer(VOCABULARY),
+    seed=1,
+    probability=0.3,
+    device=torch.device("cpu"),
+    policy="exclusive",
+)
 
 
 def torch_mask() -> MaskedRows:
@@ -29,7 +36,7 @@ def neighbours() -> list[list[int]]:
 
 
 def plain_python_mask() -> weam_ref.mask.MaskedRows:
-    rows, exchanged = BATCH.capacities(MASKING.probability)
+    rows, exchanged_rows = BATCH.capacities(MASKING.probability)
     return weam_ref.mask.mask_tokens(
         BATCH.input_ids.tolist(),
         BATCH.words.tolist(),
@@ -40,18 +47,33 @@ def plain_python_mask() -> weam_ref.mask.MaskedRows:
         mask_id=MASKING.mask_id,
         replacements=MASKING.replacements.tolist(),
         capacity=rows,
-        exchange_capacity=exchanged,
+        exchange_capacity=exchanged_rows,
+        policy=MASKING.policy,
     )
 
 
-masks = pytest.mark.benchmark(group=f"mask {PAIRS} pairs")
-gathers = pytest.mark.benchmark(group=f"gather {PAIRS} pairs, width {WIDTH}, forward and backward")
+SIZE = f"{PAIRS} pairs of {LENGTH} tokens"
+masks = pytest.mark.benchmark(group=f"exclusive mask, {SIZE}")
+gathers = pytest.mark.benchmark(group=f"gather, {SIZE}, width {WIDTH}, forward and backward")
 
 
 @masks
 def bench_mask_torch(benchmark: BenchmarkFixture) -> None:
     masked = benchmark(torch_mask)
     assert masked.positions.tolist() == plain_python_mask().positions
+    benchmark.extra_info |= machine()
+
+
+@masks
+def bench_mask_dense_matrix(benchmark: BenchmarkFixture) -> None:
+    def step() -> tuple[torch.Tensor, torch.Tensor]:
+        ids, masked = exclusive_mask(BATCH, MASKING, dense_links(BATCH))
+        return ids, masked.flatten().nonzero()[:, 0]
+
+    ids, positions = benchmark(step)
+    masked = torch_mask()
+    assert torch.equal(ids, masked.input_ids)
+    assert torch.equal(positions, masked.positions[: masked.count])
     benchmark.extra_info |= machine()
 
 

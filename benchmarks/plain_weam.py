@@ -1,6 +1,6 @@
 """The WEAM step as one would write it at first: a dense matrix of links, whole logits.
 
-Nothing of weam_ext computes here; its masks are used, so that every way predicts the same tokens.
+Only the random numbers are weam_ext's, so that every way predicts the same tokens.
 """
 
 import torch
@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weam_ext.batch import Batch
-from weam_ext.mask import MaskedRows
+from weam_ext.mask import MASKING, MaskedRows, philox_words, threshold
+from weam_ext.objectives import Masking
 
 
 def dense_links(batch: Batch) -> Tensor:
@@ -21,6 +22,21 @@ def dense_links(batch: Batch) -> Tensor:
     matrix = torch.zeros(size * length, length, device=offsets.device)
     matrix[rows, linked % length] = 1
     return matrix.view(size, length, length)
+
+
+def exclusive_mask(batch: Batch, masking: Masking, links: Tensor) -> tuple[Tensor, Tensor]:
+    """The ids after exclusive masking, and which were masked, each [B, L]."""
+    ids = batch.input_ids
+    place = torch.arange(ids.shape[1], device=ids.device)
+    choice, kind, which, _ = philox_words(masking.seed, batch.draws[:, None], place, MASKING)
+    chosen = (batch.words >= 0) & (choice < threshold(masking.probability))
+    beats = chosen[:, None, :] & (choice[:, None, :] <= choice[:, :, None])
+    masked = chosen & ~((links > 0) & beats).any(-1)
+    random = masking.replacements[(which * masking.replacements.numel()) >> 32]
+    bounds = [threshold(sum(masking.shares[:end])) for end in (1, 2)]
+    changed = torch.where(kind < bounds[1], random, ids)
+    changed = torch.where(kind < bounds[0], masking.mask_id, changed)
+    return torch.where(masked, changed, ids), masked
 
 
 def exchanged(hidden: Tensor, links: Tensor) -> Tensor:

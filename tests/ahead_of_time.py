@@ -23,7 +23,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-from weam_ext.kernels import gather, mask
+from weam_ext.kernels import gather, head, mask
 from weam_ext.mask import POLICIES, UNITS
 
 CAPABILITIES = (80, 90)
@@ -71,6 +71,24 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callabl
     }
 
 
+def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Callable[[], Any]]:
+    wide = torch.float64 if dtype == torch.float64 else torch.float32
+    padded = -(-vocabulary // 64) * 64
+
+    def call(with_offset: bool, differentiate: bool) -> tuple[Tensor, Tensor]:
+        offset = torch.zeros(padded, dtype=wide) if with_offset else None
+        logits, weights = torch.zeros(2, padded, dtype=dtype), torch.zeros(2, dtype=wide)
+        return head.cross_entropy_(logits, offset, integers(2), weights, differentiate)
+
+    return {
+        f"head {name} {vocabulary} aligned": lambda: call(True, True),
+        f"head, no offset {name} {vocabulary} aligned": lambda: call(False, True),
+        # These store no rows, aligned or not.
+        f"head, no gradient {name} {vocabulary}": lambda: call(True, False),
+        f"head, no offset, no gradient {name} {vocabulary}": lambda: call(False, False),
+    }
+
+
 def mask_call(length: int, policy: str, unit: str, exact: bool) -> Any:
     ids, seed, thresholds = integers(2, length), 1 << 40, (1 << 30, 2 << 30, 3 << 30)
     links = integers(2 * length + 1), integers(100)
@@ -85,8 +103,9 @@ CALLS: dict[str, Callable[[], Any]] = {}
 for name, dtype in FLOATS.items():
     for width in (768, 1024, 65):
         CALLS |= gather_calls(name, dtype, width)
-
-
+for name, dtype in (FLOATS | {"float64": torch.float64}).items():
+    for vocabulary in (119_547, 30_522):
+        CALLS |= head_calls(name, dtype, vocabulary)
 for policy, unit, exact in product(POLICIES, UNITS, (False, True)):
     rate = "exact" if exact else "Bernoulli"
     CALLS[f"mask {policy} {unit} {rate}"] = partial(mask_call, 2000, policy, unit, exact)

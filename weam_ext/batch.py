@@ -163,8 +163,9 @@ class Batch:
 
     input_ids: Tensor
     """[B, L] int64."""
-    attention_mask: Tensor
-    """[B, L] int64, 0 on padding."""
+    attention_mask: Tensor | None
+    """[B, L] int64, 0 on padding; None where nothing is padded: attention has faster kernels then,
+    and transformers would have to read a mask back from the device to see it."""
     token_type_ids: Tensor
     """[B, L] int64."""
     words: Tensor
@@ -210,7 +211,7 @@ class Batch:
         return replace(
             self,
             input_ids=move(self.input_ids),
-            attention_mask=move(self.attention_mask),
+            attention_mask=None if self.attention_mask is None else move(self.attention_mask),
             token_type_ids=move(self.token_type_ids),
             words=move(self.words),
             draws=move(self.draws),
@@ -304,7 +305,7 @@ class Collator:
         sizes_of_words = np.bincount(units[ordinary], minlength=ids.size)
         return Batch(
             input_ids=torch.from_numpy(ids),
-            attention_mask=torch.from_numpy(used),
+            attention_mask=None if used.all() else torch.from_numpy(used),
             token_type_ids=torch.from_numpy(segments),
             words=torch.from_numpy(words),
             draws=torch.from_numpy(draws),

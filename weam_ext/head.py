@@ -1,10 +1,12 @@
 """The masked-language-model head on the rows that are predicted, and no others.
 
 The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
-in the same buffer, into the gradient of its logits, and dropped.
+in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
+torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
+kernel, else the torch operations below.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,8 +16,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from weam_ext.errors import InputError
+from weam_ext.kernels import launcher
 from weam_ext.mask import IGNORED
 
+# A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768 (performance.md), 6 m V H
+# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
+# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
+# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half
+# type. On a CPU 4,096 were slower than 2,048, and twice the memory.
+_CHUNK_ROWS_GPU = 4096
+_CHUNK_ROWS_CPU = 2048
 _VOCABULARY_MULTIPLE = 64
 
 
@@ -74,7 +84,11 @@ def split_model(model: nn.Module) -> tuple[nn.Module, PredictionHead]:
 
 
 def predict(
-    head: PredictionHead, rows: Tensor, labels: Tensor, weights: Tensor, chunk_rows: int = 2048
+    head: PredictionHead,
+    rows: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int | None = None,
 ) -> RowLosses:
     """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
     return linear_cross_entropy(
@@ -89,7 +103,7 @@ def linear_cross_entropy(
     labels: Tensor,
     weights: Tensor,
     *,
-    chunk_rows: int = 2048,
+    chunk_rows: int | None = None,
 ) -> RowLosses:
     """Weighted cross-entropy of softmax(weight row + bias) against the label of each row.
 
@@ -107,102 +121,95 @@ def linear_cross_entropy(
         bias: [V] floating, or None.
         labels: [M] int64, -100 where the row is ignored.
         weights: [M] float32, constants.
-        chunk_rows: rows whose logits are in memory at once. Few make the products inefficient:
-            2,048 to 4,096 suit V / H = 156 (performance.md).
+        chunk_rows: rows whose logits are in memory at once; None: 4,096 on a GPU, 2,048 on a CPU.
     """
     device = rows.device.type
+    if chunk_rows is None:
+        chunk_rows = _CHUNK_ROWS_GPU if rows.is_cuda else _CHUNK_ROWS_CPU
     dtype = rows.dtype
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
-    differentiate = torch.is_grad_enabled()
-    with torch.autocast(device, enabled=False):
-        return RowLosses(
-            *_LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-                rows, weight, bias, labels, weights, chunk_rows, dtype, differentiate
-            )
-        )
+    # The operator cannot know of torch.no_grad, nor of what its caller will differentiate.
+    wanted = [
+        torch.is_grad_enabled() and given is not None and given.requires_grad
+        for given in (rows, weight, bias)
+    ]
+    total, losses, correct, *_ = _linear_cross_entropy_op(
+        rows, weight, bias, labels, weights, chunk_rows, dtype, *wanted
+    )
+    return RowLosses(total, losses, correct)
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        rows: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        labels: Tensor,
-        weights: Tensor,
-        chunk_rows: int,
-        dtype: torch.dtype,
-        differentiate: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
-        weights = weights.to(wide)
-        decoder, offset = _pad_vocabulary(weight.to(dtype), bias, wide)
-        # needs_input_grad does not know of torch.no_grad.
-        wanted = [differentiate and needed for needed in ctx.needs_input_grad[:3]]
-        shapes = rows.shape, decoder.shape, decoder.shape[:1]
-        d_rows, d_decoder, d_bias = (
-            rows.new_zeros(shape, dtype=wide) if want else None
-            for shape, want in zip(shapes, wanted, strict=True)
-        )
-        losses = rows.new_empty(rows.shape[0], dtype=wide)
-        correct = torch.empty_like(losses, dtype=torch.bool)
+def _linear_cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int,
+    dtype: torch.dtype,
+    want_rows: bool,
+    want_weight: bool,
+    want_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Total, losses, correct, and the gradients of total: of size 0 where not wanted."""
+    wide = _wide(dtype)
+    cross_entropy_ = _cross_entropy_
+    if rows.is_cuda:
+        cross_entropy_ = launcher("head", "cross_entropy_", otherwise=_cross_entropy_)
+    decoder, offset = _pad_vocabulary(weight.to(dtype), bias, wide)
+    weights = weights.to(wide)
+    ignored = (labels == IGNORED)[:, None]
+    losses = torch.empty_like(weights)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    wanted = want_rows, want_weight, want_bias
+    d_rows, d_decoder, d_bias = _no_gradients(rows, decoder, wide, wanted)
+    # One buffer for all chunks: else the logits of two would be in memory while one is replaced.
+    buffer = rows.new_empty(min(chunk_rows, rows.shape[0]), decoder.shape[0], dtype=dtype)
+    with torch.autocast(rows.device.type, enabled=False):
         for start in range(0, rows.shape[0], chunk_rows):
             chunk = slice(start, start + chunk_rows)
-            inputs = rows[chunk].to(dtype)
-            logits = _product(inputs, decoder.T, wide)
-            if offset is not None:
-                logits += offset
-            losses[chunk], correct[chunk] = _cross_entropy_(
-                logits, labels[chunk], weights[chunk], any(wanted)
+            # Zero times infinity, in the product for d_decoder, would be no number.
+            inputs = rows[chunk].to(dtype).masked_fill(ignored[chunk], 0)
+            logits = torch.mm(inputs, decoder.T, out=buffer[: inputs.shape[0]])
+            losses[chunk], correct[chunk] = cross_entropy_(
+                logits, offset, labels[chunk], weights[chunk], any(wanted)
             )
-            if d_bias is not None:
-                d_bias += logits.sum(0)
-            d_logits = logits.to(dtype)
-            if d_rows is not None:
-                d_rows[chunk] = _product(d_logits, decoder, wide)
-            if d_decoder is not None:
-                d_decoder += _product(d_logits.T, inputs, wide)
-        ctx.save_for_backward(
-            d_rows,
-            None if d_decoder is None else d_decoder[: weight.shape[0]],
-            None if d_bias is None else d_bias[: weight.shape[0]],
-        )
-        ctx.dtypes = rows.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.mark_non_differentiable(losses, correct)
-        return (losses * weights).sum(), losses, correct
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_total: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        gradients = (
-            None if gradient is None else (gradient * d_total).to(dtype)
-            for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        )
-        return *gradients, *[None] * 5
+            if want_rows:
+                d_rows[chunk] = _product(logits, decoder, wide)
+            if want_weight:
+                d_decoder += _product(logits.T, inputs, wide)
+            if want_bias:
+                d_bias += logits.sum(0, dtype=wide)
+    words = slice(weight.shape[0])
+    return (losses * weights).sum(), losses, correct, d_rows, d_decoder[words], d_bias[words]
 
 
 def _cross_entropy_(
-    logits: Tensor, labels: Tensor, weights: Tensor, differentiate: bool
+    logits: Tensor, offset: Tensor | None, labels: Tensor, weights: Tensor, differentiate: bool
 ) -> tuple[Tensor, Tensor]:
     """Losses and hits of a chunk [m, V]; overwrites `logits`, with d total / d logits if asked.
 
-    With e = exp(logits - largest), s = sum of e over the vocabulary:
-        loss = log s - (logits[label] - largest),   d logits = weight * (e / s - onehot(label))
+    `offset` [V] and `weights` [m] are in the type of the sums. With z = logits + offset,
+    e = exp(z - max z) and s = sum of e over the vocabulary:
+        loss = log s - (z[label] - max z),   d logits = weight * (e / s - onehot(label))
     """
     ignored = labels == IGNORED
     target = labels.masked_fill(ignored, 0)[:, None]
-    largest, predicted = logits.max(dim=1)
-    logits -= largest[:, None]
-    at_label = logits.gather(1, target)[:, 0]
-    sums = logits.exp_().sum(dim=1)
+    z = logits.to(weights.dtype)
+    if offset is not None:
+        z += offset
+    largest, predicted = z.max(dim=1)
+    z -= largest[:, None]
+    at_label = z.gather(1, target)[:, 0]
+    sums = z.exp_().sum(dim=1)
     losses = (sums.log() - at_label).masked_fill(ignored, 0)
     if differentiate:
         scales = weights.masked_fill(ignored, 0)
-        logits *= (scales / sums)[:, None]
+        z *= (scales / sums)[:, None]
         # One label a row: no two additions meet, so the order cannot matter.
-        logits.scatter_add_(1, target, -scales[:, None])
+        z.scatter_add_(1, target, -scales[:, None])
+        logits.copy_(z)
     return losses, predicted == labels
 
 
@@ -225,7 +232,23 @@ def _product(left: Tensor, right: Tensor, wide: torch.dtype) -> Tensor:
     """left @ right in the type of the sums."""
     if left.dtype != wide and left.is_cuda:
         return torch.mm(left, right, out_dtype=wide)
-    return (left @ right).to(wide)
+    return torch.mm(left, right).to(wide)
+
+
+def _no_gradients(
+    rows: Tensor, decoder: Tensor, wide: torch.dtype, wanted: Sequence[bool]
+) -> list[Tensor]:
+    """Zeros to add the gradients of rows, weight and bias to; of size 0 where not wanted."""
+    shapes = rows.shape, decoder.shape, decoder.shape[:1]
+    return [
+        rows.new_zeros(shape if want else 0, dtype=wide)
+        for shape, want in zip(shapes, wanted, strict=True)
+    ]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of the softmax and of the sums."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _bert(model: Any) -> PredictionHead:
@@ -258,3 +281,48 @@ _HEADS: dict[str, Callable[[Any], PredictionHead]] = {
     "DistilBertForMaskedLM": _distilbert,
     "ModernBertForMaskedLM": _modernbert,
 }
+
+
+# ----------------------------------------------------------------------------------- operator
+
+_linear_cross_entropy_op = torch.library.custom_op(
+    "weam::linear_cross_entropy", _linear_cross_entropy, mutates_args=()
+)
+
+
+@_linear_cross_entropy_op.register_fake
+def _(
+    rows: Tensor,
+    weight: Tensor,
+    _: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    __: int,
+    dtype: torch.dtype,
+    *wanted: bool,
+) -> tuple[Tensor, ...]:
+    wide = _wide(dtype)
+    losses = weights.new_empty(weights.shape, dtype=wide)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    return losses.new_empty(()), losses, correct, *_no_gradients(rows, weight, wide, wanted)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[-3:])
+    ctx.dtypes = [None if given is None else given.dtype for given in inputs[:3]]
+    ctx.wanted = inputs[-3:]
+    ctx.mark_non_differentiable(*output[1:])
+    # Else a backward begins with zeros the size of every output, the gradients among them.
+    ctx.set_materialize_grads(False)
+
+
+@once_differentiable
+def _scale_gradients(ctx: Any, d_total: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    gradients = (
+        (gradient * d_total).to(dtype) if want and d_total is not None else None
+        for gradient, dtype, want in zip(ctx.saved_tensors, ctx.dtypes, ctx.wanted, strict=True)
+    )
+    return *gradients, *[None] * 7
+
+
+_linear_cross_entropy_op.register_autograd(_scale_gradients, setup_context=_keep_gradients)

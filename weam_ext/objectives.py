@@ -147,10 +147,12 @@ class MaskedPredictor(nn.Module):
     Args:
         model: a Hugging Face masked language model of a supported family (`split_model`).
         exchange_weight: lambda.
-        chunk_rows: rows whose logits are in memory at once.
+        chunk_rows: as for `linear_cross_entropy`.
     """
 
-    def __init__(self, model: nn.Module, *, exchange_weight: float, chunk_rows: int = 2048) -> None:
+    def __init__(
+        self, model: nn.Module, *, exchange_weight: float, chunk_rows: int | None = None
+    ) -> None:
         super().__init__()
         self.model = model
         self._encoder, self._head = split_model(model)
@@ -173,7 +175,7 @@ def masked_sums(
     batch: Batch,
     masked: MaskedRows,
     exchange_weight: float,
-    chunk_rows: int,
+    chunk_rows: int | None,
 ) -> Sums:
     """Both predictions from the hidden vectors [B, L, H] (method.md, section 1).
 
