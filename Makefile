@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install test test-all fuzz lint bench
+.PHONY: install test test-all sanitize fuzz lint bench
 
 install:
 	$(PYTHON) -m pip install -c constraints.txt '.[test]'
@@ -11,8 +11,11 @@ test:
 test-all:
 	$(PYTHON) -m pytest -m 'long or not long'
 
+sanitize:
+	$(PYTHON) -m pytest tests/test_native.py -m long -k 'not targets_at_length'
+
 fuzz:
-	WEAM_FUZZ_SECONDS=600 $(PYTHON) -m pytest tests/test_native.py -m long -k fuzz
+	WEAM_FUZZ_SECONDS=600 $(PYTHON) -m pytest tests/test_native.py -m long -k targets_at_length
 
 lint:
 	ruff check .

@@ -14,7 +14,7 @@ import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -35,7 +35,7 @@ BASE = Shape(vocabulary=119_547, hidden=768, layers=12, heads=12, intermediate=3
 TINY = Shape(vocabulary=499, hidden=32, layers=1, heads=2, intermediate=48)
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Check and time the WEAM step on a GPU.")
     parser.add_argument("--output", type=Path, required=True, metavar="JSON", help="the results")
     parser.add_argument("--table", action="store_true", help="print what the file holds")
@@ -48,7 +48,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed, of each")
     parser.add_argument("--no-tests", dest="tests", action="store_false", help="leave them out")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 class Recorder:
@@ -78,8 +78,8 @@ def run_tests() -> dict[str, Any]:
     return {"status": done.returncode, "summary": done.stdout.strip().splitlines()[-1:]}
 
 
-def main() -> None:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     if options.table:
         print(table(json.loads(options.output.read_text())))
         return

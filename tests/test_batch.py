@@ -375,6 +375,8 @@ def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None
         alone = collate(shards, [member])
         size = alone.input_ids.shape[1]
         assert torch.equal(whole.input_ids[row, :size], alone.input_ids[0])
+        assert alone.attention_mask is None
+        assert whole.attention_mask is not None
         assert not whole.attention_mask[row, size:].any()
         here = {(a - row * length, b - row * length) for a, b in linked if a // length == row}
         assert here == matrix(alone)
@@ -422,8 +424,8 @@ def test_the_processor_keeps_the_batch() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("pair", [True, False])
 def test_batches_on_a_device(pair: bool) -> None:
-    samples: Any = [sample([0, 1], [0], [(0, 0)])]
-    batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0)])
+    samples: Any = [sample([0, 1], [0], [(0, 0)]), sample([0], [0], [])]
+    batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0), (1, 1)])
     moved = batch.to(torch.device("cuda"))
     assert (moved.tokens, moved.linked) == (batch.tokens, batch.linked)
     for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):

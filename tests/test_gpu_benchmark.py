@@ -4,23 +4,32 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from helpers import ROOT
 
+SIZES = ["--lengths", "32", "--tokens", "128", "256", "--steps", "1"]
 
-def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "benchmarks" / "gpu.py"
-    command = [sys.executable, str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+@pytest.fixture(scope="module")
+def gpu() -> Any:
+    """benchmarks/gpu.py, as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        import gpu
+
+        yield gpu
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("gpu") / "gpu.json"
+    script = str(ROOT / "benchmarks" / "gpu.py")
     ways = ["--ways", "weam_ext", "all tokens", "masked rows"]
-    sizes = ["--lengths", "32", "--tokens", "128", "256", "--steps", "1"]
-    done = benchmark("--tiny", "--no-tests", "--output", str(output), *ways, *sizes)
+    command = [sys.executable, script, "--tiny", "--no-tests", "--output", str(output)]
+    done = subprocess.run([*command, *ways, *SIZES], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return output
 
@@ -36,29 +45,23 @@ def test_every_way_computes_the_same_loss(measured: Path) -> None:
     assert results["repeatable weam_ext"] is True
 
 
-def test_the_file_becomes_a_table(measured: Path) -> None:
-    done = benchmark("--table", "--output", str(measured))
-    assert done.returncode == 0, done.stderr
-    assert "| gather backward | 256 |" in done.stdout
-    assert "times the speed, each at its best batch" not in done.stdout  # of the compiled way
-    assert done.stdout.count("| weam_ext |") == 2
+def test_the_file_becomes_a_table(gpu: Any, measured: Path, capsys: Any) -> None:
+    gpu.main(["--table", "--output", str(measured)])
+    table = capsys.readouterr().out
+    assert "| gather backward | 256 |" in table
+    assert "times the speed, each at its best batch" not in table  # of the compiled way
+    assert table.count("| weam_ext |") == 2
 
 
-def test_what_was_measured_is_not_measured_again(measured: Path) -> None:
+def test_what_was_measured_is_not_measured_again(gpu: Any, measured: Path, capsys: Any) -> None:
     results = json.loads(measured.read_text())
     results["ceilings"]["bytes_per_second"] = 123.0
     measured.write_text(json.dumps(results))
-    ways = ["--ways", "weam_ext", "--lengths", "32", "--tokens", "128", "256", "--steps", "1"]
-    done = benchmark("--tiny", "--no-tests", "--output", str(measured), *ways)
-    assert done.returncode == 0, done.stderr
+    gpu.main(["--tiny", "--no-tests", "--output", str(measured), "--ways", "weam_ext", *SIZES])
     assert json.loads(measured.read_text()) == results
 
 
-def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    done = benchmark("--output", str(tmp_path / "gpu.json"))
-    assert done.returncode == 2
-    assert "there is no GPU here" in done.stderr
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so(gpu: Any, tmp_path: Path) -> None:
+    with pytest.raises(gpu.InputError, match="there is no GPU here"):
+        gpu.main(["--output", str(tmp_path / "gpu.json")])
