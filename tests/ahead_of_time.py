@@ -83,9 +83,8 @@ def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Call
     return {
         f"head {name} {vocabulary} aligned": lambda: call(True, True),
         f"head, no offset {name} {vocabulary} aligned": lambda: call(False, True),
-        # These store no rows, aligned or not.
-        f"head, no gradient {name} {vocabulary}": lambda: call(True, False),
-        f"head, no offset, no gradient {name} {vocabulary}": lambda: call(False, False),
+        f"head, no gradient {name} {vocabulary} aligned": lambda: call(True, False),
+        f"head, no offset, no gradient {name} {vocabulary} aligned": lambda: call(False, False),
     }
 
 
@@ -108,7 +107,7 @@ for name, dtype in (FLOATS | {"float64": torch.float64}).items():
         CALLS |= head_calls(name, dtype, vocabulary)
 for policy, unit, exact in product(POLICIES, UNITS, (False, True)):
     rate = "exact" if exact else "Bernoulli"
-    CALLS[f"mask {policy} {unit} {rate}"] = partial(mask_call, 2000, policy, unit, exact)
+    CALLS[f"mask {policy} {unit} {rate} aligned"] = partial(mask_call, 2000, policy, unit, exact)
 
 
 def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:

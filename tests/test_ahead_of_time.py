@@ -40,7 +40,11 @@ def test_rows_are_read_and_written_16_bytes_at_a_time(kernels: Kernels, target: 
     for name, compiled in wide.items():
         for kernel in compiled[target]:
             assert {"ld.global.v4.b32", "ld.global.v2.b64"} & {*kernel["loads"]}, (name, kernel)
-            assert {"st.global.v4.b32", "st.global.v2.b64"} & {*kernel["stores"]}, (name, kernel)
+            if "no gradient" not in name:  # which stores no rows
+                assert {"st.global.v4.b32", "st.global.v2.b64"} & {*kernel["stores"]}, (
+                    name,
+                    kernel,
+                )
 
 
 def test_masking_takes_three_launches(kernels: Kernels) -> None:

@@ -28,4 +28,3 @@ def test_without_triton_the_slow_path_is_announced_once(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith("weam_ext: SLOW PATH: gather_rows runs through plain torch operations")
-
