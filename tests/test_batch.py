@@ -16,7 +16,7 @@ from weam_ref import links as twin
 from weam_ref.philox import words
 
 from weam_ext import prepare as preparation
-from weam_ext.batch import ORDER, Batch, Collator, Order, Sample, Shards, open_prepared
+from weam_ext.batch import LINKS, ORDER, Batch, Collator, Order, Sample, Shards, open_prepared
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
@@ -350,17 +350,25 @@ def test_capacities_follow_the_unit_and_the_rate(shards: Shards, family: str) ->
             )
 
 
-def test_shuffled_links(shards: Shards, family: str) -> None:
-    """The permutation belongs to the sample, whatever its ordinal; the rest stays as it is."""
+def shuffled(s: Any, sample: int) -> list[Link]:
+    return twin.shuffle_links(links_of(s), max(s.target_words) + 1, seed=9, sample=sample)
+
+
+def random(s: Any, sample: int) -> list[Link]:
+    sizes = max(s.source_words) + 1, max(s.target_words) + 1
+    return twin.random_links(len(links_of(s)), *sizes, seed=9, sample=sample)
+
+
+@pytest.mark.parametrize("control", [shuffled, random])
+def test_the_controls_links(shards: Shards, family: str, control: Any) -> None:
+    """They belong to the sample, whatever its ordinal; the rest stays as it is."""
     true = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
-    batch = Collator(tokenizer(family), pair=True, links="shuffled", seed=9)(shards, MEMBERS)
+    links = control.__name__
+    batch = Collator(tokenizer(family), pair=True, links=links, seed=9)(shards, MEMBERS)
     samples = [shards[number] for number, _ in MEMBERS]
-    shuffled = [
-        twin.shuffle_links(links_of(s), max(s.target_words) + 1, seed=9, sample=number)
-        for s, (number, _) in zip(samples, MEMBERS, strict=True)
-    ]
+    expected = [control(s, number) for s, (number, _) in zip(samples, MEMBERS, strict=True)]
     length = batch.input_ids.shape[1]
-    assert matrix(batch) == expected_links(family, samples, shuffled, "all", length)
+    assert matrix(batch) == expected_links(family, samples, expected, "all", length)
     assert matrix(batch) != matrix(true)
     for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):
         assert torch.equal(getattr(batch, name), getattr(true, name))
@@ -390,7 +398,7 @@ def sample(source: list[int], target: list[int], links: list[Link]) -> Sample:
     return Sample(*(np.array(column, np.int32) for column in columns))
 
 
-@pytest.mark.parametrize("links", ["true", "shuffled"])
+@pytest.mark.parametrize("links", LINKS)
 def test_no_links_at_all(links: str) -> None:
     """Not even a word on the target side; the kernels still get a matrix."""
     samples: Any = [sample([0, 1], [0], []), sample([0], [-1, -1], [])]
@@ -436,7 +444,9 @@ def test_batches_on_a_device(pair: bool) -> None:
 
 
 def test_collators_that_cannot_be(shards: Shards, family: str) -> None:
-    with pytest.raises(InputError, match=r"^unknown links 'random'; there are true, shuffled$"):
-        Collator(tokenizer(family), pair=True, links="random")
+    with pytest.raises(
+        InputError, match=r"^unknown links 'best'; there are true, shuffled, r"
+    ):
+        Collator(tokenizer(family), pair=True, links="best")
     with pytest.raises(InputError, match=r"^unknown link mode 'last'"):
         Collator(tokenizer(family), pair=True, link_mode="last")(shards, MEMBERS)

@@ -17,6 +17,7 @@ from weam_ext.words import (
     SEGMENTERS,
     Ints,
     Span,
+    random_links,
     segmenter,
     shuffle_links,
     token_links,
@@ -244,3 +245,29 @@ def test_shuffled_links_belong_to_the_seed_and_the_sample() -> None:
     }
     assert len(drawn) == 5
     assert tuple(range(50)) not in drawn
+
+
+@given(
+    st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(
+        lambda sizes: st.tuples(st.just(sizes), st.integers(0, sizes[0] * sizes[1]))
+    ),
+    st.integers(0, 2**64 - 1),
+    st.integers(0, 2**63 - 1),
+)
+def test_random_links(sizes: tuple[tuple[int, int], int], seed: int, sample: int) -> None:
+    (source, target), number = sizes
+    links = as_array([(0, 0)] * number)
+    found = as_links(random_links(links, source, target, seed=seed, sample=sample))
+    assert found == twin.random_links(number, source, target, seed=seed, sample=sample)
+    assert found == sorted(set(found))
+    assert len(found) == number
+    assert all(0 <= i < source and 0 <= j < target for i, j in found)
+
+
+def test_random_links_lie_anywhere() -> None:
+    drawn: Counter[Link] = Counter()
+    for sample in range(600):
+        drawn.update(as_links(random_links(as_array([(0, 0)] * 4), 3, 4, seed=5, sample=sample)))
+    # 2,400 links over 12 pairs; 4 standard deviations of a binomial of 600 draws at 1/3.
+    assert len(drawn) == 12
+    assert all(abs(count - 200) < 47 for count in drawn.values())

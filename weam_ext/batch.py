@@ -23,9 +23,9 @@ from weam_ext.files import file_digest
 from weam_ext.mask import Links, capacity, philox_words
 from weam_ext.prepare import COLUMNS, FORMAT, SPLITS
 from weam_ext.tokenizer import template
-from weam_ext.words import shuffle_links, token_links
+from weam_ext.words import random_links, shuffle_links, token_links
 
-LINKS = ("true", "shuffled")
+LINKS = ("true", "shuffled", "random")
 ORDER = 3
 """The stream of the samples' order: the last word of the Philox counter."""
 
@@ -225,9 +225,9 @@ class Collator:
     Args:
         tokenizer: frames the sequences with its special tokens.
         pair: one sequence a pair (TLM, WEAM), or one a sentence (MLM).
-        links: "true", or "shuffled": the control of `weam_ext.words.shuffle_links`.
+        links: "true", or a control: "shuffled" or "random" (`weam_ext.words`).
         link_mode: how word links become token links, one of `weam_ext.words.LINK_MODES`.
-        seed: of the shuffled links.
+        seed: of the controls' links.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class Collator:
         self._kinds = frame.segments if pair else (*frame.segments[:2], frame.segments[4])
         self._pad = int(tokenizer.pad_token_id)
         self._pair = pair
-        self._shuffled = links == "shuffled"
+        self._links = links
         self._link_mode = link_mode
         self._seed = seed
 
@@ -268,9 +268,11 @@ class Collator:
 
     def _links_of(self, sample: Sample, number: int) -> Ints:
         links = np.stack([sample.link_source, sample.link_target], axis=1).astype(np.int64)
-        if self._shuffled:
-            words = int(sample.target_words.max()) + 1
-            links = shuffle_links(links, words, seed=self._seed, sample=number)
+        words = [int(w.max()) + 1 for w in (sample.source_words, sample.target_words)]
+        if self._links == "shuffled":
+            links = shuffle_links(links, words[1], seed=self._seed, sample=number)
+        elif self._links == "random":
+            links = random_links(links, *words, seed=self._seed, sample=number)
         source, target = (w.astype(np.int64) for w in (sample.source_words, sample.target_words))
         return token_links(source, target, links, self._link_mode)
 

@@ -71,7 +71,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     model.add_argument(
         "--links", choices=LINKS, default="true",
-        help="shuffled: the control whose target words are permuted (%(default)s)",
+        help="the controls: shuffled permutes the target words, random links any words, as many "
+        "as there were (%(default)s)",
     )  # fmt: skip
     model.add_argument(
         "--link-mode", choices=LINK_MODES, default="all",

@@ -19,8 +19,8 @@ from weam_ext.mask import philox_words
 
 SEGMENTERS = ("bert", "blanks")
 LINK_MODES = ("all", "first", "monotone")
-SHUFFLED_LINKS = 1
-"""The stream of the shuffled links: the last word of the Philox counter."""
+SHUFFLED_LINKS, RANDOM_LINKS = 1, 2
+"""The streams of the controls' links: the last word of the Philox counter."""
 
 Ints = NDArray[np.int64]
 Span = tuple[int, int]
@@ -199,3 +199,17 @@ def shuffle_links(links: Ints, target_words: int, *, seed: int, sample: int) -> 
     permutation = torch.argsort(keys, stable=True).numpy()
     shuffled = np.stack([links[:, 0], permutation[links[:, 1]]], axis=1)
     return shuffled[np.lexsort((shuffled[:, 1], shuffled[:, 0]))]
+
+
+def random_links(
+    links: Ints, source_words: int, target_words: int, *, seed: int, sample: int
+) -> Ints:
+    """The control of random links: as many as there are, between any words of the pair.
+
+    Those of the pairs (i, j) with the lowest random word of (sample, i * target_words + j), ties by
+    that number; they belong to the sample and stay the same in every epoch. Returns [n, 2], sorted.
+    """
+    pairs = torch.arange(source_words * target_words)
+    keys, *_ = philox_words(seed, torch.tensor(sample), pairs, RANDOM_LINKS)
+    chosen = torch.argsort(keys, stable=True)[: len(links)].sort().values.numpy()
+    return np.stack(np.divmod(chosen, target_words), axis=1)

@@ -1,8 +1,8 @@
-"""Word links carried over to tokens, and the shuffled-link control."""
+"""Word links carried over to tokens, and the controls of shuffled and of random links."""
 
 from collections.abc import Iterable, Sequence
 
-from weam_ref.philox import SHUFFLED_LINKS, words
+from weam_ref.philox import RANDOM_LINKS, SHUFFLED_LINKS, words
 
 Link = tuple[int, int]
 
@@ -77,3 +77,19 @@ def shuffle_links(
         range(target_length), key=lambda j: words(seed, sample, j, SHUFFLED_LINKS)[0]
     )
     return sorted((i, permutation[j]) for i, j in links)
+
+
+def random_links(
+    number: int, source_length: int, target_length: int, *, seed: int, sample: int
+) -> list[Link]:
+    """That many different word links (i, j), any of them as likely as any other.
+
+    The control of equal density that forgets the shape of the links too: the pairs come in the
+    order of word 0 of Philox4x32-10, key `seed`, counter (sample low, sample high,
+    i * target_length + j, stream 2), ties by that number, and the first `number` are taken.
+    """
+    pairs = sorted(
+        range(source_length * target_length),
+        key=lambda pair: words(seed, sample, pair, RANDOM_LINKS)[0],
+    )
+    return sorted(divmod(pair, target_length) for pair in pairs[:number])
