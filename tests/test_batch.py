@@ -444,9 +444,7 @@ def test_batches_on_a_device(pair: bool) -> None:
 
 
 def test_collators_that_cannot_be(shards: Shards, family: str) -> None:
-    with pytest.raises(
-        InputError, match=r"^unknown links 'best'; there are true, shuffled, r"
-    ):
+    with pytest.raises(InputError, match=r"^unknown links 'best'; there are true, shuffled, r"):
         Collator(tokenizer(family), pair=True, links="best")
     with pytest.raises(InputError, match=r"^unknown link mode 'last'"):
         Collator(tokenizer(family), pair=True, link_mode="last")(shards, MEMBERS)

@@ -1,6 +1,7 @@
 """The prediction head, its linear cross-entropy, and the WEAM loss put together."""
 
 import math
+from itertools import product
 from typing import Any
 
 import pytest
@@ -184,8 +185,10 @@ def test_losses_are_those_of_cross_entropy(implementation: Any, with_bias: bool)
     assert correct.count(True) >= 6
 
 
-@pytest.mark.parametrize("chunk_rows", [1, 4, 7, 23, 1000])
-@pytest.mark.parametrize("vocabulary", [2, 64, 70, 127, 8200])
+@pytest.mark.parametrize(
+    ("vocabulary", "chunk_rows"),
+    [*product([2, 64, 70, 127], [1, 7, 23, 1000]), (8200, 7)],
+)
 def test_gradients_are_those_of_cross_entropy(
     vocabulary: int, chunk_rows: int, device: str
 ) -> None:
