@@ -12,6 +12,7 @@ once; stopped and started again, it goes on. The second prints what the file hol
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,12 +21,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+# Before CUDA starts: without it cuBLAS may take another way from run to run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 import torch
 from compare_aligners import code_version
 from corpora import machine
 from gpu_kernels import Shape, ceilings, head_chunks, kernels
 from gpu_report import table
-from gpu_steps import OURS, WAYS, Run, measure, repeatable
+from gpu_steps import OURS, WAYS, Run, forget, measure, repeatable
 
 from weam_ext.errors import InputError, run
 
@@ -52,7 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Recorder:
-    """Measures what the file does not hold yet, of this commit and machine, and writes it there."""
+    """Measures what the file does not hold yet under the same conditions, and writes it there."""
 
     def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
         self.path = path
@@ -87,21 +91,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no GPU here; --tiny tries the script without one")
     shape = TINY if options.tiny else BASE
-    record = Recorder(options.output, {"commit": code_version(), "machine": machine()})
+    sizes = {"shape": list(shape), "tokens": options.tokens, "steps": options.steps}
+    conditions = {"commit": code_version(), "machine": machine(), "sizes": sizes}
+    record = Recorder(options.output, conditions)
     record("ceilings", lambda: ceilings(device))
     record("kernels", lambda: kernels(shape, options.tokens[len(options.tokens) // 2], device))
     record("head_chunks", lambda: head_chunks(shape, options.tokens[0], device))
     for way in options.ways:
         if way in OURS:
-            again = partial(repeatable, way, shape, options.tokens[0], device)
+            longest = max(options.lengths)
+            again = partial(repeatable, way, shape, longest, options.tokens[0], device)
             record(f"repeatable {way}", again)
-        torch.compiler.reset()
+        forget()
         training = Run(way, shape, device)
         for length, tokens in product(options.lengths, options.tokens):
             record(
                 f"step {length} {way} {tokens}",
                 partial(measure, training, length, tokens, options.steps),
             )
+        del training
     if options.tests:
         record("tests", run_tests)
     print(table(record.results))

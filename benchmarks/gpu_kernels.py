@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from weam_batches import batches, tokenizer
 
-from weam_ext.gather import gather_rows
 from weam_ext.head import linear_cross_entropy
 from weam_ext.objectives import Masking
 
@@ -28,11 +28,21 @@ class Shape(NamedTuple):
     intermediate: int
 
 
-def seconds(run: Callable[[], Any], device: str) -> float:
-    """Median time of a call, on a GPU with cold caches and without the launch."""
+def seconds(run: Callable[[], Any], device: str, *, replay: bool = False) -> float:
+    """Median time of a call, on a GPU with cold caches.
+
+    `replay` leaves out what the host does between launches: the call is captured as a CUDA graph,
+    which fails if it waits for the device.
+    """
     if device == "cuda":
         from triton.testing import do_bench
 
+        if replay:
+            run()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                run()
+            run = graph.replay
         milliseconds: float = do_bench(run, return_mode="median")
         return milliseconds / 1e3
     times = []
@@ -64,44 +74,49 @@ def masking(shape: Shape, device: str) -> Masking:
 
 
 def kernels(shape: Shape, tokens: int, device: str) -> dict[str, dict[str, float]]:
-    """Seconds, and the bytes that must move, of masking and of the gather in bfloat16.
+    """Seconds, and the bytes that must move, of masking and of the gather.
 
-    The bytes are those of every array read or written once, and of every hidden vector that a row
-    reads; caches can do better on the latter.
+    A step under autocast gathers float32, since layer normalisation ends in it. The bytes are those
+    of every array read or written once, and of every hidden vector that a row reads; caches can do
+    better on the latter.
     """
     length = 128
     [batch] = batches(1, tokens // length, length, shape.vocabulary, device)
     assert batch.links is not None
     mask = masking(shape, device)
     masked = mask(batch, exchange=True)
-    hidden = torch.randn(*batch.input_ids.shape, shape.hidden, device=device).bfloat16()
-    hidden.requires_grad_()
-    rows = gather_rows(hidden, masked, batch.links)
-    gradient = torch.randn_like(rows)
-
-    def backward() -> Tensor:
-        return torch.autograd.grad(rows, hidden, gradient, retain_graph=True)[0]
-
-    positions, vector = batch.input_ids.numel(), 2 * shape.hidden
+    numbers = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of, *batch.links
+    positions = batch.input_ids.numel()
     readers = masked.positions[masked.exchanged[masked.exchanged >= 0]]
     reads = int(masked.count + batch.links.offsets.diff()[readers].sum())
     integers = 6 * positions + 2 * masked.positions.numel() + masked.exchanged.numel()
     runs: dict[str, tuple[Callable[[], Any], int]] = {
-        "mask": (lambda: mask(batch, exchange=True), 8 * integers),
-        "gather": (
-            lambda: gather_rows(hidden.detach(), masked, batch.links),
-            (reads + rows.shape[0]) * vector,
-        ),
-        "gather backward": (backward, (reads + positions) * vector),
+        "mask": (lambda: mask(batch, exchange=True), 8 * integers)
     }
+    for dtype in (torch.float32, torch.bfloat16):
+        hidden = torch.randn(positions, shape.hidden, device=device).to(dtype)
+        rows = torch.ops.weam.gather_rows(hidden, *numbers)
+        vector = hidden.element_size() * shape.hidden
+        name = str(dtype).removeprefix("torch.")
+        runs[f"gather {name}"] = (
+            partial(torch.ops.weam.gather_rows, hidden, *numbers),
+            (reads + rows.shape[0]) * vector,
+        )
+        runs[f"gather backward {name}"] = (
+            partial(torch.ops.weam.gather_rows_backward, rows, *numbers),
+            (reads + positions) * vector,
+        )
     return {
-        name: {"tokens": positions, "seconds": seconds(run, device), "bytes": moved}
+        name: {"tokens": positions, "seconds": seconds(run, device, replay=True), "bytes": moved}
         for name, (run, moved) in runs.items()
     }
 
 
-def head_chunks(shape: Shape, rows: int, device: str) -> dict[str, dict[str, float]]:
-    """The linear cross-entropy, forward and backward, by rows a chunk; and torch's own."""
+def head_chunks(shape: Shape, rows: int, device: str) -> dict[str, dict[str, float] | None]:
+    """The linear cross-entropy, forward and backward, by rows a chunk; and torch's own.
+
+    None is what does not fit in memory.
+    """
     inputs = torch.randn(rows, shape.hidden, device=device).bfloat16().requires_grad_()
     weight = torch.randn(shape.vocabulary, shape.hidden, device=device).mul_(0.02).requires_grad_()
     bias = torch.zeros(shape.vocabulary, device=device, requires_grad=True)
@@ -131,11 +146,24 @@ def head_chunks(shape: Shape, rows: int, device: str) -> dict[str, dict[str, flo
     if hasattr(torch.nn, "LinearCrossEntropyOptions"):  # torch 2.13
         runs["torch"] = torchs
     flops = 6 * rows * shape.vocabulary * shape.hidden
-    results = {}
-    for name, run in runs.items():
+
+    def figures(run: Callable[[], Any]) -> dict[str, float]:
         took = seconds(run, device)
-        results[name] = {"seconds": took, "flops_per_second": flops / took, "bytes": peak(run)}
-    return results
+        return {"seconds": took, "flops_per_second": flops / took, "bytes": peak(run)}
+
+    return {name: if_it_fits(partial(figures, run)) for name, run in runs.items()}
+
+
+def if_it_fits(run: Callable[[], Any]) -> Any:
+    """What a call returns; None where the GPU's memory does not suffice."""
+    try:
+        return run()
+    except RuntimeError as error:  # torch's own class for it, the driver's, or one wrapped
+        if "out of memory" not in str(error):
+            raise
+        return None
+    finally:
+        torch.cuda.empty_cache()
 
 
 def peak(run: Callable[[], Any]) -> int:

@@ -1,12 +1,13 @@
 """The whole training step, ours and three plain ways: speed, memory, and the same bits again."""
 
+import gc
 import hashlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from gpu_kernels import PROBABILITY, Shape, masking, peak
+from gpu_kernels import Shape, if_it_fits, masking, peak
 from plain_weam import AllTokens, MaskedRowsAlone, dense_links
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
@@ -89,54 +90,73 @@ class Run:
 
 def measure(run: Run, length: int, tokens: int, steps: int) -> dict[str, Any] | None:
     """Figures of the step at this size; None where the memory does not suffice."""
-    try:
-        run.feed(length, tokens)
-        run.steps(2 * len(run.batches))  # compiles, and fills the allocator's cache
-        start = time.perf_counter()
-        losses = run.steps(steps)
-        took = (time.perf_counter() - start) / steps
-        held = torch.cuda.memory_allocated() if run.device == "cuda" else 0
-        needed = held + peak(run.step)
-    except torch.OutOfMemoryError:
+    figures: dict[str, Any] | None = if_it_fits(lambda: _measure(run, length, tokens, steps))
+    if figures is None:
         run.optimizer.zero_grad(set_to_none=True)
-        return None
-    finally:
-        torch.cuda.empty_cache()
+    return figures
+
+
+def _measure(run: Run, length: int, tokens: int, steps: int) -> dict[str, Any]:
+    run.feed(length, tokens)
+    run.steps(2 * len(run.batches))  # compiles, and fills the allocator's cache
+    start = time.perf_counter()
+    losses = run.steps(steps)
+    took = (time.perf_counter() - start) / steps
+    held = torch.cuda.memory_allocated() if run.device == "cuda" else 0
     positions = run.batches[0].input_ids.numel()
-    flops = flops_of(run.way, run.shape, length, positions)
     return {
         "tokens": positions,
         "seconds": took,
         "tokens_per_second": positions / took,
-        "flops_per_second": flops / took,
-        "peak_bytes": needed,
+        "flops_per_second": flops_of(run, length, positions) / took,
+        "peak_bytes": held + peak(run.step),
         "loss": losses[-1],
     }
 
 
-def flops_of(way: str, shape: Shape, length: int, tokens: int) -> float:
-    """Floating-point operations of forward and backward, of the rows that the way computes.
+def flops_of(run: Run, length: int, tokens: int) -> float:
+    """Floating-point operations of forward and backward, of the rows that the way needs.
 
     A product of [m, k] and [k, n] takes 2 m k n, and twice as many for its two gradients.
     """
-    hidden, inner = shape.hidden, shape.intermediate
+    masked = run.masking(run.batches[0], exchange=True)
+    rows = {
+        "all tokens": 2 * tokens,
+        "masked rows": 2 * int(masked.count),
+        "weam_ext": int(masked.count + masked.exchanged_count),
+    }[run.way.partition(", ")[0]]
+    hidden, inner = run.shape.hidden, run.shape.intermediate
     layer = 4 * hidden * hidden + 2 * hidden * inner + 2 * length * hidden
-    # Nearly every masked token has a link: a row for each of the two predictions.
-    rows = 2 * tokens * (1.0 if way == "all tokens" else PROBABILITY)
-    head = hidden * hidden + hidden * shape.vocabulary
-    return 6.0 * (tokens * shape.layers * layer + rows * head)
+    head = hidden * hidden + hidden * run.shape.vocabulary
+    return 6.0 * (tokens * run.shape.layers * layer + rows * head)
 
 
-def repeatable(way: str, shape: Shape, tokens: int, device: str) -> bool:
-    """Whether two runs of three steps end in the same bits."""
-    digests = set()
-    for _ in range(2):
-        torch.compiler.reset()
-        run = Run(way, shape, device)
-        run.feed(128, tokens)
-        run.steps(3)
-        digest = hashlib.sha256()
-        for parameter in run.model.parameters():
-            digest.update(parameter.detach().cpu().numpy().tobytes())
-        digests.add(digest.hexdigest())
-    return len(digests) == 1
+def repeatable(way: str, shape: Shape, length: int, tokens: int, device: str) -> bool:
+    """Whether two runs of three steps end in the same bits.
+
+    With torch's deterministic algorithms: else the gradient of the embeddings, which is not ours,
+    is added up by atomics in what torch.compile makes of it.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        return len({_digest(way, shape, length, tokens, device) for _ in range(2)}) == 1
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def _digest(way: str, shape: Shape, length: int, tokens: int, device: str) -> str:
+    forget()
+    run = Run(way, shape, device)
+    run.feed(length, tokens)
+    run.steps(3)
+    digest = hashlib.sha256()
+    for parameter in run.model.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def forget() -> None:
+    """Let go of an earlier model: compiled code holds it in circles."""
+    torch.compiler.reset()
+    gc.collect()
+    torch.cuda.empty_cache()

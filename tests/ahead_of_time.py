@@ -108,6 +108,8 @@ for name, dtype in (FLOATS | {"float64": torch.float64}).items():
 for policy, unit, exact in product(POLICIES, UNITS, (False, True)):
     rate = "exact" if exact else "Bernoulli"
     CALLS[f"mask {policy} {unit} {rate} aligned"] = partial(mask_call, 2000, policy, unit, exact)
+for length in (1, 5, 40, 128):  # a block of less than a warp, and of one
+    CALLS[f"mask of {length}"] = partial(mask_call, length, "exclusive", "span", True)
 
 
 def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:

@@ -182,6 +182,8 @@ def test_strides_do_not_matter(device: str) -> None:
         rows, back = run(view.requires_grad_(), gradient, masked, links)
         assert torch.equal(rows, expected[0])
         assert torch.equal(back, expected[1])
+    spread = Links(*(torch.stack([numbers] * 2, dim=-1)[..., 0] for numbers in links))
+    assert torch.equal(run(hidden, gradient, masked, spread)[1], expected[1])
     strided = torch.stack([gradient] * 2, dim=-1)[..., 0]
     assert torch.equal(run(hidden, strided, masked, links)[1], expected[1])
 

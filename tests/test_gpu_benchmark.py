@@ -48,7 +48,7 @@ def test_every_way_computes_the_same_loss(measured: Path) -> None:
 def test_the_file_becomes_a_table(gpu: Any, measured: Path, capsys: Any) -> None:
     gpu.main(["--table", "--output", str(measured)])
     table = capsys.readouterr().out
-    assert "| gather backward | 256 |" in table
+    assert "| gather backward float32 | 256 |" in table
     assert "times the speed, each at its best batch" not in table  # of the compiled way
     assert table.count("| weam_ext |") == 2
 

@@ -22,7 +22,9 @@ from weam_ext.errors import InputError
 from weam_ext.gather import gather_rows, row_labels, row_weights
 from weam_ext.head import PredictionHead, linear_cross_entropy, predict, split_model
 
-PATHS = [f"{path}-{device}" for device in DEVICES for path in ("torch", "triton")]
+# Compiled kernels cannot take tensors of the processor, and there is no interpreter beside them.
+ON_GPU = ["torch-cuda", "triton-cuda"]
+PATHS = ["torch-cpu", *(ON_GPU if "cuda" in DEVICES else ["triton-cpu"])]
 SIZES = {
     "vocab_size": 70,
     "hidden_size": 16,
@@ -401,7 +403,7 @@ class Watch(TorchDispatchMode):
                 return weam_ext.head._linear_cross_entropy(*args)
         result = function(*args, **(kwargs or {}))
         if function.overloadpacket.__name__ in ("mm", "addmm", "bmm"):
-            self.products.append(args[-1].dtype)
+            self.products.append(args[1].dtype)
         given = {ref for ref, _, _ in self.storages((args, kwargs))}
         for ref, size, elements in self.storages(result):
             self.largest = max(self.largest, elements)

@@ -14,7 +14,7 @@ def plain() -> None:
 def test_the_launcher_where_triton_is() -> None:
     from weam_ext.kernels.gather import gather_rows
 
-    assert launcher("gather", "gather_rows", plain) is gather_rows
+    assert launcher("gather", "gather_rows", plain).__wrapped__ is gather_rows
 
 
 def test_without_triton_the_slow_path_is_announced_once(

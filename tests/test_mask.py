@@ -502,7 +502,8 @@ def test_memory_layout_does_not_matter(variant: Any, device: str) -> None:
     expected = mask_tokens(ids, words, draws, links, **chosen)
     spread = [torch.stack([values] * 2, dim=-1)[..., 1] for values in (ids, draws)]
     chosen["replacements"] = torch.stack([chosen["replacements"]] * 2, dim=-1)[..., 1]
-    longer = Links(links.offsets, torch.nn.functional.pad(links.positions, (0, 11)))
+    longer = torch.nn.functional.pad(links.positions, (0, 11))
+    longer = Links(*(torch.stack([n] * 2, dim=-1)[..., 1] for n in (links.offsets, longer)))
     masked = mask_tokens(spread[0], words.T.contiguous().T, spread[1], longer, **chosen)
     assert_same(masked, expected)
 
@@ -520,7 +521,9 @@ def test_memory_layout_does_not_matter(variant: Any, device: str) -> None:
         ({"unit": "line"}, "unknown masking unit 'line'; there are token, word, span"),
         ({"words": torch.ones(1, 3, dtype=torch.int64)}, "another shape"),
         ({"draws": torch.ones(2, dtype=torch.int64)}, "another shape"),
-        ({"links": Links(torch.zeros(4, dtype=torch.int64), torch.zeros(0))}, "another shape"),
+        ({"links": Links(*torch.zeros(2, 4, dtype=torch.int64))}, "another shape"),
+        ({"links": Links(*torch.zeros(2, 5, dtype=torch.int32))}, "must be int64"),
+        ({"words": torch.ones(1, 4, dtype=torch.int32)}, "must be int64"),
     ],
 )
 def test_bad_settings_get_a_sentence(wrong: dict[str, Any], sentence: str) -> None:

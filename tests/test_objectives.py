@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import BertConfig, BertForMaskedLM, XLMRobertaConfig, XLMRobertaForMaskedLM
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+)
 from weam_ref.loss import weam_loss
 
 from weam_ext.batch import Batch, Collator, open_prepared
@@ -104,6 +111,48 @@ def test_weam_is_the_formula(prepared: Path, family: str, weight: float) -> None
     found = [means["multilingual_loss"], means["cross_lingual_loss"], means["loss"]]
     assert found == pytest.approx(reference(model, batch, masked, weight), rel=1e-9)
     assert 0 < means["linked"] < means["masked"]
+
+
+def distilbert() -> torch.nn.Module:
+    sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24}
+    return DistilBertForMaskedLM(DistilBertConfig(vocab_size=len(TOKENIZER), **sizes)).double()
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "distilbert"])
+def test_a_padded_step_asks_nothing_on_the_host(
+    prepared: Path, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = distilbert().eval() if family == "distilbert" else tiny_model(family)
+    predictor, batch = MaskedPredictor(model, exchange_weight=1.0), batch_of(prepared, 4)
+    assert batch.attention_mask is not None
+    masked = masking()(batch, exchange=True)
+    monkeypatch.setattr(predictor, "_plain_attention", False)
+    expected = predictor(batch, masked).loss.item()
+    monkeypatch.undo()
+
+    def no_answer(tensor: torch.Tensor) -> bool:
+        raise AssertionError("a tensor is read back to the host")
+
+    monkeypatch.setattr(torch.Tensor, "__bool__", no_answer)
+    loss = predictor(batch, masked).loss
+    loss.backward()
+    monkeypatch.undo()
+    assert loss.item() == expected
+
+
+@pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
+def test_compiled_whole_it_is_the_same(prepared: Path, family: str) -> None:
+    model, batch = tiny_model(family), batch_of(prepared, 3)
+    masked = masking()(batch, exchange=True)
+    predictor = MaskedPredictor(model, exchange_weight=1.0)
+    found = []
+    for run in (predictor, torch.compile(predictor, fullgraph=True, backend="aot_eager")):
+        loss = run(batch, masked).loss
+        found.append([loss, *torch.autograd.grad(loss, model.parameters(), allow_unused=True)])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])

@@ -31,6 +31,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -121,6 +122,7 @@ def capacity(
     return max(1, min(candidates, rows))
 
 
+@cache
 def span_probability(probability: float) -> float:
     """q such that spans chosen with q cover each word with `probability`.
 
@@ -398,7 +400,12 @@ def _check(
         raise InputError(f"unknown masking unit {unit!r}; there are {', '.join(UNITS)}")
     if replacements.numel() == 0:
         raise InputError("there is no token to replace a masked one with: the table is empty")
-    # The kernels would read beyond the end of what is too short.
+    if input_ids.numel() == 0:
+        raise InputError("an empty batch: there is no token to mask")
+    # The kernels would read beyond the end of what is too short, or across what is narrower.
+    given = (input_ids, words, draws, replacements, *(links or ()))
+    if any(tensor.dtype != torch.int64 for tensor in given):
+        raise InputError("ids, words, draws, links and replacements must be int64")
     fits = words.shape == input_ids.shape and draws.shape == input_ids.shape[:1]
     if not fits or (links is not None and links.offsets.numel() != input_ids.numel() + 1):
         raise InputError("the words, draws or links are not those of input_ids: another shape")

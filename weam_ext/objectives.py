@@ -157,12 +157,16 @@ class MaskedPredictor(nn.Module):
         self.model = model
         self._encoder, self._head = split_model(model)
         self._segments = _takes_segments(self._encoder)
+        self._plain_attention = _attends_to_all(self._encoder)
         self.exchange_weight = exchange_weight
         self.chunk_rows = chunk_rows
 
     def forward(self, batch: Batch, masked: MaskedRows) -> Sums:
         """The sums of a batch; L_cp is there where `masked` has exchanged rows."""
-        inputs = {"input_ids": masked.input_ids, "attention_mask": batch.attention_mask}
+        attention = batch.attention_mask
+        if attention is not None and self._plain_attention:
+            attention = attention[:, None, None, :].bool()
+        inputs = {"input_ids": masked.input_ids, "attention_mask": attention}
         if self._segments:
             inputs["token_type_ids"] = batch.token_type_ids
         hidden = self._encoder(**inputs)[0]
@@ -212,3 +216,13 @@ def _takes_segments(encoder: nn.Module) -> bool:
     config: Any = encoder.config
     takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
     return takes and getattr(config, "type_vocab_size", 0) > 1
+
+
+def _attends_to_all(encoder: nn.Module) -> bool:
+    """Whether a mask [B, 1, 1, L] can be handed to torch's attention as it is.
+
+    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything.
+    ModernBERT needs it to make the masks of its local attention.
+    """
+    config: Any = encoder.config
+    return bool(config.model_type != "modernbert" and config._attn_implementation == "sdpa")

@@ -92,6 +92,8 @@ class Trainer:
         self.options = options
         self.run_dir = run_dir
         self.device = torch.device(options.device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.tokenizer, self.model = self._load(resumed)
         directory = prepared_directory(options, self.tokenizer, run_dir)
         description, splits = open_prepared(directory)

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["masked_rows"])  # another for every batch
 def _gather_rows(
     hidden, hidden_stride, positions, exchanged, offsets, linked, rows, masked_rows, width,
     SUM: tl.constexpr, BLOCK: tl.constexpr,
@@ -37,7 +37,7 @@ def _gather_rows(
         tl.store(out, total / degree.to(SUM), inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["masked_rows"])
 def _gather_rows_backward(
     gradient, gradient_stride, row_of, exchanged_of, offsets, linked, d_hidden, masked_rows, width,
     EXCHANGE: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
@@ -73,6 +73,8 @@ def gather_rows(
 ) -> Tensor:
     """Launch the forward pass: hidden [N, H] -> rows [R + X, H]."""
     hidden = _with_unit_stride(hidden)
+    positions, exchanged = positions.contiguous(), exchanged.contiguous()
+    offsets, linked = _packed(offsets), _packed(linked)
     width = hidden.shape[1]
     masked_rows = positions.numel()
     rows = hidden.new_empty(masked_rows + exchanged.numel(), width)
@@ -95,6 +97,8 @@ def gather_rows_backward(
 ) -> Tensor:
     """Launch the backward pass: gradient [R + X, H] of the rows -> that of hidden, [N, H]."""
     gradient = _with_unit_stride(gradient)
+    row_of, exchanged_of = row_of.contiguous(), exchanged_of.contiguous()
+    offsets, linked = _packed(offsets), _packed(linked)
     width = gradient.shape[1]
     d_hidden = gradient.new_empty(row_of.numel(), width)
     block, warps = _block(gradient)
@@ -108,6 +112,10 @@ def gather_rows_backward(
 
 def _with_unit_stride(values: Tensor) -> Tensor:
     return values if values.stride(1) == 1 else values.contiguous()
+
+
+def _packed(numbers: Tensor | None) -> Tensor | None:
+    return None if numbers is None else numbers.contiguous()
 
 
 def _block(values: Tensor) -> tuple[int, int]:

@@ -254,6 +254,8 @@ def mask_tokens(
 ) -> tuple[Tensor, ...]:
     """Launch the three kernels: the fields of `weam_ext.mask.MaskedRows`."""
     input_ids, words, draws = input_ids.contiguous(), words.contiguous(), draws.contiguous()
+    if offsets is not None and linked is not None:
+        offsets, linked = offsets.contiguous(), linked.contiguous()
     sequences, length = input_ids.shape
     size = input_ids.numel()
     shapes = (size,), (2 * sequences,), (capacity,), (capacity,), (size,), (exchange_capacity,)
