@@ -44,13 +44,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, metavar="JSON", help="the results")
     parser.add_argument("--table", action="store_true", help="print what the file holds")
     parser.add_argument("--tiny", action="store_true", help="a small model, on any machine")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[128, 256], metavar="TOKENS")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[128, 256], metavar="TOKENS",
+        help="of a sentence pair (%(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[16_384, 65_536, 131_072],
-        metavar="N", help="tokens of a batch",
+        metavar="N", help="of a batch (%(default)s)",
     )  # fmt: skip
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--steps", type=int, default=10, metavar="N", help="timed, of each")
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY",
+        help="; ".join(f"'{way}': {what}" for way, what in WAYS.items()) + " (all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=int, default=10, metavar="N", help="timed, of each (%(default)s)"
+    )
     parser.add_argument("--no-tests", dest="tests", action="store_false", help="leave them out")
     return parser.parse_args(arguments)
 

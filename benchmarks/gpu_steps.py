@@ -18,8 +18,8 @@ from weam_ext.mask import MaskedRows
 from weam_ext.objectives import MaskedPredictor
 
 WAYS = {
-    "weam_ext": "weam_ext",
-    "weam_ext, compiled": "weam_ext under torch.compile",
+    "weam_ext": "the predictor that training uses",
+    "weam_ext, compiled": "the same under torch.compile",
     "all tokens": "plain PyTorch: dense links, both heads over all tokens",
     "masked rows": "plain PyTorch: dense links, both heads over the masked rows",
     "masked rows, compiled": "the same under torch.compile",
