@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from weam_ext.batch import Batch, Collator, Sample
+from weam_ext.batch import Batch, Collator
+from weam_ext.shards import Sample
 from weam_ext.tokenizer import wordpiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

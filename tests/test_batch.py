@@ -16,12 +16,13 @@ from weam_ref import links as twin
 from weam_ref.philox import words
 
 from weam_ext import prepare as preparation
-from weam_ext.batch import LINKS, ORDER, Batch, Collator, Order, Sample, Shards, open_prepared
+from weam_ext.batch import LINKS, ORDER, Batch, Collator, Order
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
 from weam_ext.mask import UNITS, capacity
-from weam_ext.prepare import COLUMNS, PrepareSettings, prepare
+from weam_ext.prepare import PrepareSettings, prepare
+from weam_ext.shards import COLUMNS, Sample, Shards, open_prepared
 
 Texts = list[tuple[str, str]]
 

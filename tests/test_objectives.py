@@ -15,13 +15,14 @@ from transformers import (
 )
 from weam_ref.loss import weam_loss
 
-from weam_ext.batch import Batch, Collator, open_prepared
+from weam_ext.batch import Batch, Collator
 from weam_ext.corpus import BitextSource
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs, vocabulary
 from weam_ext.mask import MaskedRows
 from weam_ext.objectives import OBJECTIVES, MaskedPredictor, Masking, Sums, objective
 from weam_ext.prepare import PrepareSettings, prepare
+from weam_ext.shards import open_prepared
 from weam_ext.tokenizer import wordpiece
 
 CPU = torch.device("cpu")

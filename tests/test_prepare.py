@@ -24,7 +24,8 @@ from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest
 from weam_ext.invented import sentence_pairs, vocabulary
-from weam_ext.prepare import COLUMNS, Counts, PrepareSettings, main, prepare
+from weam_ext.prepare import Counts, PrepareSettings, main, prepare
+from weam_ext.shards import COLUMNS
 from weam_ext.tokenizer import fingerprint
 from weam_ext.words import segmenter, word_ids
 

@@ -5,23 +5,19 @@ is to resume from: sample number n of the run is position n mod N of epoch n div
 order sorts the samples by their Philox words.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from weam_ext.errors import InputError
-from weam_ext.files import file_digest
 from weam_ext.mask import Links, capacity, philox_words
-from weam_ext.prepare import COLUMNS, FORMAT, SPLITS
+from weam_ext.shards import Ints, Sample, Shards, Tokens
 from weam_ext.tokenizer import template
 from weam_ext.words import random_links, shuffle_links, token_links
 
@@ -29,87 +25,12 @@ LINKS = ("true", "shuffled", "random")
 ORDER = 3
 """The stream of the samples' order: the last word of the Philox counter."""
 
-Ints = NDArray[np.int64]
-Tokens = NDArray[np.int32]
-
-
-class Sample(NamedTuple):
-    """One sentence pair: views of the memory-mapped columns, int32."""
-
-    source_ids: Tokens
-    source_words: Tokens
-    target_ids: Tokens
-    target_words: Tokens
-    link_source: Tokens
-    link_target: Tokens
-
-    @property
-    def tokens(self) -> int:
-        return len(self.source_ids) + len(self.target_ids)
-
 
 class Sentence(NamedTuple):
     """Token ids and the word of each token, integers."""
 
     ids: Tokens | Ints
     words: Tokens | Ints
-
-
-class Shards:
-    """The samples of one split of a prepared directory, memory-mapped.
-
-    `len` is their number; `shards[k]` is a `Sample`; `lengths` int64 [samples] their tokens;
-    `bitext` int64 [samples] which bitext each came from; `names` the bitexts' names.
-    """
-
-    def __init__(self, directory: Path, description: dict[str, Any], split: str) -> None:
-        self.names: list[str] = [bitext["name"] for bitext in description["bitexts"]]
-        self._columns: list[list[tuple[Ints, Tokens]]] = []
-        self._starts = [0]
-        lengths, bitexts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for number, bitext in enumerate(description["bitexts"]):
-            for shard in bitext["shards"][split]:
-                columns = _open_shard(directory / shard["file"], shard["sha256"])
-                self._columns.append(columns)
-                self._starts.append(self._starts[-1] + shard["pairs"])
-                lengths.append(np.diff(columns[0][0]) + np.diff(columns[2][0]))
-                bitexts.append(np.full(shard["pairs"], number))
-        self.lengths: Ints = np.concatenate(lengths)
-        self.bitext: Ints = np.concatenate(bitexts)
-
-    def __len__(self) -> int:
-        return self._starts[-1]
-
-    def __getitem__(self, sample: int) -> Sample:
-        shard = int(np.searchsorted(self._starts, sample, side="right")) - 1
-        row = sample - self._starts[shard]
-        return Sample(*(values[at[row] : at[row + 1]] for at, values in self._columns[shard]))
-
-
-def _open_shard(path: Path, sha256: str) -> list[tuple[Ints, Tokens]]:
-    try:
-        if file_digest(path) != sha256:
-            raise InputError(f"{path}: the file is not what was prepared (its checksum differs)")
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    columns = [batch.column(name) for name in COLUMNS]
-    return [(column.offsets.to_numpy(), column.values.to_numpy()) for column in columns]
-
-
-def open_prepared(directory: Path) -> tuple[dict[str, Any], dict[str, Shards]]:
-    """A prepared directory's description and its splits; `InputError` if it is none."""
-    path = directory / "prepared.json"
-    try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{directory}: not a prepared directory (no prepared.json)") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-    written = description.get("format") if isinstance(description, dict) else None
-    if written != FORMAT:
-        raise InputError(f"{path}: format {written}, expected {FORMAT}")
-    return description, {split: Shards(directory, description, split) for split in SPLITS}
 
 
 # ------------------------------------------------------------------------------------------ order

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from weam_ext.align import Aligner
@@ -30,20 +29,13 @@ from weam_ext.corpus import BitextSource, blocks, parse_bitext, parse_columns, r
 from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.files import file_digest, rename_durably, write_durably
 from weam_ext.links import HEURISTICS, Links
+from weam_ext.shards import COLUMNS, FORMAT, SHARD_PAIRS, SPLITS, Ints
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
 from weam_ext.words import SEGMENTERS, segmenter, word_ids
 
-FORMAT = 1
-SHARD_PAIRS = 65_536
 OVERLONG = ("drop", "truncate")
-SPLITS = ("train", "heldout")
-COLUMNS = (
-    "source_ids", "source_words", "target_ids", "target_words", "link_source", "link_target",
-)  # fmt: skip
 _BLOCK = 4_096
 _MOST_WORDS = 1_000  # on a side: aligning takes the product of the lengths
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from transformers import get_linear_schedule_with_warmup
 from transformers.utils import logging as transformers_logging
 
 from weam_ext import checkpoint
-from weam_ext.batch import Collator, Order, open_prepared
+from weam_ext.batch import Collator, Order
 from weam_ext.corpus import BitextSource
 from weam_ext.errors import InputError, run, say
 from weam_ext.files import rename_durably, write_durably
@@ -49,6 +49,7 @@ from weam_ext.settings import (
     parse,
     read_config,
 )
+from weam_ext.shards import open_prepared
 from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
 
 # ------------------------------------------------------------------------------------------- data
