@@ -26,17 +26,21 @@ from weam_ext.errors import InputError
 __all__ = [
     "BitextSource",
     "Link",
+    "MonolingualSource",
     "arriving_bitext",
     "blocks",
     "feed_bitext",
     "format_links",
+    "languages",
     "line_blocks",
     "parse_bitext",
     "parse_columns",
     "parse_links",
+    "parse_monolingual",
     "read_bitext",
     "read_gold",
     "read_lines",
+    "read_monolingual",
     "shown",
 ]
 
@@ -61,6 +65,8 @@ _COMPRESSIONS: tuple[tuple[str, re.Pattern[bytes], Callable[[], Any]], ...] = (
 )
 _BROKEN = (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError)  # the last is bzip2's
 _FILE_SUFFIXES = {".gz", ".xz", ".bz2", ".zst", ".txt", ".tsv"}
+_PAIR_OF_LANGUAGES = re.compile(r"(?:^|[^a-z])([a-z]{2,3})-([a-z]{2,3})$")
+_LANGUAGE = re.compile(r"(?:^|[^a-z])([a-z]{2,3})$")
 _LINK = re.compile(r"([0-9]{1,9})([-?])([0-9]{1,9})")
 
 
@@ -201,6 +207,19 @@ class BitextSource:
             raise InputError(f"bitext {self.name!r}: a limit of {self.limit} pairs leaves nothing")
 
 
+@dataclass(frozen=True)
+class MonolingualSource:
+    """A file of one sentence a line; `limit` keeps the first ones only."""
+
+    name: str
+    path: str
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"text {self.name!r}: a limit of {self.limit} lines leaves nothing")
+
+
 def parse_bitext(
     arguments: Sequence[str], columns: tuple[int, int] = (1, 2), limit: int | None = None
 ) -> BitextSource:
@@ -212,15 +231,38 @@ def parse_bitext(
     """
     if not 1 <= len(arguments) <= 2:
         raise InputError(f"--bitext takes one or two files, not {len(arguments)}")
-    name, equals, path = arguments[0].partition("=")
+    name, path = _name_and_path("--bitext", arguments[0])
+    return BitextSource(name, (path, *arguments[1:]), columns, limit)
+
+
+def parse_monolingual(argument: str, limit: int | None = None) -> MonolingualSource:
+    """The command line's `--monolingual [NAME=]FILE`; names are as those of `parse_bitext`."""
+    return MonolingualSource(*_name_and_path("--monolingual", argument), limit)
+
+
+def _name_and_path(flag: str, argument: str) -> tuple[str, str]:
+    name, equals, path = argument.partition("=")
     if not equals or "/" in name:
-        path = arguments[0]
+        path = argument
         name = "stdin" if path == "-" else Path(path).name
         while Path(name).suffix.lower() in _FILE_SUFFIXES:
             name = Path(name).stem
     if not name or not path:
-        raise InputError(f"--bitext {arguments[0]}: expected [NAME=]FILE")
-    return BitextSource(name, (path, *arguments[1:]), columns, limit)
+        raise InputError(f"{flag} {argument}: expected [NAME=]FILE")
+    return name, path
+
+
+def languages(source: BitextSource | MonolingualSource) -> tuple[str, ...]:
+    """The languages of a source, two or one, as its name ends in their codes.
+
+    Such as "en-fr" and "news.en-fr", or "en" and "news.en", of two or three letters; else of a
+    bitext "NAME:source" and "NAME:target", of other text its name.
+    """
+    if isinstance(source, MonolingualSource):
+        code = _LANGUAGE.search(source.name)
+        return (code[1] if code else source.name,)
+    codes = _PAIR_OF_LANGUAGES.search(source.name)
+    return codes.groups() if codes else (f"{source.name}:source", f"{source.name}:target")
 
 
 def parse_columns(text: str) -> tuple[int, int]:
@@ -253,6 +295,14 @@ def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
     else:
         pairs = _two_files(*source.paths)
     return islice(pairs, source.limit)
+
+
+def read_monolingual(source: MonolingualSource) -> Iterator[tuple[str]]:
+    """The sentences of a source, each alone and less its surrounding blanks; an empty one is "".
+
+    Raises `InputError` as `read_lines` does.
+    """
+    return islice(((line.strip(_BLANKS),) for line in read_lines(source.path)), source.limit)
 
 
 def arriving_bitext(source: BitextSource) -> Iterator[list[tuple[str, str]]]:

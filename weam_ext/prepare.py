@@ -1,331 +1,262 @@
-"""Bitext into memory-mapped shards: token ids, word ids and word links.
+"""Text into memory-mapped shards: token ids, word ids and word links.
 
     python -m weam_ext.prepare --bitext train.en.xz train.fr.xz --tokenizer vocab.txt --output DIR
+    torchrun --nproc-per-node 8 -m weam_ext.prepare ...
 
-A prepared directory holds `prepared.json` (what was done, and what was counted) and Arrow files of
-at most `SHARD_PAIRS` sentence pairs, one record batch each, so that every column is one offsets
-array and one values array on disk. Columns: `source_ids`, `target_ids` (token ids without special
-tokens), `source_words`, `target_words` (the word of each token, or -1), `link_source`,
-`link_target` (linked words).
+A prepared directory holds `prepared.json` (what was done, and what was counted) and Arrow files, at
+most two for each range of the input (`weam_ext.ranges`). Columns: `source_ids`, `target_ids` (token
+ids without special tokens), `source_words`, `target_words` (the word of each token, or -1),
+`link_source`, `link_target` (linked words) and, where asked for, `link_probability`. Of text in one
+language all columns but the first two hold nothing.
 """
 
 import argparse
-import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
 from weam_ext.align import Aligner
-from weam_ext.corpus import BitextSource, blocks, parse_bitext, parse_columns, read_bitext
+from weam_ext.corpus import (
+    BitextSource,
+    MonolingualSource,
+    languages,
+    parse_bitext,
+    parse_columns,
+    parse_monolingual,
+    read_bitext,
+    read_monolingual,
+)
+from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import file_digest, rename_durably, write_durably
-from weam_ext.links import HEURISTICS, Links
-from weam_ext.shards import COLUMNS, FORMAT, SHARD_PAIRS, SPLITS, Ints
+from weam_ext.files import rename_durably, write_durably
+from weam_ext.links import HEURISTICS, thread_count
+from weam_ext.memory import parse_size
+from weam_ext.ranges import OVERLONG, Counts, Part, PrepareSettings, cut, finish, heldout
+from weam_ext.shards import FORMAT, SPLITS
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
-from weam_ext.words import SEGMENTERS, segmenter, word_ids
+from weam_ext.words import SEGMENTERS
+from weam_ext.workers import Task, tokenised
 
-OVERLONG = ("drop", "truncate")
-_BLOCK = 4_096
+__all__ = ["Counts", "PrepareSettings", "Source", "prepare"]
+
+Source = BitextSource | MonolingualSource
+
+Item = TypeVar("Item")
+
 _MOST_WORDS = 1_000  # on a side: aligning takes the product of the lengths
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """How bitext becomes shards; part of what identifies a prepared directory."""
-
-    words: str = "bert"
-    lowercase: bool = False
-    """Only what the aligner sees."""
-    heuristic: str = "grow-diag-final-and"
-    max_length: int = 128
-    """Tokens of a pair with its special tokens."""
-    overlong: str = "drop"
-    heldout: int = 300
-    """Pairs of each bitext kept out of training, at most a tenth of it; copies go with them."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value, names in (
-            ("words", self.words, SEGMENTERS),
-            ("heuristic", self.heuristic, HEURISTICS),
-            ("overlong", self.overlong, OVERLONG),
-        ):
-            if value not in names:
-                raise InputError(f"unknown {name} {value!r}; there are {', '.join(names)}")
-        if self.max_length < 8:
-            raise InputError(f"{self.max_length} tokens leave no room for a pair")
-        if self.heldout < 1:
-            raise InputError("at least one pair must be held out")
-
-
-@dataclass
-class Counts:
-    """What became of the pairs of one bitext."""
-
-    read: int = 0
-    empty: int = 0
-    """With a side that has no words or no tokens."""
-    overlong: int = 0
-    """With more than `max_length` tokens: dropped or truncated as the settings say."""
-    train: int = 0
-    heldout: int = 0
-    links: int = 0
-    train_tokens: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.read:,} pairs read, {self.empty:,} empty, {self.overlong:,} over-long, "
-            f"{self.train:,} to train on ({self.train_tokens:,} tokens), "
-            f"{self.heldout:,} held out, "
-            f"{self.links / max(1, self.train + self.heldout):.1f} word links a pair"
-        )
-
-
-@dataclass
-class _Pair:
-    """A sentence pair on its way to a shard."""
-
-    digest: bytes
-    ids: tuple[Ints, Ints]
-    token_words: tuple[Ints, Ints]
-    renumbered: tuple[Ints, Ints]
-    """New number of each of the segmenter's words, or -1."""
-    links: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+_MOST_WORKERS = 32  # one process reads for all of them
 
 
 def prepare(
-    bitexts: Sequence[BitextSource], tokenizer: Any, output: Path, settings: PrepareSettings
+    sources: Sequence[Source],
+    tokenizer: Any,
+    output: Path,
+    settings: PrepareSettings,
+    *,
+    workers: int = 1,
+    max_memory: int | None = None,
+    ranks: Ranks | None = None,
 ) -> dict[str, Any]:
-    """Align and tokenise bitexts into a new directory; returns its description.
+    """Align and tokenise texts into a new directory; returns its description.
 
-    Nothing is left under `output` unless all of it is there. Raises `InputError` for unusable
-    input, among it an `output` that exists and two bitexts of one name.
+    Nothing is left under `output` unless all of it is there, and its bytes depend on the texts, the
+    tokenizer and the settings alone. Memory does not grow with the text, but for eight bytes a
+    pair and what the aligner needs. Raises `InputError` for unusable input, among it an `output`
+    that exists and two sources of one name.
+
+    Args:
+        workers: processes that tokenise, and threads that align, of each rank. More than one are
+            started anew (spawned), so that a script must call this under `__name__ == "__main__"`.
+        max_memory: bytes that the aligner should stay below; by default 80 % of what is free.
+        ranks: who shares the work; all call this alike and see the same files.
     """
-    if output.exists():
-        raise InputError(f"{output}: already exists")
-    names = [bitext.name for bitext in bitexts]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"two bitexts are called {name!r}: write --bitext NAME=FILE")
+    ranks = ranks or Ranks()
     beside = output.with_name(f".{output.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)  # of a preparation that was killed
-    beside.mkdir(parents=True)
+    work = _Work(tokenizer, beside, settings, workers, max_memory, ranks)
+    with ranks.together():
+        _check(sources, output, ranks)
+        if ranks.first:
+            shutil.rmtree(beside, ignore_errors=True)  # of a preparation that was killed
+            beside.mkdir(parents=True)
     try:
-        room = settings.max_length - _special_tokens(tokenizer)
-        described = [
-            _prepare_one(number, bitext, tokenizer, beside, settings, room)
-            for number, bitext in enumerate(bitexts)
-        ]
+        described = [work.corpus(number, source) for number, source in enumerate(sources)]
         description = {
             "format": FORMAT,
             "tokenizer": {"sha256": fingerprint(tokenizer), "size": len(tokenizer)},
             "settings": asdict(settings),
-            "bitexts": described,
+            "corpora": described,
         }
-        write_durably(beside / "prepared.json", (json.dumps(description, indent=1) + "\n").encode())
-        rename_durably(beside, output)
+        with ranks.together():
+            if ranks.first:
+                text = json.dumps(description, indent=1) + "\n"
+                write_durably(beside / "prepared.json", text.encode())
+                rename_durably(beside, output)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        if ranks.first:
+            shutil.rmtree(beside, ignore_errors=True)
         raise
     return description
 
 
-def _prepare_one(
-    number: int,
-    bitext: BitextSource,
-    tokenizer: Any,
-    directory: Path,
-    settings: PrepareSettings,
-    room: int,
-) -> dict[str, Any]:
-    where = " and ".join(bitext.paths)
-    counts = Counts()
-    pairs: list[_Pair] = []
-    sides: tuple[list[str], list[str]] = ([], [])
-    show = tqdm(desc=f"{bitext.name}: words and tokens", unit=" pairs", disable=None)
-    for block in blocks(read_bitext(bitext), _BLOCK):
-        counts.read += len(block)
-        for pair, source, target in _tokenise(block, tokenizer, settings):
-            if not (source and target and all(map(len, pair.ids))):
-                counts.empty += 1
-                continue
-            pairs.append(pair)
-            sides[0].append(source)
-            sides[1].append(target)
-        show.update(len(block))
-    show.close()
-    if not pairs:
-        raise InputError(f"{where}: no sentence pair with words on both sides")
+def _check(sources: Sequence[Source], output: Path, ranks: Ranks) -> None:
+    if output.exists():
+        raise InputError(f"{output}: already exists")
+    names = [source.name for source in sources]
+    for source in sources:
+        if names.count(source.name) > 1:
+            flag = "--bitext" if isinstance(source, BitextSource) else "--monolingual"
+            raise InputError(f"two texts are called {source.name!r}: write {flag} NAME=FILE")
+        if ranks.world > 1 and "-" in _paths(source):
+            raise InputError("standard input cannot be shared by several ranks: give a file")
 
-    aligner = Aligner(heuristic=settings.heuristic, max_length=_MOST_WORDS)
-    with tqdm(desc=f"{bitext.name}: aligning", unit=" iterations", disable=None) as bar:
+
+def _paths(source: Source) -> tuple[str, ...]:
+    return source.paths if isinstance(source, BitextSource) else (source.path,)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done with each text, shared among ranks: range k belongs to rank k mod world."""
+
+    tokenizer: Any
+    directory: Path
+    settings: PrepareSettings
+    workers: int
+    max_memory: int | None
+    ranks: Ranks
+
+    def corpus(self, number: int, source: Source) -> dict[str, Any]:
+        """Prepare one text; what prepared.json says of it."""
+        ranks, bitext = self.ranks, isinstance(source, BitextSource)
+        where, pair = " and ".join(_paths(source)), "sentence pair" if bitext else "sentence"
+        with ranks.together():
+            tokenised = self._tokenise(number, source)
+        counts = _by_range(ranks, tokenised)
+        total = sum(counts.values(), Counts())
+        shared: tuple[Any, Any] = (None, None)
+        with ranks.together():
+            if total.read == total.empty:
+                raise InputError(f"{where}: no {pair} with words{' on both sides' * bitext}")
+            if total.read == total.empty + total.overlong * (self.settings.overlong == "drop"):
+                raise InputError(f"{where}: no {pair} is left to train on: all are over-long")
+            if ranks.first:
+                parts = [self._part(number, each) for each in counts]
+                shared = (self._heldout(parts), self._fit(source.name, where, parts, bitext))
+        chosen, about = ranks.broadcast(shared)
+        with ranks.together():
+            finished = self._finish(number, source.name, bitext, chosen, list(tokenised))
+        shards = _by_range(ranks, finished)
+        total = sum((each for each, _ in shards.values()), total)
+        with ranks.together():
+            if ranks.first:
+                shutil.rmtree(self._model, ignore_errors=True)
+        if ranks.first:
+            say(f"{source.name}: {total.told(pair)}")
+        return {
+            "name": source.name,
+            "kind": "bitext" if bitext else "monolingual",
+            "languages": list(languages(source)),
+            "paths": list(_paths(source)),
+            "columns": list(source.columns) if isinstance(source, BitextSource) else None,
+            "limit": source.limit,
+            "counts": asdict(total),
+            **({"aligner": about} if bitext else {}),
+            "shards": {
+                split: [shard for _, each in shards.values() for shard in each[split]]
+                for split in SPLITS
+            },
+        }
+
+    def _tokenise(self, number: int, source: Source) -> dict[int, Counts]:
+        lines: Iterable[tuple[str, ...]] = (
+            read_bitext(source) if isinstance(source, BitextSource) else read_monolingual(source)
+        )
+        world, rank = self.ranks.world, self.ranks.rank
+        mine = (each for each in cut(lines) if each.number % world == rank)
+        frame = template(self.tokenizer, pair=isinstance(source, BitextSource))
+        room = self.settings.max_length - sum(map(len, frame[:3]))
+        task = Task(self.tokenizer.backend_tokenizer.to_str(), number, self.directory,
+                     self.settings, room)  # fmt: skip
+        done = {}
+        with self._bar(f"{source.name}: words and tokens", " lines") as bar:
+            for each, counts in tokenised(task, mine, self.workers):
+                done[each] = counts
+                bar.update(counts.read)
+        return done
+
+    def _heldout(self, parts: Sequence[Part]) -> Any:
+        digests = np.concatenate([part.digests() for part in parts])
+        return heldout(digests, min(self.settings.heldout, len(digests) // 10))
+
+    def _fit(
+        self, name: str, where: str, parts: Sequence[Part], bitext: bool
+    ) -> dict[str, Any] | None:
+        """Train the aligner on all parts and save it; what prepared.json says of it."""
+        if not bitext:
+            return None
+        sides = tuple(self.directory / side for side in ("source.words", "target.words"))
+        for side, path in enumerate(sides):
+            with path.open("wb") as file:
+                for part in parts:
+                    with part.sides[side].open("rb") as rest:
+                        shutil.copyfileobj(rest, file)
+        aligner = _aligner(self.settings, self._aligner_options)
         try:
-            links = aligner.fit_align(*sides, lambda _: bar.update())
+            with self._bar(f"{name}: training the aligner", " iterations") as bar:
+                aligner.fit(sides[0], sides[1], lambda _: bar.update())
         except ValueError as error:  # no pair is short enough for the aligner
             raise InputError(f"{where}: {error}") from error
-    kept = list(_fit(pairs, links, settings, room, counts))
-    heldout = _heldout(kept, settings)
-    counts.heldout, counts.train = len(heldout), len(kept) - len(heldout)
-    if not counts.train:
-        raise InputError(f"{where}: no sentence pair is left to train on")
-    counts.links = sum(len(pair.links) for pair in kept)
-    split = {
-        "train": [pair for k, pair in enumerate(kept) if k not in heldout],
-        "heldout": [kept[k] for k in sorted(heldout)],
-    }
-    counts.train_tokens = sum(len(ids) for pair in split["train"] for ids in pair.ids)
-    say(f"{bitext.name}: {counts}")
-    return {
-        "name": bitext.name,
-        "paths": list(bitext.paths),
-        "columns": list(bitext.columns),
-        "limit": bitext.limit,
-        "counts": asdict(counts),
-        "aligner": {
+        for path in sides:
+            path.unlink()
+        aligner.save(self._model)
+        return {
             **aligner.settings,
             "heuristic": aligner.heuristic,
             "tension": {name: steps[-1].tension for name, steps in aligner.history.items()},
             "dropped": asdict(aligner.dropped),
-        },
-        "shards": {
-            name: [
-                _write_shard(directory / f"{name}-{number:02}-{shard:05}.arrow", rows)
-                for shard, rows in enumerate(blocks(split[name], SHARD_PAIRS))
-            ]
-            for name in SPLITS
-        },
-    }
+        }
+
+    def _finish(
+        self, number: int, name: str, bitext: bool, chosen: Any, mine: Sequence[int]
+    ) -> dict[int, tuple[Counts, dict[str, list[dict[str, Any]]]]]:
+        aligner = Aligner.load(self._model, **self._aligner_options) if bitext else None
+        done = {}
+        with self._bar(f"{name}: links and shards", " pairs") as bar:
+            for each in mine:
+                stem = f"{number:02}-{each:05}"
+                done[each] = finish(self._part(number, each), stem, aligner, chosen, self.settings)
+                bar.update(done[each][0].train + done[each][0].heldout)
+        return done
+
+    @property
+    def _model(self) -> Path:
+        return self.directory / "aligner"
+
+    @property
+    def _aligner_options(self) -> dict[str, Any]:
+        return {"threads": self.workers, "max_memory": self.max_memory, "temp_dir": self.directory}
+
+    def _part(self, number: int, each: int) -> Part:
+        return Part.of(self.directory, number, each)
+
+    def _bar(self, what: str, unit: str) -> "tqdm[Any]":
+        return tqdm(desc=what, unit=unit, disable=None if self.ranks.first else True)
 
 
-def _tokenise(
-    block: Sequence[tuple[str, str]], tokenizer: Any, settings: PrepareSettings
-) -> Iterator[tuple[_Pair, str, str]]:
-    """The pairs of a block, and their words joined by blanks for the aligner."""
-    find_words = segmenter(settings.words)
-    ids, token_words, renumbered, joined = [], [], [], []
-    for texts in zip(*block, strict=True):
-        encoded = tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            split_special_tokens=True,  # "[MASK]" in a text is text
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        spans = [find_words(text) for text in texts]
-        found = word_ids(texts, spans, encoded["offset_mapping"])
-        ids.append([np.array(row, np.int64) for row in encoded["input_ids"]])
-        token_words.append(np.split(found.tokens, np.cumsum([len(row) for row in ids[-1]])[:-1]))
-        renumbered.append(found.words)
-        joined.append(
-            [_join(text, row, settings.lowercase) for text, row in zip(texts, spans, strict=True)]
-        )
-    for k, texts in enumerate(block):
-        digest = hashlib.blake2b(
-            "\0".join(texts).encode(), digest_size=16, key=b"%d" % settings.seed
-        )
-        pair = _Pair(
-            digest.digest(),
-            (ids[0][k], ids[1][k]),
-            (token_words[0][k], token_words[1][k]),
-            (renumbered[0][k], renumbered[1][k]),
-        )
-        yield pair, joined[0][k], joined[1][k]
+def _aligner(settings: PrepareSettings, options: dict[str, Any]) -> Aligner:
+    return Aligner(heuristic=settings.heuristic, max_length=_MOST_WORDS, **options)
 
 
-def _join(text: str, spans: list[tuple[int, int]], lowercase: bool) -> str:
-    words = " ".join(text[start:end] for start, end in spans)
-    return words.lower() if lowercase else words
-
-
-def _fit(
-    pairs: Iterable[_Pair], links: Links, settings: PrepareSettings, room: int, counts: Counts
-) -> Iterator[_Pair]:
-    """The pairs that fit, their links over words that some token shows."""
-    for k, pair in enumerate(pairs):
-        overlong = sum(map(len, pair.ids)) > room
-        counts.overlong += overlong
-        if overlong and settings.overlong == "drop":
-            continue
-        lengths = _truncated(len(pair.ids[0]), len(pair.ids[1]), room)
-        pair.ids = (pair.ids[0][: lengths[0]], pair.ids[1][: lengths[1]])
-        pair.token_words = (pair.token_words[0][: lengths[0]], pair.token_words[1][: lengths[1]])
-        rows = links.pairs[links.offsets[k] : links.offsets[k + 1]]
-        ends = np.stack([pair.renumbered[side][rows[:, side]] for side in (0, 1)], axis=1)
-        limits = [words.max(initial=-1) for words in pair.token_words]
-        shown = (ends >= 0).all(axis=1) & (ends <= limits).all(axis=1)
-        # Sorted and each once: words that became one may bring the same link twice.
-        keys = np.unique(ends[shown] @ (limits[1] + 1, 1))
-        pair.links = np.stack(np.divmod(keys, limits[1] + 1), axis=1)
-        yield pair
-
-
-def _truncated(source: int, target: int, room: int) -> tuple[int, int]:
-    """Tokens kept of each side: the longer one gives way first."""
-    half = room // 2
-    if source + target <= room:
-        return source, target
-    if source <= half:
-        return source, room - source
-    if target <= room - half:
-        return room - target, target
-    return half, room - half
-
-
-def _heldout(pairs: Sequence[_Pair], settings: PrepareSettings) -> set[int]:
-    """The pairs with the smallest digests of their text; those with too many copies are passed by.
-
-    All copies of a pair fall on the same side.
-    """
-
-    def digest(number: int) -> bytes:
-        return pairs[number].digest
-
-    goal = min(settings.heldout, len(pairs) // 10)
-    chosen: set[int] = set()
-    for _, group in groupby(sorted(range(len(pairs)), key=digest), digest):
-        copies = list(group)
-        if len(chosen) + len(copies) <= goal:
-            chosen.update(copies)
-    return chosen
-
-
-def _write_shard(path: Path, pairs: Sequence[_Pair]) -> dict[str, Any]:
-    columns = {
-        "source_ids": [pair.ids[0] for pair in pairs],
-        "source_words": [pair.token_words[0] for pair in pairs],
-        "target_ids": [pair.ids[1] for pair in pairs],
-        "target_words": [pair.token_words[1] for pair in pairs],
-        "link_source": [pair.links[:, 0] for pair in pairs],
-        "link_target": [pair.links[:, 1] for pair in pairs],
-    }
-    arrays = [_list_array(columns[name]) for name in COLUMNS]
-    batch = pa.record_batch(arrays, names=list(COLUMNS))
-    with path.open("wb") as file:
-        with pa.ipc.new_file(file, batch.schema) as writer:
-            writer.write_batch(batch)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"file": path.name, "pairs": len(pairs), "sha256": file_digest(path)}
-
-
-def _list_array(rows: Sequence[Ints]) -> Any:
-    offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-    values = np.concatenate(rows).astype(np.int32)
-    return pa.LargeListArray.from_arrays(pa.array(offsets, pa.int64()), pa.array(values))
-
-
-def _special_tokens(tokenizer: Any) -> int:
-    frame = template(tokenizer, pair=True)
-    return len(frame.prefix) + len(frame.middle) + len(frame.suffix)
+def _by_range(ranks: Ranks, mine: dict[int, Item]) -> dict[int, Item]:
+    """What all ranks have done, in the order of the ranges."""
+    return dict(sorted(chain.from_iterable(each.items() for each in ranks.gather(mine))))
 
 
 # ---------------------------------------------------------------------------------- command line
@@ -334,41 +265,56 @@ def _special_tokens(tokenizer: Any) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that say what is prepared and how; `weam_ext.train` takes them too."""
     default = PrepareSettings()
-    data = parser.add_argument_group("bitext")
-    data.add_argument(
+    text = parser.add_argument_group("text")
+    text.add_argument(
         "--bitext", nargs="+", action="append", metavar="FILE",
         help="[NAME=]FILE [FILE]: one file of 'source ||| target' or tab-separated lines, or two "
-        "line-aligned files; plain, gzip, xz, bzip2 or Zstandard; again for each language pair",
+        "line-aligned files; plain, gzip, xz, bzip2 or Zstandard; again for each language pair. A "
+        "name that ends in codes, such as en-fr, tells the languages",
     )  # fmt: skip
-    data.add_argument(
-        "--columns", default="1,2", metavar="S,T", help="of tab-separated lines (%(default)s)"
+    text.add_argument(
+        "--monolingual", action="append", metavar="FILE",
+        help="[NAME=]FILE: one sentence a line, no links; again for each text",
+    )  # fmt: skip
+    text.add_argument(
+        "--columns", default="1,2", metavar="S,T",
+        help="of tab-separated lines, from 1 (%(default)s)",
+    )  # fmt: skip
+    text.add_argument(
+        "--limit", type=int, metavar="N", help="the first N pairs or lines of each text"
     )
-    data.add_argument("--limit", type=int, metavar="N", help="the first N pairs of each bitext")
-    data.add_argument(
+    text.add_argument(
+        "--heldout", type=int, default=default.heldout, metavar="N",
+        help="pairs or lines of each text kept out of training, at most a tenth (%(default)s)",
+    )  # fmt: skip
+    text.add_argument(
+        "--seed", type=int, default=default.seed, metavar="N", help="of that choice (%(default)s)"
+    )
+    words = parser.add_argument_group("words and links")
+    words.add_argument(
         "--words", choices=SEGMENTERS, default=default.words,
         help="what is aligned: bert splits raw text, blanks takes it as it is (%(default)s)",
     )  # fmt: skip
-    data.add_argument("--lowercase", action="store_true", help="for the aligner only")
-    data.add_argument(
+    words.add_argument("--lowercase", action="store_true", help="for the aligner only")
+    words.add_argument(
         "--heuristic", choices=HEURISTICS, default=default.heuristic, metavar="METHOD",
         help=f"of symmetrisation: {', '.join(HEURISTICS)} (%(default)s)",
     )  # fmt: skip
-    data.add_argument(
-        "--max-length", type=int, default=default.max_length, metavar="N",
-        help="tokens of a pair with its special tokens (%(default)s)",
-    )  # fmt: skip
-    data.add_argument(
-        "--overlong", choices=OVERLONG, default=default.overlong,
-        help="longer pairs are dropped, or truncated with their links (%(default)s)",
-    )  # fmt: skip
-    data.add_argument(
-        "--heldout", type=int, default=default.heldout, metavar="N",
-        help="pairs of each bitext kept out of training, at most a tenth (%(default)s)",
-    )  # fmt: skip
-    data.add_argument(
+    words.add_argument(
+        "--posteriors", action="store_true", help="keep the posterior probability of each link too"
+    )
+    tokens = parser.add_argument_group("tokens")
+    tokens.add_argument(
         "--tokenizer", metavar="NAME", help="hub name, directory or cased WordPiece vocab.txt"
     )
-    data.add_argument("--seed", type=int, default=default.seed, metavar="N", help="(%(default)s)")
+    tokens.add_argument(
+        "--max-length", type=int, default=default.max_length, metavar="N",
+        help="tokens of a pair, or of a line alone, with special tokens (%(default)s)",
+    )  # fmt: skip
+    tokens.add_argument(
+        "--overlong", choices=OVERLONG, default=default.overlong,
+        help="longer ones are dropped, or truncated with their links (%(default)s)",
+    )  # fmt: skip
 
 
 def settings_of(options: argparse.Namespace) -> PrepareSettings:
@@ -376,6 +322,7 @@ def settings_of(options: argparse.Namespace) -> PrepareSettings:
         words=options.words,
         lowercase=options.lowercase,
         heuristic=options.heuristic,
+        posteriors=options.posteriors,
         max_length=options.max_length,
         overlong=options.overlong,
         heldout=options.heldout,
@@ -383,25 +330,59 @@ def settings_of(options: argparse.Namespace) -> PrepareSettings:
     )
 
 
-def bitexts_of(options: argparse.Namespace) -> list[BitextSource]:
+def sources_of(options: argparse.Namespace) -> list[Source]:
     columns = parse_columns(options.columns)
-    return [parse_bitext(files, columns, options.limit) for files in options.bitext]
+    return [
+        *(parse_bitext(files, columns, options.limit) for files in options.bitext or []),
+        *(parse_monolingual(file, options.limit) for file in options.monolingual or []),
+    ]
+
+
+def default_workers(ranks: Ranks) -> int:
+    """This rank's share of the processors, at most 32."""
+    return min(max(1, thread_count(None) // ranks.local_world), _MOST_WORKERS)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("weam_ext.prepare", __doc__.split("\n")[0])
+    add_arguments(parser)
+    work = parser.add_argument_group("output and work")
+    work.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new directory")
+    work.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes that tokenise and threads that align, of each rank; no matter for the "
+        f"result (the processors there are, at most {_MOST_WORKERS})",
+    )  # fmt: skip
+    work.add_argument(
+        "--max-memory", metavar="SIZE",
+        help="for the aligner, such as 2G; beyond it, temporary files (80 %% of what is free)",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if not (options.bitext or options.monolingual) or not options.tokenizer:
+        raise InputError("--bitext or --monolingual, and --tokenizer are needed")
+    if options.workers is not None and options.workers < 1:
+        raise InputError("--workers must be at least 1")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = Parser(
-        "weam_ext.prepare",
-        __doc__.split("\n")[0],
-    )
-    add_arguments(parser)
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new directory")
-    options = parser.parse_args(arguments)
-    if not options.bitext or not options.tokenizer:
-        raise InputError("--bitext and --tokenizer are needed")
-    prepare(
-        bitexts_of(options), load_tokenizer(options.tokenizer), options.output, settings_of(options)
-    )
-    print(options.output)
+    with Ranks.of_environment() as ranks:
+        with ranks.together():
+            options = parse(arguments)
+            sources, settings = sources_of(options), settings_of(options)
+            memory = parse_size(options.max_memory) if options.max_memory else None
+            tokenizer = load_tokenizer(options.tokenizer)
+        prepare(
+            sources,
+            tokenizer,
+            options.output,
+            settings,
+            workers=options.workers or default_workers(ranks),
+            max_memory=memory,
+            ranks=ranks,
+        )
+        if ranks.first:
+            print(options.output)
 
 
 if __name__ == "__main__":

@@ -174,8 +174,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(
             "--model goes on from a model, --model-config starts one: give one of them"
         )
-    if options.prepared and options.bitext:
-        raise InputError("--prepared and --bitext both name the data: give one of them")
+    if options.prepared and (options.bitext or options.monolingual):
+        raise InputError("--prepared names the data already: leave out --bitext and --monolingual")
     if not builtin(options) and not (options.model or options.model_config):
         raise InputError("--model or --model-config is needed with your own text")
     if options.model_config and not options.tokenizer:
@@ -202,4 +202,4 @@ def identity(options: argparse.Namespace) -> dict[str, Any]:
 
 def builtin(options: argparse.Namespace) -> bool:
     """Whether the run is on the built-in corpus."""
-    return not (options.bitext or options.prepared)
+    return not (options.bitext or options.monolingual or options.prepared)

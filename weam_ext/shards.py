@@ -1,6 +1,16 @@
-"""Prepared directories: Arrow shards on disk, and their samples as memory-mapped views."""
+"""Prepared directories: Arrow shards on disk, and their samples as memory-mapped views.
+
+A prepared directory holds `prepared.json` (what was done, and what was counted) and Arrow files,
+one for each range of the input and split, with one record batch each, so that every column is one
+offsets array and one values array on disk.
+"""
 
 import json
+import os
+from bisect import bisect_right
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,20 +20,85 @@ from numpy.typing import NDArray
 
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest
+from weam_ext.words import ranges
 
-FORMAT = 1
-SHARD_PAIRS = 65_536
+FORMAT = 2
 SPLITS = ("train", "heldout")
 COLUMNS = (
     "source_ids", "source_words", "target_ids", "target_words", "link_source", "link_target",
 )  # fmt: skip
+PROBABILITY = "link_probability"
+"""A further column, of float32, where it was asked for."""
 
 Ints = NDArray[np.int64]
 Tokens = NDArray[np.int32]
 
 
+class Lists(NamedTuple):
+    """Rows of any length: row k is `values[offsets[k] : offsets[k + 1]]`; offsets are int64."""
+
+    offsets: Ints
+    values: NDArray[Any]
+
+    @classmethod
+    def of_lengths(cls, lengths: Ints, values: NDArray[Any]) -> "Lists":
+        return cls(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), values)
+
+    @classmethod
+    def empty(cls, rows: int) -> "Lists":
+        """So many rows of nothing."""
+        return cls(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32))
+
+    @property
+    def lengths(self) -> Ints:
+        return np.diff(self.offsets)
+
+    def take(self, rows: Ints, lengths: Ints | None = None) -> "Lists":
+        """Some rows in some order, of each its first `lengths` values."""
+        starts = self.offsets[rows]
+        kept = self.offsets[rows + 1] - starts if lengths is None else lengths
+        return Lists.of_lengths(kept, self.values[ranges(starts, kept)])
+
+
+def write_lists(path: Path, columns: Mapping[str, Lists], durable: bool = True) -> None:
+    """Write columns of lists, of int32 or float32, as an Arrow file of one record batch."""
+    arrays = [
+        pa.LargeListArray.from_arrays(pa.array(column.offsets), pa.array(column.values))
+        for column in columns.values()
+    ]
+    batch = pa.record_batch(arrays, names=list(columns))
+    with path.open("wb") as file:
+        with pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def write_shard(path: Path, columns: Mapping[str, Lists]) -> dict[str, Any]:
+    """Write a shard; what prepared.json says of it."""
+    write_lists(path, columns)
+    rows = len(columns[COLUMNS[0]].offsets) - 1
+    return {"file": path.name, "pairs": rows, "sha256": file_digest(path)}
+
+
+def read_lists(path: Path) -> dict[str, Lists]:
+    """The columns of a file that `write_lists` wrote, memory-mapped."""
+    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    return {
+        name: Lists(column.offsets.to_numpy(), column.values.to_numpy())
+        for name, column in zip(batch.schema.names, batch.columns, strict=True)
+    }
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
 class Sample(NamedTuple):
-    """One sentence pair: views of the memory-mapped columns, int32."""
+    """A sentence pair, or a sentence whose other columns are empty.
+
+    Views of the memory-mapped columns: int32, but for the float32 posterior of each link.
+    """
 
     source_ids: Tokens
     source_words: Tokens
@@ -31,56 +106,103 @@ class Sample(NamedTuple):
     target_words: Tokens
     link_source: Tokens
     link_target: Tokens
+    probability: NDArray[np.float32] | None = None
 
     @property
     def tokens(self) -> int:
         return len(self.source_ids) + len(self.target_ids)
 
 
+class Corpus(NamedTuple):
+    """Where samples come from: `kind` is "bitext" or "monolingual", with two languages or one."""
+
+    name: str
+    kind: str
+    languages: tuple[str, ...]
+
+
 class Shards:
     """The samples of one split of a prepared directory, memory-mapped.
 
-    `len` is their number; `shards[k]` is a `Sample`; `lengths` int64 [samples] their tokens;
-    `bitext` int64 [samples] which bitext each came from; `names` the bitexts' names.
+    `len` is their number; `shards[k]` is a `Sample`; `corpora` are what they come from; `corpus`
+    int64 [samples] which of those each is of; `lengths` int64 [samples] their tokens. Pickled, it
+    is the names of its files, which are opened again.
     """
 
-    def __init__(self, directory: Path, description: dict[str, Any], split: str) -> None:
-        self.names: list[str] = [bitext["name"] for bitext in description["bitexts"]]
-        self._columns: list[list[tuple[Ints, Tokens]]] = []
-        self._starts = [0]
-        lengths, bitexts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for number, bitext in enumerate(description["bitexts"]):
-            for shard in bitext["shards"][split]:
-                columns = _open_shard(directory / shard["file"], shard["sha256"])
-                self._columns.append(columns)
-                self._starts.append(self._starts[-1] + shard["pairs"])
-                lengths.append(np.diff(columns[0][0]) + np.diff(columns[2][0]))
-                bitexts.append(np.full(shard["pairs"], number))
+    def __init__(
+        self, directory: Path, description: dict[str, Any], split: str, verify: bool = True
+    ) -> None:
+        self.corpora = [
+            Corpus(each["name"], each["kind"], tuple(each["languages"]))
+            for each in description["corpora"]
+        ]
+        self._files: list[tuple[Path, int, int, str]] = [
+            (directory / shard["file"], number, shard["pairs"], shard["sha256"])
+            for number, corpus in enumerate(description["corpora"])
+            for shard in corpus["shards"][split]
+        ]
+        if verify:
+            with ThreadPoolExecutor(4) as threads:  # hashing lets go of the interpreter
+                list(threads.map(_verify, [(path, sha256) for path, *_, sha256 in self._files]))
+        self._open()
+
+    def _open(self) -> None:
+        self._columns: list[list[Lists]] = []
+        lengths, corpora = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for path, number, pairs, _ in self._files:
+            try:
+                columns = read_lists(path)
+            except (OSError, pa.ArrowInvalid) as error:
+                raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
+            self._columns.append([columns[name] for name in (*COLUMNS, PROBABILITY)
+                                  if name in columns])  # fmt: skip
+            lengths.append(columns["source_ids"].lengths + columns["target_ids"].lengths)
+            corpora.append(np.full(pairs, number))
+        self._starts = list(accumulate((pairs for _, _, pairs, _ in self._files), initial=0))
         self.lengths: Ints = np.concatenate(lengths)
-        self.bitext: Ints = np.concatenate(bitexts)
+        self.corpus: Ints = np.concatenate(corpora)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"corpora": self.corpora, "_files": self._files}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    @property
+    def names(self) -> list[str]:
+        return [corpus.name for corpus in self.corpora]
 
     def __len__(self) -> int:
         return self._starts[-1]
 
     def __getitem__(self, sample: int) -> Sample:
-        shard = int(np.searchsorted(self._starts, sample, side="right")) - 1
+        if not 0 <= sample < len(self):
+            raise IndexError(f"sample {sample} of {len(self)}")
+        shard = bisect_right(self._starts, sample) - 1
         row = sample - self._starts[shard]
         return Sample(*(values[at[row] : at[row + 1]] for at, values in self._columns[shard]))
 
 
-def _open_shard(path: Path, sha256: str) -> list[tuple[Ints, Tokens]]:
+def _verify(file: tuple[Path, str]) -> None:
+    path, sha256 = file
     try:
-        if file_digest(path) != sha256:
-            raise InputError(f"{path}: the file is not what was prepared (its checksum differs)")
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        digest = file_digest(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    columns = [batch.column(name) for name in COLUMNS]
-    return [(column.offsets.to_numpy(), column.values.to_numpy()) for column in columns]
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
+    if digest != sha256:
+        raise InputError(f"{path}: the file is not what was prepared (its checksum differs)")
 
 
-def open_prepared(directory: Path) -> tuple[dict[str, Any], dict[str, Shards]]:
-    """A prepared directory's description and its splits; `InputError` if it is none."""
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def open_prepared(directory: Path, verify: bool = True) -> tuple[dict[str, Any], dict[str, Shards]]:
+    """A prepared directory's description and its splits; `InputError` if it is none.
+
+    `verify` reads all the files, once; of several processes on a machine one is enough.
+    """
     path = directory / "prepared.json"
     try:
         description = json.loads(path.read_bytes())
@@ -90,5 +212,5 @@ def open_prepared(directory: Path) -> tuple[dict[str, Any], dict[str, Shards]]:
         raise InputError(f"{path}: not valid JSON") from error
     written = description.get("format") if isinstance(description, dict) else None
     if written != FORMAT:
-        raise InputError(f"{path}: format {written}, expected {FORMAT}")
-    return description, {split: Shards(directory, description, split) for split in SPLITS}
+        raise InputError(f"{path}: format {written}, expected {FORMAT}: prepare the text anew")
+    return description, {split: Shards(directory, description, split, verify) for split in SPLITS}

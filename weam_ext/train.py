@@ -37,7 +37,7 @@ from weam_ext.files import rename_durably, write_durably
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
 from weam_ext.objectives import MaskedPredictor, Masking, Sums, objective
-from weam_ext.prepare import bitexts_of, prepare, settings_of
+from weam_ext.prepare import prepare, settings_of, sources_of
 from weam_ext.records import Records
 from weam_ext.settings import (
     BUILTIN_STEPS,
@@ -74,12 +74,12 @@ def prepared_directory(options: argparse.Namespace, tokenizer: Any, run_dir: Pat
         return Path(options.prepared)
     directory = run_dir / "prepared"
     if not directory.exists():
-        bitexts = (
+        sources = (
             builtin_bitexts(run_dir / "builtin", options.builtin_pairs)
             if builtin(options)
-            else bitexts_of(options)
+            else sources_of(options)
         )
-        prepare(bitexts, tokenizer, directory, settings_of(options))
+        prepare(sources, tokenizer, directory, settings_of(options))
     return directory
 
 
@@ -226,7 +226,7 @@ class Trainer:
         self.predictor.eval()
         results: dict[str, Sums] = {}
         for number, name in enumerate(self.heldout_shards.names):
-            samples = (self.heldout_shards.bitext == number).nonzero()[0]
+            samples = (self.heldout_shards.corpus == number).nonzero()[0]
             samples = samples[self.heldout_shards.lengths[samples].argsort(kind="stable")]
             for begin in range(0, len(samples), self.options.batch_size):
                 members = [
