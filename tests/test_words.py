@@ -17,6 +17,7 @@ from weam_ext.words import (
     SEGMENTERS,
     Ints,
     Span,
+    one_to_one,
     random_links,
     segmenter,
     shuffle_links,
@@ -202,6 +203,7 @@ def test_token_links(mode: str, source: list[int], target: list[int], links: lis
     [
         ("all", [(0, 1), (0, 2), (1, 1), (1, 2), (3, 1), (3, 2)]),
         ("first", [(0, 1)]),
+        ("last", [(3, 2)]),
         ("monotone", [(0, 1), (1, 1), (3, 2)]),
     ],
 )
@@ -212,8 +214,15 @@ def test_token_links_by_hand(mode: str, expected: list[Link]) -> None:
 
 def test_unknown_link_mode() -> None:
     with pytest.raises(InputError) as error:
-        token_links(np.array([0]), np.array([0]), as_array([(0, 0)]), "last")
-    assert str(error.value) == "unknown link mode 'last'; there are all, first, monotone"
+        token_links(np.array([0]), np.array([0]), as_array([(0, 0)]), "middle")
+    assert str(error.value) == "unknown link mode 'middle'; there are all, first, last, monotone"
+
+
+@given(some_links)
+@example([(0, 0), (1, 1), (1, 2), (3, 1), (5, 5)])
+def test_one_to_one(links: list[Link]) -> None:
+    each_once = list(dict.fromkeys(links))
+    assert as_links(one_to_one(as_array(each_once))) == twin.one_to_one(each_once)
 
 
 @given(

@@ -1,13 +1,7 @@
-"""Shards into batches: which samples, in which order, padded and linked.
-
-The order of a run is a pure function of its seed, so that the number of the next batch is all there
-is to resume from: sample number n of the run is position n mod N of epoch n div N, and an epoch's
-order sorts the samples by their Philox words.
-"""
+"""Samples into batches: framed by special tokens, padded, and linked."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weam_ext.errors import InputError
-from weam_ext.mask import Links, capacity, philox_words
+from weam_ext.mask import Links, capacity
 from weam_ext.shards import Ints, Sample, Shards, Tokens
 from weam_ext.tokenizer import template
-from weam_ext.words import random_links, shuffle_links, token_links
+from weam_ext.words import one_to_one, random_links, shuffle_links, token_links
 
 LINKS = ("true", "shuffled", "random")
-ORDER = 3
-"""The stream of the samples' order: the last word of the Philox counter."""
+PIVOT = "en"
+"""The language whose side `Batch.anchors` lie on; the source side where neither is in it."""
 
 
 class Sentence(NamedTuple):
@@ -33,49 +27,34 @@ class Sentence(NamedTuple):
     words: Tokens | Ints
 
 
-# ------------------------------------------------------------------------------------------ order
+class Frame(NamedTuple):
+    """The special tokens around the sentences of a sequence, and the segment ids of its parts."""
+
+    prefix: Sentence
+    middle: Sentence
+    suffix: Sentence
+    segments: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Special tokens."""
+        return sum(len(part.ids) for part in self[:3])
 
 
-class Order:
-    """Which samples make up each batch of a run.
+@dataclass(frozen=True)
+class Layout:
+    """How pairs are shown to a model, and what else of them a batch holds."""
 
-    Samples are shuffled for each epoch and flow on from one into the next; every `WINDOW` batches
-    are cut from samples sorted by length, so that a batch needs little padding, and shuffled.
-    """
-
-    WINDOW = 32
-
-    def __init__(self, lengths: Ints, batch_size: int, seed: int) -> None:
-        self._lengths = lengths
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = lru_cache(maxsize=2)(self._make_epoch)
-        self._window = lru_cache(maxsize=1)(self._make_window)
-
-    def batch(self, number: int) -> list[tuple[int, int]]:
-        """(sample, ordinal in the run) of each member of batch `number`."""
-        window, place = divmod(number, self.WINDOW)
-        return self._window(window)[place]
-
-    def _make_window(self, window: int) -> list[list[tuple[int, int]]]:
-        size = self.WINDOW * self._batch_size
-        ordinals = np.arange(window * size, (window + 1) * size)
-        epochs, places = np.divmod(ordinals, len(self._lengths))
-        samples = np.array([self._epoch(int(e))[p] for e, p in zip(epochs, places, strict=True)])
-        by_length = np.argsort(self._lengths[samples], kind="stable").reshape(self.WINDOW, -1)
-        batches = by_length[self._sorted_by_words(-1 - window, self.WINDOW)]
-        return [list(zip(samples[b].tolist(), ordinals[b].tolist(), strict=True)) for b in batches]
-
-    def _make_epoch(self, epoch: int) -> Ints:
-        return self._sorted_by_words(epoch, len(self._lengths))
-
-    def _sorted_by_words(self, draw: int, size: int) -> Ints:
-        keys, *_ = philox_words(self._seed, torch.tensor(draw), torch.arange(size), ORDER)
-        order: Ints = torch.argsort(keys, stable=True).numpy()
-        return order
-
-
-# ---------------------------------------------------------------------------------------- batches
+    together: bool = True
+    """Both sentences in one sequence, or each in its own."""
+    linked: bool = True
+    """With the token links."""
+    link_mode: str = "all"
+    """How word links become token links, one of `weam_ext.words.LINK_MODES`."""
+    one_to_one: bool = False
+    """Only the links of words that have no other."""
+    anchors: bool = False
+    languages: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,8 +72,14 @@ class Batch:
     """[B, L] int64: the number of each ordinary token's word in its sequence, -1 on others."""
     draws: Tensor
     """[B] int64: the draw of each sequence (see `weam_ext.mask`)."""
+    paired: Tensor
+    """[B] bool: the sequence belongs to a pair, not to monolingual text."""
     links: Links | None
-    """The symmetric token links, or None where sentences stand alone."""
+    """The symmetric token links, or None where the layout has none."""
+    anchors: Tensor | None
+    """[A] int64: flattened position of the last token of each word on the pivot's side."""
+    languages: Tensor | None
+    """[B, L] int64: the number of each ordinary token's language, 0 on others."""
     tokens: int
     """Ordinary tokens."""
     squares: int
@@ -105,6 +90,8 @@ class Batch:
     """Ordinary tokens with at least one link."""
     linked_squares: int
     """Sum over the words of their squared number of tokens with a link."""
+    unlinked: int
+    """Ordinary tokens of pairs without a link."""
 
     def capacities(
         self, probability: float, unit: str = "token", exact: bool = False
@@ -125,19 +112,33 @@ class Batch:
         """The batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
+        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.pin_memory().to(device, non_blocking=True)
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU reads by itself."""
+        return self._mapped(Tensor.pin_memory)
 
-        return replace(
-            self,
-            input_ids=move(self.input_ids),
-            attention_mask=None if self.attention_mask is None else move(self.attention_mask),
-            token_type_ids=move(self.token_type_ids),
-            words=move(self.words),
-            draws=move(self.draws),
-            links=None if self.links is None else Links(*map(move, self.links)),
-        )
+    def _mapped(self, move: Any) -> "Batch":
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: move(value) for name, value in values.items() if isinstance(value, Tensor)
+        }
+        if self.links is not None:
+            moved["links"] = Links(*map(move, self.links))
+        return replace(self, **moved)
+
+
+class Sizes(NamedTuple):
+    """Of samples, int64 [S] each."""
+
+    tokens: Ints
+    """Ordinary tokens."""
+    used: Ints
+    """With the special ones."""
+    widths: Ints
+    """Of the longest sequence, with the special ones."""
+    rows: Ints
+    """Sequences."""
 
 
 class Collator:
@@ -145,104 +146,188 @@ class Collator:
 
     Args:
         tokenizer: frames the sequences with its special tokens.
-        pair: one sequence a pair (TLM, WEAM), or one a sentence (MLM).
+        layout: what the batches hold.
         links: "true", or a control: "shuffled" or "random" (`weam_ext.words`).
-        link_mode: how word links become token links, one of `weam_ext.words.LINK_MODES`.
         seed: of the controls' links.
     """
 
     def __init__(
-        self,
-        tokenizer: Any,
-        *,
-        pair: bool,
-        links: str = "true",
-        link_mode: str = "all",
-        seed: int = 0,
+        self, tokenizer: Any, layout: Layout, *, links: str = "true", seed: int = 0
     ) -> None:
         if links not in LINKS:
             raise InputError(f"unknown links {links!r}; there are {', '.join(LINKS)}")
-        frame = template(tokenizer, pair=pair)
-        self._around = [
-            np.array(ids, np.int64) for ids in (frame.prefix, frame.middle, frame.suffix)
-        ]
-        self._kinds = frame.segments if pair else (*frame.segments[:2], frame.segments[4])
+        self._frames = {1: _frame(tokenizer, pair=False), 2: _frame(tokenizer, pair=True)}
         self._pad = int(tokenizer.pad_token_id)
-        self._pair = pair
+        self._layout = layout
         self._links = links
-        self._link_mode = link_mode
         self._seed = seed
+
+    def sizes(self, sides: Ints) -> Sizes:
+        """How large samples are in this layout.
+
+        `sides` [S, 2] int64: ordinary tokens of each side, 0 in the second for monolingual text.
+        """
+        alone, single, pair = sides[:, 1] == 0, self._frames[1].size, self._frames[2].size
+        tokens = sides.sum(1)
+        if self._layout.together:
+            used = tokens + np.where(alone, single, pair)
+            return Sizes(tokens, used, used, np.ones_like(tokens))
+        rows = np.where(alone, 1, 2)
+        return Sizes(tokens, tokens + rows * single, sides.max(1) + single, rows)
 
     def __call__(self, shards: Shards, members: Sequence[tuple[int, int]]) -> Batch:
         """The batch of (sample, ordinal in the run) members."""
         samples = [shards[sample] for sample, _ in members]
-        ordinals = np.array([ordinal for _, ordinal in members], np.int64)
-        pairs = [
-            [Sentence(s.source_ids, s.source_words), Sentence(s.target_ids, s.target_words)]
-            for s in samples
+        rows: list[list[Sentence]] = []
+        places: list[list[tuple[int, int]]] = []  # row and sentence in it of each side
+        draws: list[int] = []
+        for sample, (_, ordinal) in zip(samples, members, strict=True):
+            sides = _sides(sample)
+            places.append([])
+            for group in [sides] if self._layout.together else [[side] for side in sides]:
+                draws.append(ordinal if self._layout.together else 2 * ordinal + len(places[-1]))
+                places[-1] += [(len(rows), k) for k in range(len(group))]
+                rows.append(group)
+        filled = _fill(rows, self._frames, self._pad)
+        starts = [[int(filled.starts[row][k]) for row, k in sides] for sides in places]
+        links = [
+            self._links_of(sample, number) + (start if len(start) == 2 else 0)
+            for sample, start, (number, _) in zip(samples, starts, members, strict=True)
+            if self._layout.linked
         ]
-        if not self._pair:
-            draws = (2 * ordinals[:, None] + np.arange(2)).reshape(-1)
-            return self._padded([[sentence] for pair in pairs for sentence in pair], draws)
-        links = [self._links_of(s, number) for s, (number, _) in zip(samples, members, strict=True)]
-        return self._padded(pairs, ordinals, links)
+        paired = np.repeat([len(s) == 2 for s in places], [s[-1][0] - s[0][0] + 1 for s in places])
+        return self._batch(
+            filled,
+            draws=torch.tensor(draws),
+            paired=torch.from_numpy(paired),
+            links=np.concatenate(links) if links else None,
+            anchors=self._anchors(shards, samples, members, starts),
+            languages=self._languages(shards, members, places, filled),
+        )
 
-    def _links_of(self, sample: Sample, number: int) -> Ints:
-        links = np.stack([sample.link_source, sample.link_target], axis=1).astype(np.int64)
-        words = [int(w.max()) + 1 for w in (sample.source_words, sample.target_words)]
-        if self._links == "shuffled":
-            links = shuffle_links(links, words[1], seed=self._seed, sample=number)
-        elif self._links == "random":
-            links = random_links(links, *words, seed=self._seed, sample=number)
-        source, target = (w.astype(np.int64) for w in (sample.source_words, sample.target_words))
-        return token_links(source, target, links, self._link_mode)
-
-    def _padded(
-        self, rows: list[list[Sentence]], draws: Ints, links: list[Ints] | None = None
-    ) -> Batch:
-        prefix, middle, suffix = (Sentence(ids, _none(ids)) for ids in self._around)
-        length = max(map(_tokens, rows)) + sum(map(len, self._around))
-        ids = np.full((len(rows), length), self._pad)
-        segments = np.zeros_like(ids)
-        used, words = np.zeros_like(ids), _none(ids)
-        for row, sentences in enumerate(rows):
-            first, *rest = _count_on(sentences)
-            parts = [prefix, first, *(p for s in rest for p in (middle, s)), suffix]
-            sizes = [len(part.ids) for part in parts]
-            end = sum(sizes)
-            ids[row, :end] = np.concatenate([part.ids for part in parts])
-            words[row, :end] = np.concatenate([part.words for part in parts])
-            used[row, :end] = 1
-            segments[row, :end] = np.repeat(self._kinds, sizes)
+    def _batch(self, filled: "_Filled", *, links: Ints | None, **others: Any) -> Batch:
+        ids, words, size = filled.ids, filled.words, filled.ids.size
         # Words of the whole batch: a row of the batch has no more words than places.
-        units = (words + length * np.arange(len(rows))[:, None]).reshape(-1)
-        ordinary, linked = (words >= 0).reshape(-1), np.zeros(ids.size, bool)
+        units = (words + ids.shape[1] * np.arange(len(ids))[:, None]).reshape(-1)
+        ordinary, linked = (words >= 0).reshape(-1), np.zeros(size, bool)
         sparse = None
         if links is not None:
-            shifts = [
-                [len(prefix.ids), len(prefix.ids) + len(first.ids) + len(middle.ids)]
-                for first, _ in rows
-            ]
-            flat = [pairs + shifts[row] + row * length for row, pairs in enumerate(links)]
-            sparse, linked = _symmetric(np.concatenate(flat), ids.size)
-        sizes_of_words = np.bincount(units[ordinary], minlength=ids.size)
+            sparse, linked = _symmetric(links, size)
+        sizes_of_words = np.bincount(units[ordinary], minlength=size)
+        of_pairs = int((words >= 0)[others["paired"].numpy()].sum())
         return Batch(
             input_ids=torch.from_numpy(ids),
-            attention_mask=None if used.all() else torch.from_numpy(used),
-            token_type_ids=torch.from_numpy(segments),
+            attention_mask=None if filled.used.all() else torch.from_numpy(filled.used),
+            token_type_ids=torch.from_numpy(filled.segments),
             words=torch.from_numpy(words),
-            draws=torch.from_numpy(draws),
             links=sparse,
             tokens=int(ordinary.sum()),
             squares=int((sizes_of_words**2).sum()),
             longest=int(sizes_of_words.reshape(ids.shape).max(axis=1).sum()),
             linked=int(linked.sum()),
             linked_squares=int((np.bincount(units[linked]) ** 2).sum()),
+            unlinked=of_pairs - int(linked.sum()),
+            **others,
         )
 
+    def _links_of(self, sample: Sample, number: int) -> Ints:
+        links = np.stack([sample.link_source, sample.link_target], axis=1).astype(np.int64)
+        words = [int(w.max(initial=-1)) + 1 for w in (sample.source_words, sample.target_words)]
+        if self._links == "shuffled":
+            links = shuffle_links(links, words[1], seed=self._seed, sample=number)
+        elif self._links == "random":
+            links = random_links(links, *words, seed=self._seed, sample=number)
+        if self._layout.one_to_one:
+            links = one_to_one(links)
+        source, target = (w.astype(np.int64) for w in (sample.source_words, sample.target_words))
+        return token_links(source, target, links, self._layout.link_mode)
 
-def _tokens(sentences: list[Sentence]) -> int:
-    return sum(len(sentence.ids) for sentence in sentences)
+    def _anchors(
+        self,
+        shards: Shards,
+        samples: Sequence[Sample],
+        members: Sequence[tuple[int, int]],
+        starts: Sequence[Sequence[int]],
+    ) -> Tensor | None:
+        if not self._layout.anchors:
+            return None
+        found = []
+        for sample, (number, _), start in zip(samples, members, starts, strict=True):
+            languages = shards.corpora[shards.corpus[number]].languages
+            side = languages.index(PIVOT) if PIVOT in languages else 0
+            words = (sample.source_words, sample.target_words)[side]
+            found.append(start[side] + _last_tokens(words))
+        return torch.from_numpy(np.concatenate(found))
+
+    def _languages(
+        self,
+        shards: Shards,
+        members: Sequence[tuple[int, int]],
+        places: Sequence[Sequence[tuple[int, int]]],
+        filled: "_Filled",
+    ) -> Tensor | None:
+        if not self._layout.languages:
+            return None
+        names = language_names(shards)
+        numbers = np.zeros_like(filled.ids)
+        for (sample, _), sides in zip(members, places, strict=True):
+            languages = shards.corpora[shards.corpus[sample]].languages
+            for (row, k), name in zip(sides, languages, strict=True):
+                start = int(filled.starts[row][k])
+                end = start + int(filled.sizes[row][k])
+                numbers.reshape(-1)[start:end] = names.index(name)
+        return torch.from_numpy(numbers)
+
+
+def language_names(shards: Shards) -> list[str]:
+    """The languages of the corpora, each once, in the order of their numbers in a batch."""
+    return sorted({name for corpus in shards.corpora for name in corpus.languages})
+
+
+class _Filled(NamedTuple):
+    """Sequences in rectangles [B, L], and the flattened start and the size of their sentences."""
+
+    ids: Ints
+    words: Ints
+    segments: Ints
+    used: Ints
+    starts: list[list[int]]
+    sizes: list[list[int]]
+
+
+def _fill(rows: Sequence[list[Sentence]], frames: dict[int, Frame], pad: int) -> _Filled:
+    sizes = [[len(sentence.ids) for sentence in row] for row in rows]
+    length = max(sum(row) + frames[len(row)].size for row in sizes)
+    ids = np.full((len(rows), length), pad)
+    segments = np.zeros_like(ids)
+    used, words = np.zeros_like(ids), _none(ids)
+    starts = []
+    for row, sentences in enumerate(rows):
+        frame = frames[len(sentences)]
+        first, *rest = _count_on(sentences)
+        parts = [frame.prefix, first, *(p for s in rest for p in (frame.middle, s)), frame.suffix]
+        ends = np.cumsum([len(part.ids) for part in parts])
+        ids[row, : ends[-1]] = np.concatenate([part.ids for part in parts])
+        words[row, : ends[-1]] = np.concatenate([part.words for part in parts])
+        used[row, : ends[-1]] = 1
+        segments[row, : ends[-1]] = np.repeat(frame.segments, np.diff(ends, prepend=0))
+        starts.append([row * length + int(end) for end in ends[0:-1:2]])
+    return _Filled(ids, words, segments, used, starts, sizes)
+
+
+def _frame(tokenizer: Any, *, pair: bool) -> Frame:
+    found = template(tokenizer, pair=pair)
+    ids = [np.array(part, np.int64) for part in (found.prefix, found.middle, found.suffix)]
+    segments = found.segments if pair else (*found.segments[:2], found.segments[4])
+    prefix, middle, suffix = (Sentence(part, _none(part)) for part in ids)
+    return Frame(prefix, middle, suffix, segments)
+
+
+def _sides(sample: Sample) -> list[Sentence]:
+    """The sentences of a pair, or the one of monolingual text, whose second side is empty."""
+    source = Sentence(sample.source_ids, sample.source_words)
+    target = Sentence(sample.target_ids, sample.target_words)
+    return [source, target] if len(target.ids) else [source]
 
 
 def _none(ids: Tokens | Ints) -> Ints:
@@ -260,6 +345,13 @@ def _count_on(sentences: list[Sentence]) -> Iterator[Sentence]:
         begins[1:] = (words[1:] != words[:-1]) | (words[1:] < 0)
         yield Sentence(ids, counted + np.cumsum(begins) - 1)
         counted += int(begins.sum())
+
+
+def _last_tokens(words: Tokens) -> Ints:
+    """The last token of each word, ascending."""
+    numbers, from_the_end = np.unique(words[::-1], return_index=True)
+    last: Ints = np.sort(len(words) - 1 - from_the_end[numbers >= 0])
+    return last
 
 
 def _symmetric(pairs: Ints, size: int) -> tuple[Links, NDArray[np.bool_]]:

@@ -49,14 +49,17 @@ def gather_rows(hidden: Tensor, masked: MaskedRows, links: Links | None) -> Tens
     return rows
 
 
-def row_weights(masked: MaskedRows, exchange_weight: float) -> Tensor:
+def row_weights(masked: MaskedRows, exchange_weight: float, paired: Tensor | None = None) -> Tensor:
     """The weight [R + X] float32 of each row in L_mp + lambda * L_cp, lambda = `exchange_weight`.
 
     1 for a masked row and lambda for its exchanged row; 1 + lambda for a masked row without a
-    link, whose two predictions are the same; 0 where unused.
+    link, whose two predictions are the same; 0 where unused. `paired` [R] bool: the masked token is
+    one of a pair; those of monolingual text, where it is not, have one prediction.
     """
-    linked = take(masked.exchanged_of, masked.positions, UNUSED) >= 0
-    own = 1.0 + exchange_weight * (~linked).float()
+    alone = take(masked.exchanged_of, masked.positions, UNUSED) < 0
+    if paired is not None:
+        alone &= paired
+    own = 1.0 + exchange_weight * alone.float()
     own = own.masked_fill(masked.positions < 0, 0.0)
     return torch.cat([own, exchange_weight * (masked.exchanged >= 0).float()])
 

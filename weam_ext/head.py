@@ -6,6 +6,7 @@ torch's, weam::linear_cross_entropy; between the products of a chunk stands, on 
 kernel, else the torch operations below.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -73,10 +74,26 @@ def split_model(model: nn.Module) -> tuple[nn.Module, PredictionHead]:
     Raises:
         InputError: a model of another family.
     """
+    names, build = _head_of(model)
+    hugging_face: Any = model
+    return hugging_face.base_model, build(*map(model.get_submodule, names))
+
+
+def second_head(model: nn.Module) -> tuple[nn.ModuleList, PredictionHead]:
+    """Another prediction head for a masked language model, and the modules that hold it.
+
+    It begins as a copy of the model's own and shares its output layer's weight.
+    """
+    names, build = _head_of(model)
+    weight = split_model(model)[1].weight
+    copies = [copy.deepcopy(model.get_submodule(n), {id(weight): weight}) for n in names]
+    return nn.ModuleList(copies), build(*copies)
+
+
+def _head_of(model: nn.Module) -> tuple[tuple[str, ...], Callable[..., PredictionHead]]:
     for family in type(model).__mro__:
         if family.__name__ in _HEADS:
-            hugging_face: Any = model
-            return hugging_face.base_model, _HEADS[family.__name__](model)
+            return _HEADS[family.__name__]
     raise InputError(
         f"cannot split a {type(model).__name__} into encoder and prediction head;"
         f" supported: {', '.join(_HEADS)}"
@@ -251,36 +268,34 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _bert(model: Any) -> PredictionHead:
-    predictions = model.cls.predictions
+def _bert(predictions: Any) -> PredictionHead:
     return PredictionHead(predictions.transform, predictions.decoder)
 
 
-def _roberta(model: Any) -> PredictionHead:
-    head = model.lm_head
+def _roberta(head: Any) -> PredictionHead:
     return PredictionHead(lambda rows: head.layer_norm(F.gelu(head.dense(rows))), head.decoder)
 
 
-def _distilbert(model: Any) -> PredictionHead:
-    def transform(rows: Tensor) -> Tensor:
-        vectors: Tensor = model.vocab_layer_norm(model.activation(model.vocab_transform(rows)))
-        return vectors
-
-    return PredictionHead(transform, model.vocab_projector)
+def _distilbert(transform: Any, activation: Any, norm: Any, projector: Any) -> PredictionHead:
+    return PredictionHead(lambda rows: norm(activation(transform(rows))), projector)
 
 
-def _modernbert(model: Any) -> PredictionHead:
-    return PredictionHead(model.head, model.decoder)
+def _modernbert(head: Any, decoder: Any) -> PredictionHead:
+    return PredictionHead(head, decoder)
 
 
-_HEADS: dict[str, Callable[[Any], PredictionHead]] = {
-    "BertForMaskedLM": _bert,
-    "RobertaForMaskedLM": _roberta,
-    "XLMRobertaForMaskedLM": _roberta,
-    "CamembertForMaskedLM": _roberta,
-    "DistilBertForMaskedLM": _distilbert,
-    "ModernBertForMaskedLM": _modernbert,
+_HEADS: dict[str, tuple[tuple[str, ...], Callable[..., PredictionHead]]] = {
+    "BertForMaskedLM": (("cls.predictions",), _bert),
+    "RobertaForMaskedLM": (("lm_head",), _roberta),
+    "XLMRobertaForMaskedLM": (("lm_head",), _roberta),
+    "CamembertForMaskedLM": (("lm_head",), _roberta),
+    "DistilBertForMaskedLM": (
+        ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
+        _distilbert,
+    ),
+    "ModernBertForMaskedLM": (("head", "decoder"), _modernbert),
 }
+"""By class: the modules that the head consists of, and the head of them."""
 
 
 # ----------------------------------------------------------------------------------- operator

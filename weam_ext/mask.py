@@ -287,13 +287,13 @@ def _mask(
     chosen = (keys < below).reshape(-1)
     if policy == "exclusive" and offsets is not None and linked is not None:
         chosen = chosen & ~_beaten(keys, chosen, offsets, linked)
-    positions, row_of = _rows(chosen, capacity)
+    positions, row_of = number_rows(chosen, capacity)
     masked = row_of >= 0
 
     exchangeable = torch.zeros_like(masked)
     if offsets is not None and exchange_capacity > 0:
         exchangeable = masked & (offsets.diff() > 0)
-    exchanged_positions, exchanged_of = _rows(exchangeable, exchange_capacity)
+    exchanged_positions, exchanged_of = number_rows(exchangeable, exchange_capacity)
 
     place = torch.arange(input_ids.shape[1], device=input_ids.device)
     _, kind, which, _ = philox_words(seed, draws[:, None], place, MASKING)
@@ -370,7 +370,7 @@ def _high(product: Tensor) -> Tensor:
     return (product >> 32) & _LOW
 
 
-def _rows(chosen: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
+def number_rows(chosen: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
     """Number the chosen positions: position of each row [capacity], row of each position [N]."""
     ranks = chosen.cumsum(0)
     slots = torch.arange(1, capacity + 1, device=chosen.device)

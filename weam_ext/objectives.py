@@ -1,44 +1,24 @@
-"""What is learned: MLM, TLM and WEAM over any Hugging Face masked language model.
+"""What is learned: MLM, TLM, WEAM and word-aligned, over any Hugging Face masked language model.
 
-All three mask tokens and predict them; they differ in whether the two sentences of a pair see each
-other, and in whether the predictions of linked words are exchanged (method.md, sections 1 and 2).
+An objective is a module that turns a batch into sums: `objective(batch)`. The first three mask
+tokens and predict them; they differ in whether the two sentences of a pair see each other, and in
+whether the predictions of linked words are exchanged. The last draws the vectors of linked words
+together (method.md, sections 1 and 2). `objective(batch, heldout=True)` measures both predictions
+of any of them in the same way, so that runs can be compared.
 """
 
-import inspect
-from dataclasses import dataclass, fields
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from weam_ext.batch import Batch
+from weam_ext.batch import Batch, Layout
 from weam_ext.errors import InputError
-from weam_ext.gather import gather_rows, row_labels, row_weights
-from weam_ext.head import PredictionHead, predict, split_model
 from weam_ext.mask import MaskedRows, mask_tokens
+from weam_ext.predictor import Encoder, MaskedPredictor, Ratio, Sums
 
-
-class Objective(NamedTuple):
-    """How pairs are shown to the model and what is asked of it."""
-
-    pair: bool
-    """Both sentences in one sequence, or each alone."""
-    exchange: bool
-    """Also predict each masked token from the rows of the tokens it is linked to."""
-
-
-OBJECTIVES = {
-    "mlm": Objective(pair=False, exchange=False),  # Devlin et al. 2019
-    "tlm": Objective(pair=True, exchange=False),  # Conneau & Lample 2019
-    "weam": Objective(pair=True, exchange=True),  # Yang et al. 2021
-}
-
-
-def objective(name: str) -> Objective:
-    """One of `OBJECTIVES`; `InputError` for another name."""
-    if name not in OBJECTIVES:
-        raise InputError(f"unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[name]
+HEADS = ("shared", "separate", "language")
 
 
 @dataclass(frozen=True)
@@ -66,6 +46,13 @@ class Masking:
             **settings,
         )
 
+    def heldout(self) -> "Masking":
+        """Masks that no training sentence shares, of single tokens, independently: another key."""
+        return replace(
+            self, seed=self.seed + (1 << 32), policy="independent", unit="token", exact=False,
+            shares=(0.8, 0.1, 0.1),
+        )  # fmt: skip
+
     def __call__(self, batch: Batch, *, exchange: bool) -> MaskedRows:
         capacity, exchange_capacity = batch.capacities(self.probability, self.unit, self.exact)
         return mask_tokens(
@@ -86,143 +73,178 @@ class Masking:
         )
 
 
-@dataclass(frozen=True)
-class Sums:
-    """Sums over the masked tokens of one or more batches, 0-dim tensors; losses in nats."""
-
-    loss: Tensor
-    """L_mp + lambda * L_cp before the division by `count`; the one that can be differentiated."""
-    count: Tensor
-    """Masked tokens."""
-    multilingual: Tensor
-    multilingual_correct: Tensor
-    cross_lingual: Tensor
-    """The cross-lingual prediction; of a token without a link it is the multilingual one."""
-    cross_lingual_correct: Tensor
-    linked: Tensor
-    """Masked tokens with a link."""
-    linked_correct: Tensor
-    """Of those, the ones that the cross-lingual prediction gets right."""
-    overflow: Tensor
-    """Batches whose rows did not fit: above 0 there is an error in the program."""
-
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(
-            *(
-                getattr(self, f.name).detach() + getattr(other, f.name).detach()
-                for f in fields(self)
-            )
-        )
-
-    def means(self, *, exchange: bool = True) -> dict[str, float]:
-        """Mean losses and accuracies, on the host; 0 where there was nothing to predict.
-
-        `exchange` includes the cross-lingual prediction.
-        """
-        names = [field.name for field in fields(self)]
-        values = torch.stack([getattr(self, name).detach().double() for name in names]).tolist()
-        sums = dict(zip(names, values, strict=True))
-        if sums["overflow"]:
-            raise RuntimeError("more tokens were masked than the batch has rows for")
-        count, linked = max(1.0, sums["count"]), max(1.0, sums["linked"])
-        means = {
-            "loss": sums["loss"] / count,
-            "multilingual_loss": sums["multilingual"] / count,
-            "multilingual_accuracy": sums["multilingual_correct"] / count,
-            "masked": sums["count"],
-        }
-        if not exchange:
-            return means
-        return means | {
-            "cross_lingual_loss": sums["cross_lingual"] / count,
-            "cross_lingual_accuracy": sums["cross_lingual_correct"] / count,
-            "linked_accuracy": sums["linked_correct"] / linked,
-            "linked": sums["linked"],
-        }
-
-
-class MaskedPredictor(nn.Module):
-    """A masked language model as the objectives use it: encoder, gather, head on masked rows.
+class Objective(nn.Module):
+    """What a step computes: `objective(batch)`, sums whose `loss` and `count` make its mean loss.
 
     Args:
-        model: a Hugging Face masked language model of a supported family (`split_model`).
-        exchange_weight: lambda.
-        chunk_rows: as for `linear_cross_entropy`.
+        model: a Hugging Face masked language model of a supported family.
+        masking: how its tokens are masked.
+        layout: how pairs are shown to it, where that is not `LAYOUT`.
     """
+
+    LAYOUT: ClassVar[Layout] = Layout()
+    """How pairs are shown to the model."""
+    masks: ClassVar[bool] = True
+    """Whether tokens are masked and predicted, so that monolingual text can be learned too."""
+    exchange: ClassVar[bool] = False
+    """Whether each masked token is also predicted from the tokens it is linked to."""
+
+    def __init__(self, model: nn.Module, masking: Masking, *, layout: Layout | None = None) -> None:
+        super().__init__()
+        self.predictor = self._predictor(model)
+        self.masking = masking
+        self.heldout_masking = masking.heldout()
+        self.layout = layout or self.LAYOUT
+
+    def _predictor(self, model: nn.Module) -> MaskedPredictor:
+        return MaskedPredictor(model, exchange_weight=1.0)
+
+    def forward(self, batch: Batch, *, heldout: bool = False) -> Sums:
+        """The sums of a batch in the objective's layout; of a held-out one with links in any."""
+        if heldout:
+            return self._predict(batch, self.heldout_masking, exchange=True)
+        return self.learn(batch)
+
+    def learn(self, batch: Batch) -> Sums:
+        """The sums of a batch to learn from."""
+        return self._predict(batch, self.masking, exchange=self.exchange)
+
+    def _predict(self, batch: Batch, masking: Masking, *, exchange: bool) -> Sums:
+        sums: Sums = self.predictor(batch, masking(batch, exchange=exchange), exchange)
+        return sums
+
+    def heldout_loss(self, means: dict[str, float]) -> float:
+        """The loss by which checkpoints are compared, of held-out means in the own layout."""
+        return means["multilingual_loss"]
+
+
+class MLM(Objective):
+    """Masked language modelling of each sentence alone (Devlin et al. 2019)."""
+
+    LAYOUT = Layout(together=False, linked=False)
+
+
+class TLM(Objective):
+    """Masked language modelling of both sentences of a pair at once (Conneau & Lample 2019)."""
+
+
+class WEAM(Objective):
+    """Word-exchange aligning pre-training: TLM, and each masked token once more from its links.
+
+    Yang et al. 2021; method.md, section 1. Over the masked tokens of pairs, L_mp + lambda * L_cp.
+
+    Args:
+        exchange_weight: lambda.
+        head: of the cross-lingual prediction. "shared": the model's own; "separate": another,
+            with the same output layer but its own transform and bias; "language": the model's own,
+            which is told the language of the answer by a learned vector for each (from zero),
+            added to the hidden vectors before both predictions.
+        exchange_layer: the layer (1 .. L) whose hidden vectors are exchanged; None: the last.
+        languages: how many there are, for "language".
+    """
+
+    exchange = True
 
     def __init__(
-        self, model: nn.Module, *, exchange_weight: float, chunk_rows: int | None = None
+        self,
+        model: nn.Module,
+        masking: Masking,
+        *,
+        layout: Layout | None = None,
+        exchange_weight: float = 1.0,
+        head: str = "shared",
+        exchange_layer: int | None = None,
+        languages: int = 0,
     ) -> None:
-        super().__init__()
-        self.model = model
-        self._encoder, self._head = split_model(model)
-        self._segments = _takes_segments(self._encoder)
-        self._plain_attention = _attends_to_all(self._encoder)
-        self.exchange_weight = exchange_weight
-        self.chunk_rows = chunk_rows
+        self._settings: dict[str, Any] = {
+            "exchange_weight": exchange_weight,
+            "separate_head": head == "separate",
+            "exchange_layer": exchange_layer,
+            "languages": languages if head == "language" else 0,
+        }
+        super().__init__(model, masking, layout=layout)
 
-    def forward(self, batch: Batch, masked: MaskedRows) -> Sums:
-        """The sums of a batch; L_cp is there where `masked` has exchanged rows."""
-        attention = batch.attention_mask
-        if attention is not None and self._plain_attention:
-            attention = attention[:, None, None, :].bool()
-        inputs = {"input_ids": masked.input_ids, "attention_mask": attention}
-        if self._segments:
-            inputs["token_type_ids"] = batch.token_type_ids
-        hidden = self._encoder(**inputs)[0]
-        return masked_sums(self._head, hidden, batch, masked, self.exchange_weight, self.chunk_rows)
+    def _predictor(self, model: nn.Module) -> MaskedPredictor:
+        return MaskedPredictor(model, **self._settings)
+
+    def heldout_loss(self, means: dict[str, float]) -> float:
+        weight: float = self._settings["exchange_weight"]
+        return means["multilingual_loss"] + weight * means["cross_lingual_loss"]
 
 
-def masked_sums(
-    head: PredictionHead,
-    hidden: Tensor,
-    batch: Batch,
-    masked: MaskedRows,
-    exchange_weight: float,
-    chunk_rows: int | None,
-) -> Sums:
-    """Both predictions from the hidden vectors [B, L, H] (method.md, section 1).
+class WordAligned(Objective):
+    """Linked words get vectors that are near each other (Cao, Kitaev & Klein 2020).
 
-    A masked token without a link has one row for both predictions, weighted 1 + lambda.
+    Sentences are encoded alone, nothing is masked, and a word stands at its last token. With the
+    hidden vectors h of the last layer, h0 of the initial encoder, a link (a, b) for every two words
+    that are linked to each other alone, and the words w of the pivot's side,
+
+        L = (sum |h_a - h_b|^2 + regularization * sum |h_w - h0_w|^2) / links.
+
+    Args:
+        initial: the encoder before training; it is not trained, and not part of this module.
+        regularization: 1 in the paper.
     """
-    exchanged_rows = masked.exchanged.numel()
-    if exchanged_rows == 0:
-        exchange_weight = 0.0
-    weights, labels = row_weights(masked, exchange_weight), row_labels(masked)
-    rows = gather_rows(hidden, masked, batch.links if exchanged_rows else None)
-    result = predict(head, rows, labels, weights, chunk_rows)
 
-    own, exchanged = result.losses.tensor_split([masked.positions.numel()])
-    own_correct, exchanged_correct = result.correct.tensor_split([masked.positions.numel()])
-    alone = torch.ones_like(own_correct)
-    if exchanged_rows:
-        has_link = masked.exchanged_of[masked.positions.clamp(min=0)] >= 0
-        alone = ~has_link
-    return Sums(
-        loss=result.total,
-        count=masked.count,
-        multilingual=own.sum(),
-        multilingual_correct=own_correct.sum(),
-        cross_lingual=exchanged.sum() + (own * alone).sum(),
-        cross_lingual_correct=exchanged_correct.sum() + (own_correct & alone).sum(),
-        linked=masked.exchanged_count,
-        linked_correct=exchanged_correct.sum(),
-        overflow=masked.overflow.long(),
-    )
+    LAYOUT = Layout(together=False, link_mode="last", one_to_one=True, anchors=True)
+    masks = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        masking: Masking,
+        *,
+        initial: nn.Module,
+        regularization: float = 1.0,
+    ) -> None:
+        super().__init__(model, masking)
+        for parameter in model.parameters():  # not the head: it has no part in the loss
+            parameter.requires_grad_(False)
+        for parameter in self.predictor.encoder.module.parameters():
+            parameter.requires_grad_(True)
+        # No submodule: those are trained, saved and sharded.
+        self._initial = Encoder(initial.requires_grad_(False).eval())
+        self.regularization = regularization
+
+    def learn(self, batch: Batch) -> Sums:
+        """The sums of a batch; `link_distance` and `anchor_distance` are squared, of each."""
+        assert batch.links is not None and batch.anchors is not None
+        hidden = self.predictor.encoder(batch.input_ids, batch).flatten(0, 1).float()
+        with torch.no_grad():
+            before = self._initial(batch.input_ids, batch).flatten(0, 1).float()
+        offsets, linked = batch.links
+        positions = torch.arange(len(hidden), device=linked.device)
+        owners = positions.repeat_interleave(offsets.diff(), output_size=linked.numel())
+        # Every link is there both ways.
+        distance = (hidden[owners] - hidden[linked]).square().sum() / 2
+        moved = (hidden[batch.anchors] - before[batch.anchors]).square().sum()
+        links, anchors = (
+            hidden.new_full((), n) for n in (linked.numel() / 2, batch.anchors.numel())
+        )
+        return Sums(
+            loss=distance + self.regularization * moved,
+            count=links,
+            ratios={
+                "link_distance": Ratio(distance, links),
+                "anchor_distance": Ratio(moved, anchors),
+            },
+            counts={"links": links},
+        )
+
+    def heldout_loss(self, means: dict[str, float]) -> float:
+        return means["loss"]
 
 
-def _takes_segments(encoder: nn.Module) -> bool:
-    """Whether the encoder tells the two sentences apart by segment ids."""
-    config: Any = encoder.config
-    takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
-    return takes and getattr(config, "type_vocab_size", 0) > 1
+OBJECTIVES: dict[str, type[Objective]] = {
+    "mlm": MLM,
+    "tlm": TLM,
+    "word-aligned": WordAligned,
+    "weam": WEAM,
+}
 
 
-def _attends_to_all(encoder: nn.Module) -> bool:
-    """Whether a mask [B, 1, 1, L] can be handed to torch's attention as it is.
-
-    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything.
-    ModernBERT needs it to make the masks of its local attention.
-    """
-    config: Any = encoder.config
-    return bool(config.model_type != "modernbert" and config._attn_implementation == "sdpa")
+def objective(name: str) -> type[Objective]:
+    """One of `OBJECTIVES`; `InputError` for another name."""
+    if name not in OBJECTIVES:
+        raise InputError(f"unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name]

@@ -1,18 +1,24 @@
-"""What a run says of itself: a line a step on standard error, JSON lines, TensorBoard."""
+"""What a run says of itself: on the screen, in JSON lines, to TensorBoard and W&B."""
 
+import hashlib
+import importlib
 import json
 import os
 import resource
 import sys
-import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
 from weam_ext.errors import InputError, describe, say
 from weam_ext.files import rename_durably, write_durably
+from weam_ext.meter import Speed
 
 LOG = "log.jsonl"
 
@@ -49,63 +55,122 @@ class Log:
 
 
 class Records:
-    """Where a run's figures go. `step` is that of the checkpoint it goes on from, or 0."""
+    """Where a run's figures go: the screen, JSON lines, TensorBoard, Weights & Biases.
 
-    def __init__(self, run_dir: Path, step: int, tensorboard: bool) -> None:
+    `step` is that of the checkpoint it goes on from, or 0. On a terminal a bar shows the last step,
+    elsewhere each has its line. Only the process that writes (`main`) says or writes anything.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        step: int,
+        steps: int,
+        *,
+        tensorboard: bool = False,
+        wandb: str | None = None,
+        settings: dict[str, Any] | None = None,
+        main: bool = True,
+    ) -> None:
+        self._main = main
+        self._steps = steps
+        self._boards: list[Callable[[str, float, int], object]] = []
+        self._closing = ExitStack()
+        if not main:
+            return
         self._log = Log(run_dir, step)
-        self._board = (
-            SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
-            if tensorboard
-            else None
+        self._closing.callback(self._log.close)
+        if tensorboard:
+            board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
+            self._closing.callback(board.close)
+            self._boards.append(board.add_scalar)
+        if wandb:
+            self._boards.append(self._open_wandb(wandb, run_dir, settings or {}))
+        self._bar = tqdm(
+            total=steps, initial=step, unit=" steps", disable=None, dynamic_ncols=True, leave=False
         )
+        self._closing.callback(self._bar.close)
+
+    def _open_wandb(
+        self, project: str, run_dir: Path, settings: dict[str, Any]
+    ) -> Callable[[str, float, int], object]:
+        try:
+            library: Any = importlib.import_module("wandb")
+        except ImportError as error:
+            raise InputError("--wandb needs Weights & Biases: pip install wandb") from error
+        # One run of theirs for one of ours, whoever resumes it.
+        identifier = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
+        opened = library.init(
+            project=project, name=run_dir.name, id=identifier, resume="allow", config=settings
+        )
+        self._closing.callback(opened.finish)
+        return lambda name, value, step: opened.log({name: value}, step=step)
 
     def __enter__(self) -> "Records":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._log.close()
-        if self._board:
-            self._board.close()
+        self._closing.close()
 
-    def step(
-        self,
-        step: int,
-        steps: int,
-        means: dict[str, float],
-        lr: float,
-        tokens_per_second: float,
-        seconds_left: float,
-    ) -> None:
+    def step(self, step: int, means: dict[str, float], speed: Speed) -> None:
         """One training step."""
-        self._write(step, "train", means | {"lr": lr})
-        speed = {"tokens_per_second": tokens_per_second, "memory_gib": memory()}
-        self._log.write({"step": step, "speed": speed})
-        say(
-            f"step {step}/{steps}  {_line(means)}  lr {lr:.2e}  {tokens_per_second:,.0f} tokens/s  "
-            f"{memory():.1f} GiB  {time.strftime('%H:%M:%S', time.gmtime(seconds_left))} left"
-        )
+        if not self._main:
+            return
+        self._write(step, "train", means)
+        figures = {"memory_gib": memory()} | asdict(speed)
+        self._log.write({"step": step, "speed": figures})
+        for name, value in figures.items():
+            if value is not None:
+                self._show(f"speed/{name}", value, step)
+        said = f"{speed}  {memory():.1f} GiB"
+        if self._bar.disable:
+            say(f"step {step}/{self._steps}  {_line(means)}  lr {means['lr']:.2e}  {said}")
+        else:
+            self._bar.set_postfix_str(f"{_line(means)}  {said}", refresh=False)
+            self._bar.update(step - self._bar.n)
 
     def heldout(self, step: int, results: dict[str, dict[str, float]]) -> None:
-        """Held-out means by bitext."""
+        """Held-out means by corpus."""
+        if not self._main:
+            return
         for name, means in results.items():
             self._write(step, f"heldout/{name}", means)
-            say(f"held out after step {step}, {name}: {_line(means)}")
+            self.say(f"held out after step {step}, {name}: {_line(means)}")
+
+    def say(self, line: str) -> None:
+        """Tell the user something, above the bar where there is one."""
+        if not self._main:
+            return
+        if self._bar.disable:
+            say(line)
+        else:
+            self._bar.write(line, file=sys.stderr)
 
     def _write(self, step: int, kind: str, means: dict[str, float]) -> None:
         self._log.write({"step": step, kind: means})
-        if self._board:
-            for name, value in means.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        for name, value in means.items():
+            self._show(f"{kind}/{name}", value, step)
+
+    def _show(self, name: str, value: float, step: int) -> None:
+        for board in self._boards:
+            board(name, value, step)
+
+
+_LINE = {
+    "loss": "loss {:.3f}",
+    "multilingual_loss": "L_mp {:.3f}",
+    "cross_lingual_loss": "L_cp {:.3f}",
+    "apart_cross_lingual_loss": "apart {:.3f}",
+    "linked_accuracy": "cross-lingual accuracy {:.3f}",
+    "link_distance": "links {:.4f}",
+    "anchor_distance": "anchors {:.4f}",
+    "masked_share": "masked {:.1%}",
+}
+"""What is said of the means, in this order."""
 
 
 def _line(means: dict[str, float]) -> str:
-    text = f"loss {means['loss']:.3f}  L_mp {means['multilingual_loss']:.3f}"
-    if "cross_lingual_loss" in means:
-        text += f"  L_cp {means['cross_lingual_loss']:.3f}"
-        text += f"  cross-lingual accuracy {means['linked_accuracy']:.3f}"
-    if "masked_share" in means:
-        text += f"  masked {means['masked_share']:.1%}"
-    return text
+    return "  ".join(text.format(means[name]) for name, text in _LINE.items() if name in means)
 
 
 def memory() -> float:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import yaml
 
-from weam_ext.batch import LINKS
+from weam_ext.batch import LINKS, PIVOT
 from weam_ext.errors import InputError, Parser
 from weam_ext.mask import POLICIES, UNITS, check_shares
-from weam_ext.objectives import OBJECTIVES, objective
+from weam_ext.objectives import HEADS, OBJECTIVES, WEAM, objective
+from weam_ext.optimizer import SCHEDULES
 from weam_ext.prepare import add_arguments
 from weam_ext.words import LINK_MODES
 
@@ -19,8 +20,11 @@ BUILTIN_STEPS = 800
 # The paper's; usual for small models; the best of 1e-3, 2e-3 and 3e-3 on the built-in corpus (at
 # 3e-3 the run with shuffled links learns nothing).
 LR_PRETRAINED, LR_SCRATCH, LR_BUILTIN = 5e-5, 1e-3, 2e-3
-# What does not change a single number of the run, and so may differ when it is resumed.
-PLACES = ("output", "config", "resume", "keep", "tensorboard", "log_every")
+# Where things go and how they are computed, not what: these may differ when a run is resumed.
+PLACES = (
+    "output", "config", "resume", "keep", "tensorboard", "wandb", "log_every", "workers",
+    "parallel", "compile", "gradient_checkpointing", "peak_tflops", "license", "data_license",
+)  # fmt: skip
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -28,111 +32,224 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         "weam_ext.train",
         "Train a multilingual encoder on parallel text; without arguments, a small "
-        "BERT on the built-in corpus.",
+        "BERT on the built-in corpus. Under torchrun, on as many processes as it starts.",
     )
     add_arguments(parser)
-    data = parser.add_argument_group("built-in corpus, used without --bitext and --prepared")
-    data.add_argument(
-        "--builtin-pairs", type=int, default=4000, metavar="N",
-        help="sentence pairs of each invented language (%(default)s)",
-    )  # fmt: skip
-    model = parser.add_argument_group("model and objective")
-    model.add_argument("--model", metavar="NAME", help="hub name or directory to go on from")
-    model.add_argument("--model-config", metavar="JSON", help="of a model from scratch")
-    model.add_argument(
-        "--objective", default="weam", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (%(default)s)"
-    )
-    model.add_argument(
-        "--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
-        help="weight of the cross-lingual prediction (%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--mask-probability", type=float, default=0.3, metavar="P", help="of a token (%(default)s)"
-    )
-    model.add_argument(
-        "--masking", choices=POLICIES, default="independent",
-        help="exclusive: never both ends of a link, so that fewer are masked: of the tokens with d "
-        "links the share (1 - (1 - P)^(d + 1)) / (d + 1), 0.255 for P = 0.3 and d = 1 "
-        "(%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--mask-unit", choices=UNITS, default="token",
-        help="what is masked as a whole; a span has 1 to 10 words, 3.8 in the mean (%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--mask-exact", action="store_true",
-        help="the same share of the tokens (words) of every sequence, not P in the mean",
-    )  # fmt: skip
-    model.add_argument(
-        "--mask-shares", type=float, nargs=3, default=[0.8, 0.1, 0.1],
-        metavar=("MASK", "RANDOM", "KEEP"),
-        help="of the masked tokens, how many become [MASK], become a random token, stay "
-        "(0.8 0.1 0.1)",
-    )  # fmt: skip
-    model.add_argument(
-        "--links", choices=LINKS, default="true",
-        help="the controls: shuffled permutes the target words, random links any words, as many "
-        "as there were (%(default)s)",
-    )  # fmt: skip
-    model.add_argument(
-        "--link-mode", choices=LINK_MODES, default="all",
-        help="how word links become token links (%(default)s)",
-    )  # fmt: skip
-    loop = parser.add_argument_group("training")
-    loop.add_argument(
-        "--prepared", type=Path, metavar="DIR", help="what weam_ext.prepare made, for --bitext"
-    )
-    loop.add_argument(
-        "--steps", type=int, metavar="N",
-        help=f"default: one pass over the pairs; {BUILTIN_STEPS} on the built-in corpus",
-    )  # fmt: skip
-    loop.add_argument("--batch-size", type=int, default=32, metavar="N", help="pairs (%(default)s)")
-    loop.add_argument(
-        "--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)"
-    )
-    loop.add_argument(
-        "--lr", type=float,
-        help=f"at its peak; default {LR_PRETRAINED}, from scratch {LR_SCRATCH}, for the built-in "
-        f"model {LR_BUILTIN}",
-    )  # fmt: skip
-    loop.add_argument("--warmup", type=float, default=0.1, help="share of the steps (%(default)s)")
-    loop.add_argument("--weight-decay", type=float, default=0.01, help="of AdamW (%(default)s)")
-    loop.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (%(default)s)")
-    loop.add_argument(
-        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
-    )
-    loop.add_argument(
-        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
-        help="auto: bf16 autocast on a GPU, else fp32 (%(default)s)",
-    )  # fmt: skip
-    keep = parser.add_argument_group("output")
-    keep.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME after the settings"
-    )
-    keep.add_argument(
-        "--resume", choices=("auto", "never"), default="auto",
-        help="go on with the run in --output, or leave it alone (%(default)s)",
-    )  # fmt: skip
-    for name in ("eval", "save"):
-        keep.add_argument(
-            f"--{name}-every", type=int, metavar="N", help="steps; default a tenth of the run"
-        )
-    keep.add_argument(
-        "--keep", type=int, default=2, metavar="N", help="last checkpoints (%(default)s)"
-    )
-    keep.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
-    keep.add_argument(
-        "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
-    )
-    keep.add_argument(
-        "--config", type=Path, metavar="YAML", help="settings, as a run writes them to run.yaml"
-    )
+    for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
+                _add_output):  # fmt: skip
+        add(parser)
     options = parser.parse_args(arguments)
     if options.config:
         parser.set_defaults(**read_config(options.config, set(vars(options))))
         options = parser.parse_args(arguments)
     _check(options)
     return options
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", metavar="NAME", help="hub name or directory to go on from: BERT, XLM-R, "
+        "ModernBERT and their like",
+    )  # fmt: skip
+    group.add_argument("--model-config", metavar="JSON", help="of a model from scratch")
+    group.add_argument(
+        "--freeze-layers", type=int, default=0, metavar="N",
+        help="keep the embeddings and the first N layers as they are; 0: train all (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--layer-lr-decay", type=float, default=1.0, metavar="D",
+        help="layer k of L learns at LR * D^(L - k), the embeddings at LR * D^L (%(default)s)",
+    )  # fmt: skip
+
+
+def _add_objective(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("objective")
+    group.add_argument(
+        "--objective", default="weam", metavar="NAME", help=f"{', '.join(OBJECTIVES)} (%(default)s)"
+    )
+    group.add_argument(
+        "--exchange-weight", type=float, default=1.0, metavar="LAMBDA",
+        help="weam: weight of the cross-lingual prediction; 0 is a control (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--exchange-head", choices=HEADS, default="shared",
+        help="weam: of the cross-lingual prediction; separate: another transform and bias; "
+        "language: one that is told the language of the answer (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--exchange-layer", type=int, metavar="K",
+        help="weam: exchange the vectors of layer K of 1 .. L; default the last",
+    )  # fmt: skip
+    group.add_argument(
+        "--encode", choices=("together", "apart"), default="together",
+        help="weam: the sentences of a pair in one sequence, or each in its own (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--links", choices=LINKS, default="true",
+        help="weam, word-aligned: the controls: shuffled permutes the target words, random links "
+        "any words, as many as there were (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--link-mode", choices=LINK_MODES, default="all",
+        help="weam: how word links become token links (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--regularization", type=float, default=1.0, metavar="W",
+        help=f"word-aligned: weight of the distance of the '{PIVOT}' side (else the source) to the "
+        "initial model (%(default)s)",
+    )  # fmt: skip
+
+
+def _add_masking(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("masking")
+    group.add_argument(
+        "--mask-probability", type=float, default=0.3, metavar="P", help="of a token (%(default)s)"
+    )
+    group.add_argument(
+        "--masking", choices=POLICIES, default="independent",
+        help="exclusive: never both ends of a link, so that fewer are masked: of the tokens with d "
+        "links the share (1 - (1 - P)^(d + 1)) / (d + 1), 0.255 for P = 0.3 and d = 1 "
+        "(%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--mask-unit", choices=UNITS, default="token",
+        help="what is masked as a whole; a span has 1 to 10 words, 3.8 in the mean (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--mask-exact", action="store_true",
+        help="the same share of the tokens (words) of every sequence, not P in the mean",
+    )  # fmt: skip
+    group.add_argument(
+        "--mask-shares", type=float, nargs=3, default=[0.8, 0.1, 0.1],
+        metavar=("MASK", "RANDOM", "KEEP"),
+        help="of the masked tokens, how many become [MASK], become a random token, stay "
+        "(0.8 0.1 0.1)",
+    )  # fmt: skip
+
+
+def _add_order(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling and batches")
+    group.add_argument(
+        "--prepared", type=Path, metavar="DIR", help="what weam_ext.prepare made, for --bitext"
+    )
+    group.add_argument(
+        "--builtin-pairs", type=int, default=4000, metavar="N",
+        help="sentence pairs of each invented language, where there is no --bitext (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T",
+        help="a corpus of n pairs is sampled with weight n^(1/T): 1 as they come, high all alike "
+        "(%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--monolingual-share", type=float, default=0.5, metavar="S",
+        help="of the samples, where there is monolingual text beside bitext (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-size", type=int, default=32, metavar="N",
+        help="pairs of a batch, over all processes (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--batch-tokens", type=int, metavar="N",
+        help="instead: as many pairs of similar length as fit N tokens, padding included",
+    )  # fmt: skip
+    group.add_argument(
+        "--accumulate", type=int, default=1, metavar="N", help="batches a step (%(default)s)"
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument(
+        "--steps", type=int, metavar="N",
+        help=f"default: one pass over the pairs; {BUILTIN_STEPS} on the built-in corpus",
+    )  # fmt: skip
+    group.add_argument(
+        "--lr", type=float,
+        help=f"at its peak; default {LR_PRETRAINED}, from scratch {LR_SCRATCH}, for the built-in "
+        f"model {LR_BUILTIN}",
+    )  # fmt: skip
+    group.add_argument(
+        "--schedule", choices=SCHEDULES, default="linear",
+        help="of the learning rate after the warm-up (%(default)s)",
+    )  # fmt: skip
+    group.add_argument("--warmup", type=float, default=0.1, help="share of the steps (%(default)s)")
+    group.add_argument("--weight-decay", type=float, default=0.01, help="of AdamW (%(default)s)")
+    group.add_argument(
+        "--betas",
+        type=float,
+        nargs=2,
+        default=[0.9, 0.999],
+        metavar="B",
+        help="of AdamW (0.9 0.999)",
+    )
+    group.add_argument(
+        "--clip", type=float, default=1.0, help="largest gradient norm (%(default)s)"
+    )
+
+
+def _add_speed(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("speed and scale")
+    group.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)"
+    )
+    group.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto",
+        help="auto: bf16 autocast on a GPU, else fp32 (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--parallel", choices=("ddp", "fsdp"), default="ddp",
+        help="under torchrun: a whole model in every process, or its parts (%(default)s)",
+    )  # fmt: skip
+    group.add_argument("--compile", action="store_true", help="with torch.compile")
+    group.add_argument(
+        "--gradient-checkpointing", action="store_true",
+        help="keep no layer's inner values for the backward pass: less memory, a third slower",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=int, default=2 if torch.cuda.is_available() else 0, metavar="N",
+        help="processes that make batches ahead, for each training process (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--peak-tflops", type=float, metavar="X",
+        help="of one device, for the MFU; default what is known of the GPU",
+    )  # fmt: skip
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME after the settings"
+    )
+    group.add_argument(
+        "--resume", choices=("auto", "never"), default="auto",
+        help="go on with the run in --output, or leave it alone (%(default)s)",
+    )  # fmt: skip
+    for name in ("eval", "save"):
+        group.add_argument(
+            f"--{name}-every", type=int, metavar="N", help="steps; default a tenth of the run"
+        )
+    group.add_argument(
+        "--keep", type=int, default=2, metavar="N",
+        help="last checkpoints; the one with the best held-out loss stays too (%(default)s)",
+    )  # fmt: skip
+    group.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
+    group.add_argument(
+        "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
+    )
+    group.add_argument(
+        "--wandb", metavar="PROJECT", help="also to Weights & Biases, which must be installed"
+    )
+    group.add_argument(
+        "--license", default="other", metavar="ID", help="of the checkpoints, for their model card"
+    )
+    group.add_argument(
+        "--data-license", default="not stated", metavar="TEXT", help="of the text, for the card"
+    )
+    group.add_argument(
+        "--config", type=Path, metavar="YAML", help="settings, as a run writes them to run.yaml"
+    )
 
 
 def read_config(path: Path, known: set[str]) -> dict[str, Any]:
@@ -150,26 +267,18 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
 
 
 def _check(options: argparse.Namespace) -> None:
-    objective(options.objective)
-    for name in ("batch_size", "accumulate", "keep", "log_every", "builtin_pairs"):
-        _require(options, name, getattr(options, name) >= 1, "at least 1")
-    for name in ("steps", "eval_every", "save_every"):
-        _require(
-            options,
-            name,
-            getattr(options, name) is None or getattr(options, name) >= 1,
-            "at least 1",
-        )
-    _require(options, "mask_probability", 0 < options.mask_probability < 1, "between 0 and 1")
+    _check_numbers(options)
+    kind = objective(options.objective)
     check_shares(options.mask_shares)
-    if options.masking == "exclusive" and not objective(options.objective).pair:
+    apart = not kind.LAYOUT.together or (kind is WEAM and options.encode == "apart")
+    if options.masking == "exclusive" and not kind.LAYOUT.linked:
         raise InputError("--masking exclusive needs pairs with links: --objective tlm or weam")
-    _require(options, "warmup", 0 <= options.warmup <= 1, "from 0 to 1")
-    _require(options, "lr", options.lr is None or options.lr > 0, "above 0")
-    for name in ("exchange_weight", "weight_decay"):
-        _require(options, name, getattr(options, name) >= 0, "at least 0")
-    _require(options, "seed", 0 <= options.seed < 1 << 31, "from 0 to 2^31 - 1")
-    _require(options, "clip", options.clip > 0, "above 0")
+    if options.masking == "exclusive" and apart and options.mask_exact:
+        raise InputError("--masking exclusive with --mask-exact needs --encode together")
+    if options.monolingual and not kind.masks:
+        raise InputError(
+            f"--monolingual text cannot be learned with --objective {options.objective}"
+        )
     if options.model and options.model_config:
         raise InputError(
             "--model goes on from a model, --model-config starts one: give one of them"
@@ -184,6 +293,27 @@ def _check(options: argparse.Namespace) -> None:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
+
+
+def _check_numbers(options: argparse.Namespace) -> None:
+    for name in ("batch_size", "accumulate", "keep", "log_every", "builtin_pairs"):
+        _require(options, name, getattr(options, name) >= 1, "at least 1")
+    for name in ("steps", "eval_every", "save_every", "batch_tokens", "exchange_layer"):
+        given = getattr(options, name)
+        _require(options, name, given is None or given >= 1, "at least 1")
+    for name in ("lr", "peak_tflops"):
+        given = getattr(options, name)
+        _require(options, name, given is None or given > 0, "above 0")
+    for name in ("exchange_weight", "weight_decay", "regularization", "freeze_layers", "workers"):
+        _require(options, name, getattr(options, name) >= 0, "at least 0")
+    for name in ("mask_probability", "monolingual_share"):
+        _require(options, name, 0 < getattr(options, name) < 1, "between 0 and 1")
+    _require(options, "warmup", 0 <= options.warmup <= 1, "from 0 to 1")
+    _require(options, "layer_lr_decay", 0 < options.layer_lr_decay <= 1, "above 0 and at most 1")
+    _require(options, "temperature", options.temperature > 0, "above 0")
+    _require(options, "betas", all(0 <= b < 1 for b in options.betas), "at least 0 and below 1")
+    _require(options, "seed", 0 <= options.seed < 1 << 31, "from 0 to 2^31 - 1")
+    _require(options, "clip", options.clip > 0, "above 0")
 
 
 def _require(options: argparse.Namespace, name: str, valid: bool, expected: str) -> None:

@@ -125,8 +125,8 @@ class Shards:
     """The samples of one split of a prepared directory, memory-mapped.
 
     `len` is their number; `shards[k]` is a `Sample`; `corpora` are what they come from; `corpus`
-    int64 [samples] which of those each is of; `lengths` int64 [samples] their tokens. Pickled, it
-    is the names of its files, which are opened again.
+    int64 [samples] which of those each is of; `sides` int64 [samples, 2] the tokens of each side.
+    Pickled, it is the names of its files, which are opened again.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Shards:
 
     def _open(self) -> None:
         self._columns: list[list[Lists]] = []
-        lengths, corpora = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        sides, corpora = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
         for path, number, pairs, _ in self._files:
             try:
                 columns = read_lists(path)
@@ -156,10 +156,11 @@ class Shards:
                 raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
             self._columns.append([columns[name] for name in (*COLUMNS, PROBABILITY)
                                   if name in columns])  # fmt: skip
-            lengths.append(columns["source_ids"].lengths + columns["target_ids"].lengths)
+            lengths = columns["source_ids"].lengths, columns["target_ids"].lengths
+            sides.append(np.stack(lengths, axis=1))
             corpora.append(np.full(pairs, number))
         self._starts = list(accumulate((pairs for _, _, pairs, _ in self._files), initial=0))
-        self.lengths: Ints = np.concatenate(lengths)
+        self.sides: Ints = np.concatenate(sides)
         self.corpus: Ints = np.concatenate(corpora)
 
     def __getstate__(self) -> dict[str, Any]:

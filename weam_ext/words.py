@@ -18,7 +18,7 @@ from weam_ext.errors import InputError
 from weam_ext.mask import philox_words
 
 SEGMENTERS = ("bert", "blanks")
-LINK_MODES = ("all", "first", "monotone")
+LINK_MODES = ("all", "first", "last", "monotone")
 SHUFFLED_LINKS, RANDOM_LINKS = 1, 2
 """The streams of the controls' links: the last word of the Philox counter."""
 
@@ -140,9 +140,9 @@ def token_links(source_words: Ints, target_words: Ints, links: Ints, mode: str) 
     Args:
         source_words, target_words: [tokens]; the word of each token, or -1.
         links: [n, 2]; (source word, target word).
-        mode: "all" links every token of a word to every token of its partner, "first" only the
-            first of each, "monotone" pairs them along the diagonal: with m and n tokens and
-            k = 0 .. max(m, n) - 1, token floor(k m / max) with token floor(k n / max).
+        mode: "all" links every token of a word to every token of its partner, "first" and "last"
+            only the first or last of each, "monotone" pairs them along the diagonal: with m and n
+            tokens and k = 0 .. max(m, n) - 1, token floor(k m / max) with token floor(k n / max).
 
     Returns:
         [token links, 2]; (source token, target token), sorted.
@@ -160,15 +160,15 @@ def token_links(source_words: Ints, target_words: Ints, links: Ints, mode: str) 
     i, j, m, n = i[linked], j[linked], m[linked], n[linked]
     if mode == "all":
         counts = m * n
-    elif mode == "first":
-        counts = np.ones_like(m)
-    else:
+    elif mode == "monotone":
         counts = np.maximum(m, n)
+    else:
+        counts = np.ones_like(m)
     k = ranges(np.zeros_like(counts), counts)
     m, n, longer = np.repeat(m, counts), np.repeat(n, counts), np.repeat(counts, counts)
     a, b = (k // n, k % n) if mode == "all" else (k * m // longer, k * n // longer)
-    if mode == "first":
-        a = b = np.zeros_like(k)
+    if mode == "last":
+        a, b = m - 1, n - 1
     pairs = np.stack(
         [
             source.tokens[np.repeat(source.starts[i], counts) + a],
@@ -186,6 +186,13 @@ class _TokensByWord:
         self.tokens = np.argsort(words, kind="stable")
         self.counts = np.bincount(words[words >= 0], minlength=count)
         self.starts = int((words < 0).sum()) + np.cumsum(self.counts) - self.counts
+
+
+def one_to_one(links: Ints) -> Ints:
+    """The links [n, 2] of words that have no other, in the same order (Cao et al. 2020)."""
+    alone = [np.bincount(ends)[ends] == 1 for ends in (links[:, 0], links[:, 1])]
+    kept: Ints = links[alone[0] & alone[1]]
+    return kept
 
 
 def shuffle_links(links: Ints, target_words: int, *, seed: int, sample: int) -> Ints:

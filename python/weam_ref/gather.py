@@ -51,12 +51,18 @@ def gather_rows_backward(
     return [flat[start : start + length] for start in range(0, len(flat), length)]
 
 
-def row_weights(masked: MaskedRows, exchange_weight: float) -> list[float]:
+def row_weights(
+    masked: MaskedRows, exchange_weight: float, paired: Sequence[bool] | None = None
+) -> list[float]:
     """The weight of each of the R + X rows in L_mp + lambda * L_cp, lambda being `exchange_weight`.
 
-    The two predictions of a masked token without a link are the same row, which counts for both.
+    The two predictions of a masked token without a link are the same row, which counts for both; a
+    token of monolingual text, whose row is not `paired`, has but one.
     """
-    weights = [0.0 if p == UNUSED else 1.0 + exchange_weight for p in masked.positions]
+    weights = []
+    for row, position in enumerate(masked.positions):
+        twice = paired is None or paired[row]
+        weights.append(0.0 if position == UNUSED else 1.0 + exchange_weight * twice)
     for row in masked.exchanged:
         if row != UNUSED:
             weights[row] = 1.0

@@ -6,7 +6,7 @@ from weam_ref.philox import RANDOM_LINKS, SHUFFLED_LINKS, words
 
 Link = tuple[int, int]
 
-MODES = ("all", "first", "monotone")
+MODES = ("all", "first", "last", "monotone")
 
 
 def token_links(
@@ -21,8 +21,9 @@ def token_links(
     (a special token, or padding); `target_word_ids` likewise. The tokens of a word need not be
     adjacent, and a word that lost its tokens to truncation has no token links.
 
-    "all" links every token of word i with every token of word j, "first" their first tokens only,
-    and "monotone" pairs their tokens along the diagonal: m against n tokens give max(m, n) links.
+    "all" links every token of word i with every token of word j, "first" or "last" their first or
+    last tokens only, and "monotone" pairs their tokens along the diagonal: m against n tokens give
+    max(m, n) links.
 
     Raises ValueError for an unknown mode.
     """
@@ -52,12 +53,23 @@ def pair_tokens(source: list[int], target: list[int], mode: str) -> list[Link]:
         return []
     if mode == "first":
         return [(source[0], target[0])]
+    if mode == "last":
+        return [(source[-1], target[-1])]
     if mode == "all":
         return [(a, b) for a in source for b in target]
     longer = max(len(source), len(target))
     return [
         (source[k * len(source) // longer], target[k * len(target) // longer])
         for k in range(longer)
+    ]
+
+
+def one_to_one(links: Sequence[Link]) -> list[Link]:
+    """The links whose two words have no other link, in their order."""
+    return [
+        (i, j)
+        for i, j in links
+        if sum(i == other for other, _ in links) == 1 and sum(j == other for _, other in links) == 1
     ]
 
 

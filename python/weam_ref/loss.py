@@ -46,6 +46,28 @@ def weam_loss(
     return Losses(multilingual, cross_lingual, multilingual + exchange_weight * cross_lingual)
 
 
+def word_aligned_loss(
+    hidden: Sequence[Vector],
+    initial: Sequence[Vector],
+    links: Sequence[tuple[int, int]],
+    anchors: Sequence[int],
+    *,
+    regularization: float = 1.0,
+) -> float:
+    """Word-aligned (Cao et al. 2020) from hidden vectors [N][H], those of the initial model too.
+
+    The squared distances of linked positions (each link once) and, weighted, of the anchors from
+    where they were before training, over the number of links; 0 without any.
+    """
+    distance = sum(squared_distance(hidden[a], hidden[b]) for a, b in links)
+    moved = sum(squared_distance(hidden[w], initial[w]) for w in anchors)
+    return (distance + regularization * moved) / max(1, len(links))
+
+
+def squared_distance(first: Vector, second: Vector) -> float:
+    return sum((x - y) ** 2 for x, y in zip(first, second, strict=True))
+
+
 def cross_entropy(row: Vector, weight: Sequence[Vector], bias: Vector | None, label: int) -> float:
     """-log softmax(weight row + bias)[label]."""
     logits = _logits(row, weight, bias)

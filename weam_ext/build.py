@@ -1,0 +1,180 @@
+"""The parts of a run, built from its settings: its directory, text, model, objective and order."""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from weam_ext import checkpoint
+from weam_ext.batch import Collator, Layout
+from weam_ext.corpus import BitextSource
+from weam_ext.distributed import Ranks
+from weam_ext.errors import InputError, say
+from weam_ext.files import rename_durably, write_durably
+from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
+from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
+from weam_ext.objectives import WEAM, Masking, Objective, WordAligned, objective
+from weam_ext.order import Corpora, Order, corpus_shares
+from weam_ext.prepare import default_workers, prepare, settings_of, sources_of
+from weam_ext.settings import builtin, identity, read_config
+from weam_ext.shards import Shards
+from weam_ext.tokenizer import load_tokenizer, wordpiece
+
+INITIAL = "initial"
+"""Of word-aligned: the model before training, in the run's directory."""
+
+
+def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
+    """The run's directory, with its settings in run.yaml, and the checkpoint to go on from."""
+    settings = identity(options)
+    mark = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
+    run_dir = options.output or Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    record = run_dir / "run.yaml"
+    if record.exists():
+        if options.resume == "never":
+            raise InputError(f"{run_dir}: holds a run already; give another --output")
+        before = read_config(record, set(vars(options)))
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise InputError(
+                f"{run_dir}: holds a run with {changed[0]} {before.get(changed[0])}, not "
+                f"{settings[changed[0]]}; give another --output"
+            )
+    elif run_dir.exists() and any(run_dir.iterdir()):
+        raise InputError(f"{run_dir}: not empty, and no run; give another --output")
+    else:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_durably(run_dir / ".run.yaml.part", yaml.safe_dump(settings).encode())
+        rename_durably(run_dir / ".run.yaml.part", record)
+    return run_dir, _last_whole(run_dir)
+
+
+def _last_whole(run_dir: Path) -> Path | None:
+    for candidate in reversed(checkpoint.checkpoints(run_dir)):
+        try:
+            checkpoint.load_state(candidate)
+        except InputError as error:
+            say(f"passed over: {error}")
+        else:
+            return candidate
+    return None
+
+
+def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> Any:
+    """The run's tokenizer, from the directory in it that every checkpoint copies."""
+    directory = run_dir / checkpoint.TOKENIZER
+    with ranks.together():
+        if ranks.first and not directory.exists():
+            spec = options.tokenizer or options.model
+            tokenizer = load_tokenizer(spec) if spec else wordpiece(vocabulary(), "built-in")
+            beside = directory.with_suffix(".part")
+            tokenizer.save_pretrained(beside)
+            rename_durably(beside, directory)
+    return load_tokenizer(str(directory))
+
+
+def builtin_bitexts(directory: Path, pairs: int) -> list[BitextSource]:
+    """Write the invented corpus as 'source ||| target' files, one a language."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sources = []
+    for seed, language in enumerate(LANGUAGES[1:]):  # no sentence of the pivot twice
+        path = directory / f"{LANGUAGES[0]}-{language}.txt"
+        made = sentence_pairs(language, pairs, seed=seed)
+        lines = [f"{p.source} ||| {p.target}\n" for p in made]
+        write_durably(path, "".join(lines).encode())
+        sources.append(BitextSource(path.stem, (str(path),)))
+    return sources
+
+
+def prepared_directory(
+    options: argparse.Namespace, tokenizer: Any, run_dir: Path, ranks: Ranks
+) -> Path:
+    """The shards to train on: those given, those of this run, or new ones."""
+    if options.prepared:
+        return Path(options.prepared)
+    directory = run_dir / "prepared"
+    if not ranks.broadcast(directory.exists()):
+        sources: Sequence[Any] = sources_of(options)
+        if builtin(options):
+            sources = ranks.broadcast(
+                builtin_bitexts(run_dir / "builtin", options.builtin_pairs) if ranks.first else []
+            )
+        prepare(
+            sources,
+            tokenizer,
+            directory,
+            settings_of(options),
+            workers=default_workers(ranks),
+            ranks=ranks,
+        )
+    return directory
+
+
+def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None) -> Any:
+    """The model to go on from: of a checkpoint, a pre-trained one, or one with random weights."""
+    if resumed or options.model:
+        return pretrained_model(str(resumed or options.model), tokenizer, options.max_length)
+    config = options.model_config or BUILTIN_CONFIG
+    return new_model(config, tokenizer, options.max_length, options.seed)
+
+
+def keep_initial(model: Any, run_dir: Path, ranks: Ranks) -> None:
+    """Keep the model before training, from which word-aligned measures the distance."""
+    directory = run_dir / INITIAL
+    if ranks.first and not directory.exists():
+        beside = directory.with_suffix(".part")
+        model.save_pretrained(beside)
+        rename_durably(beside, directory)
+    ranks.barrier()
+
+
+def run_objective(
+    options: argparse.Namespace, model: Any, masking: Masking, languages: int, run_dir: Path
+) -> Objective:
+    """The objective of a run over its model."""
+    kind = objective(options.objective)
+    if issubclass(kind, WEAM):
+        layout = Layout(
+            together=options.encode == "together",
+            link_mode=options.link_mode,
+            languages=options.exchange_head == "language",
+        )
+        return kind(
+            model,
+            masking,
+            layout=layout,
+            exchange_weight=options.exchange_weight,
+            head=options.exchange_head,
+            exchange_layer=options.exchange_layer,
+            languages=languages,
+        )
+    if issubclass(kind, WordAligned):
+        initial = type(model).from_pretrained(run_dir / INITIAL, dtype=torch.float32)
+        return kind(
+            model,
+            masking,
+            initial=initial.base_model.to(masking.replacements.device),
+            regularization=options.regularization,
+        )
+    return kind(model, masking)
+
+
+def run_order(options: argparse.Namespace, shards: Shards, collate: Collator) -> Order:
+    """The batches of a run."""
+    sizes = [int((shards.corpus == number).sum()) for number in range(len(shards.corpora))]
+    kinds = [corpus.kind for corpus in shards.corpora]
+    shares = corpus_shares(
+        sizes, kinds, temperature=options.temperature, monolingual_share=options.monolingual_share
+    )
+    size = None if options.batch_tokens else options.batch_size
+    return Order(
+        Corpora(shards.corpus, collate.sizes(shards.sides), shares),
+        batch_size=size,
+        batch_tokens=options.batch_tokens,
+        seed=options.seed,
+    )

@@ -1,0 +1,131 @@
+"""How fast a run is: its clock, its floating-point operations, and how well a device is used."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from weam_ext.loader import Request
+from weam_ext.objectives import Objective
+from weam_ext.parallel import layers_of
+from weam_ext.predictor import Sums
+
+# Dense bf16 tensor throughput of the vendors' data sheets, in TFLOP/s, by a part of the name.
+_PEAKS = {
+    "B200": 2250.0,
+    "H200": 989.4,
+    "H100 PCIe": 756.0,
+    "H100": 989.4,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L4": 121.0,
+    "A10": 125.0,
+    "RTX 4090": 165.2,
+    "RTX 3090": 71.0,
+}
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a run is, in all its processes together, since it began or went on."""
+
+    tokens_per_second: float
+    """Ordinary tokens."""
+    mfu: float | None
+    """Model FLOP utilisation: of the devices' peak, where that is known."""
+    padding: float
+    """Share of the places of the batches that are padding."""
+    waiting: float
+    """Share of the time that was spent waiting for batches."""
+    seconds_left: float
+
+    def __str__(self) -> str:
+        mfu = "" if self.mfu is None else f"  MFU {self.mfu:.1%}"
+        days = "" if self.seconds_left < 86400 else f"{int(self.seconds_left // 86400)}d "
+        left = time.strftime("%H:%M:%S", time.gmtime(self.seconds_left))
+        return (
+            f"{self.tokens_per_second:,.0f} tokens/s{mfu}  padding {self.padding:.1%}  "
+            f"waiting {self.waiting:.1%}  {days}{left} left"
+        )
+
+
+class Flops:
+    """The floating-point operations that a model needs; none are counted for recomputing.
+
+    A product of [m, k] and [k, n] takes 2 m k n, and twice as many for its two gradients; a frozen
+    matrix, below which nothing learns, none for them.
+
+    Attributes:
+        peak: FLOP/s of one device; None where it is not known.
+    """
+
+    def __init__(
+        self, objective: Objective, device: torch.device, peak_tflops: float | None
+    ) -> None:
+        predictor = objective.predictor
+        layers = layers_of(predictor.encoder.module)
+        matrices = [m.weight for x in layers for m in x.modules() if isinstance(m, nn.Linear)]
+        self._a_place = sum((6 if w.requires_grad else 2) * w.numel() for w in matrices)
+        config: Any = predictor.encoder.module.config
+        self._attention = 12.0 * len(layers) * int(config.hidden_size)
+        vocabulary, width = predictor.output_size
+        self._a_row = 6 * width * (vocabulary + width)
+        self.peak = peak_tflops * 1e12 if peak_tflops else _known_peak(device)
+
+    def of(self, padded: int, sequences: int, rows: float) -> float:
+        """For so many places in so many sequences, and rows that are predicted."""
+        return padded * (self._a_place + self._attention * padded / sequences) + rows * self._a_row
+
+
+def _known_peak(device: torch.device) -> float | None:
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak * 1e12 for part, peak in _PEAKS.items() if part in name), None)
+
+
+class Meter:
+    """What was seen since the last reading, and since the run began or went on."""
+
+    def __init__(self, flops: Flops, step: int, processes: int) -> None:
+        self._flops, self._begun, self._processes = flops, step, processes
+        self._clock = time.perf_counter()
+        self._unread: list[Sums] = []
+        self._requests: list[Request] = []
+        self._tokens = self._used = self._padded = 0
+        self._done = 0.0
+
+    def add(self, sums: Sums, requests: list[Request]) -> None:
+        """One step."""
+        self._unread.append(sums)
+        self._requests += requests
+
+    def pause(self, seconds: float) -> None:
+        """Time that is none of the steps'."""
+        self._clock += seconds
+
+    def read(self, step: int, steps: int, waited: float) -> tuple[dict[str, float], Speed]:
+        """Means since the last reading, and the speed; waits for the device."""
+        means = sum(self._unread[1:], self._unread[0]).means()
+        tokens = sum(request.tokens for request in self._requests)
+        padded = sum(request.padded for request in self._requests)
+        sequences = sum(request.sequences for request in self._requests)
+        if "masked" in means:
+            means["masked_share"] = means["masked"] / tokens
+        rows = means.get("masked", 0.0) + means.get("linked", 0.0)
+        self._done += self._flops.of(padded, sequences, rows)
+        self._tokens += tokens
+        self._used += sum(request.used for request in self._requests)
+        self._padded += padded
+        self._unread, self._requests = [], []
+        seconds = time.perf_counter() - self._clock
+        peak = self._flops.peak
+        return means, Speed(
+            tokens_per_second=self._tokens / seconds,
+            mfu=self._done / (seconds * self._processes * peak) if peak else None,
+            padding=1 - self._used / self._padded,
+            waiting=waited / seconds,
+            seconds_left=seconds / (step - self._begun) * (steps - step),
+        )

@@ -1,0 +1,95 @@
+"""A run over several processes: who holds what of the model, and what they add up."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from weam_ext.distributed import Ranks
+from weam_ext.objectives import Objective
+from weam_ext.predictor import Sums
+
+MODES = ("ddp", "fsdp")
+
+
+class Parallel:
+    """An objective in all processes of a run.
+
+    With "ddp" every process holds it whole, with "fsdp" its part (Zhao et al. 2023); one process
+    needs neither. Both give each process the mean of all gradients, as if each had a whole batch.
+
+    Attributes:
+        forward: the objective, or what it is wrapped in.
+    """
+
+    def __init__(self, objective: Objective, ranks: Ranks, mode: str, device: torch.device) -> None:
+        self._ranks = ranks
+        self.forward: Callable[..., Sums] = objective
+        self._wrapped: Any = None
+        if ranks.world > 1 and mode == "ddp":
+            from torch.nn.parallel import DistributedDataParallel
+
+            self._wrapped = DistributedDataParallel(
+                objective,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+            self.forward = self._wrapped
+        elif ranks.world > 1:
+            _shard(objective, device)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        """While the batches of a step before the last are worked on: gradients stay here."""
+        if self._wrapped is None or last:
+            return nullcontext()
+        waiting: AbstractContextManager[Any] = self._wrapped.no_sync()
+        return waiting
+
+    def total(self, sums: Sums) -> Sums:
+        """The sums of all processes."""
+        if self._ranks.world == 1:
+            return sums
+        stacked = sums.stacked()
+        distributed.all_reduce(stacked)
+        return sums.replaced(stacked)
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; asked on the host, so that no device is waited for."""
+        if self._ranks.world == 1:
+            return here
+        flag = torch.tensor(int(here))
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+def _shard(objective: Objective, device: torch.device) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    for layer in layers_of(objective.predictor.encoder.module):
+        fully_shard(layer, mesh=mesh)
+    fully_shard(objective, mesh=mesh)
+
+
+def layers_of(encoder: nn.Module) -> list[nn.Module]:
+    """The layers of a Hugging Face encoder."""
+    config: Any = encoder.config
+    for module in encoder.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
+            return list(module)
+    return []
+
+
+def own_gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients of all parameters; of a sharded one this process's part."""
+    found = []
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                gradient = parameter.grad
+                found.append(gradient.to_local() if hasattr(gradient, "to_local") else gradient)
+    return found
