@@ -15,7 +15,7 @@ from small_tokenizers import FAMILIES, tokenizer
 from weam_ref import links as twin
 from weam_ref.philox import words
 
-from weam_ext import prepare as preparation
+from weam_ext import ranges
 from weam_ext.batch import LINKS, ORDER, Batch, Collator, Order
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
@@ -59,7 +59,7 @@ def prepared(
     tmp_path_factory: pytest.TempPathFactory, texts: dict[str, Texts], family: str
 ) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "SHARD_PAIRS", 50)
+        patch.setattr(ranges, "SHARD_PAIRS", 50)
         return prepare_texts(tmp_path_factory.mktemp("batch"), texts, family)
 
 
@@ -75,16 +75,16 @@ def test_shards_hold_what_was_written(prepared: Path) -> None:
     description, splits = open_prepared(prepared)
     for split, shards in splits.items():
         written = []
-        for number, bitext in enumerate(description["bitexts"]):
+        for number, bitext in enumerate(description["corpora"]):
             for shard in bitext["shards"][split]:
                 batch = pa.ipc.open_file(prepared / shard["file"]).get_batch(0)
                 columns = [column.to_pylist() for column in batch]
                 written += [(number, *row) for row in zip(*columns, strict=True)]
         found = [shards[k] for k in range(len(shards))]
-        read = [tuple(column.tolist() for column in sample) for sample in found]
-        assert [(n, *row) for n, row in zip(shards.bitext, read, strict=True)] == written
+        read = [tuple(column.tolist() for column in sample[:6]) for sample in found]
+        assert [(n, *row) for n, row in zip(shards.corpus, read, strict=True)] == written
         assert [sample.tokens for sample in found] == shards.lengths.tolist()
-        assert {column.dtype for sample in found for column in sample} == {np.dtype(np.int32)}
+        assert {column.dtype for sample in found for column in sample[:6]} == {np.dtype(np.int32)}
         assert shards.names == ["toku", "venn"]
         with pytest.raises(IndexError):
             shards[len(shards)]
@@ -114,9 +114,9 @@ def change(path: Path, **values: Any) -> None:
         ("train-00-00000.arrow", lambda path: flip(path, 700), "the file is not what was prepared"),
         ("heldout-00-00000.arrow", lambda path: path.write_bytes(b""), "the file is not what was"),
         ("train-00-00000.arrow", Path.unlink, "cannot be read (No such file or directory)"),
-        ("prepared.json", lambda path: change(path, format=2), "format 2, expected 1"),
-        ("prepared.json", lambda path: path.write_text("[1]"), "format None, expected 1"),
-        ("prepared.json", lambda path: path.write_text("{}"), "format None, expected 1"),
+        ("prepared.json", lambda path: change(path, format=1), "format 1, expected 2"),
+        ("prepared.json", lambda path: path.write_text("[1]"), "format None, expected 2"),
+        ("prepared.json", lambda path: path.write_text("{}"), "format None, expected 2"),
         ("prepared.json", lambda path: path.write_text("{"), "not valid JSON"),
         ("prepared.json", lambda path: path.write_bytes(b"\xff"), "not valid JSON"),
     ],
