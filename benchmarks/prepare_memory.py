@@ -11,11 +11,12 @@ files that happen to be in memory, which the system takes back when it wants to;
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +59,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(json.dumps(results["one_core"]))
         limit = ["--limit", str(options.limit)] if options.limit else []
         memory = ["--max-memory", options.max_memory] if options.max_memory else []
-        results["prepare"] = watched(
+        results["prepare"] = prepare = watched(
             ["-m", "weam_ext.prepare", "--bitext", f"hansards.en-fr={files[0]}", files[1],
              "--tokenizer", options.tokenizer, "--output", str(prepared),
-             "--workers", str(options.workers), *limit, *memory]
+             "--workers", str(options.workers), *limit, *memory],
+            stages(prepared.with_name(".prepared.part")),
         )  # fmt: skip
         (corpus,) = json.loads((prepared / "prepared.json").read_bytes())["corpora"]
-        seconds = results["prepare"]["seconds"]
-        results["prepare"] |= {
+        prepare.pop("stdout")
+        prepare |= {
             "workers": options.workers,
             "max_memory": options.max_memory,
             "counts": corpus["counts"],
-            "pairs_per_second": round(corpus["counts"]["read"] / seconds),
+            "pairs_per_second": round(corpus["counts"]["read"] / prepare["seconds"]),
+            "pairs_per_cpu_second": round(corpus["counts"]["read"] / prepare["cpu_seconds"]),
             "bytes_on_disk": sum(path.stat().st_size for path in prepared.iterdir()),
         }
-        results["prepare"].pop("stdout")
-        say(json.dumps(results["prepare"]))
+        say(json.dumps(prepare))
         results["read"] = watched(
             [__file__, "--read", str(prepared), "--tokenizer", options.tokenizer,
-             "--batch-size", str(options.batch_size)]
+             "--batch-size", str(options.batch_size)],
+            lambda: "all",
         )  # fmt: skip
         results["read"] |= json.loads(results["read"].pop("stdout"))
         say(json.dumps(results["read"]))
@@ -123,30 +126,50 @@ def read(directory: Path, spec: str, batch_size: int) -> Json:
 # ------------------------------------------------------------------------------------ what it takes
 
 
-def watched(arguments: Sequence[str]) -> Json:
-    """Run a Python program; its seconds, its standard output, and bytes at their peaks.
+def stages(part: Path) -> Callable[[], str]:
+    """Tells what a preparation is at, by the files of its unfinished directory."""
+    seen: list[bool] = []
 
-    Of the largest process and of all at once, the pages that processes share counted for each; and
-    for the largest, what it held when nothing but its imports had been done is part of them.
+    def stage() -> str:
+        if (part / "source.words").exists():
+            seen.append(True)
+            return "training the aligner"
+        return "links and shards" if seen else "words and tokens"
+
+    return stage
+
+
+def watched(arguments: Sequence[str], stage: Callable[[], str]) -> Json:
+    """Run a Python program; its seconds, its standard output, and bytes at their peaks by stage.
+
+    Of the largest process and of all at once; pages that processes share count for each of them.
     """
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-    highest: dict[str, int] = {}
+    peaks: dict[str, dict[str, int]] = {}
+    seconds: dict[str, float] = {}
     while child.poll() is None:
+        now = stage()
         held = [found for process in _family(child.pid) if (found := _memory(process))]
+        highest = peaks.setdefault(now, {})
         for kind, name in (("VmRSS", "rss"), ("RssAnon", "anonymous")):
             sizes = [each[kind] for each in held]
             for scope, size in (("largest", max(sizes, default=0)), ("sum", sum(sizes))):
                 key = f"{name}_{scope}_bytes"
                 highest[key] = max(highest.get(key, 0), size)
-        peak = max((each["VmHWM"] for each in held), default=0)
-        highest["peak_rss_largest_bytes"] = max(highest.get("peak_rss_largest_bytes", 0), peak)
+        seconds[now] = time.perf_counter() - begun
         time.sleep(0.1)
     assert child.stdout is not None
     if child.returncode:
         sys.exit(child.returncode)
-    seconds = time.perf_counter() - begun
-    return {"seconds": seconds, "stdout": child.stdout.read(), **highest}
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "seconds": time.perf_counter() - begun,
+        "cpu_seconds": used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime,
+        "ended_after_seconds": seconds,
+        "peaks": peaks,
+        "stdout": child.stdout.read(),
+    }
 
 
 def _family(process: int) -> list[int]:
@@ -163,8 +186,8 @@ def _memory(process: int) -> dict[str, int] | None:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
         return None
-    sizes = re.findall(r"^(VmHWM|VmRSS|RssAnon):\s+(\d+) kB$", status, re.M)
-    return {name: int(size) * 1024 for name, size in sizes} if len(sizes) == 3 else None
+    sizes = re.findall(r"^(VmRSS|RssAnon):\s+(\d+) kB$", status, re.M)
+    return {name: int(size) * 1024 for name, size in sizes} if len(sizes) == 2 else None
 
 
 if __name__ == "__main__":
