@@ -13,10 +13,9 @@ import pytest
 import torch
 from small_tokenizers import FAMILIES, tokenizer
 from weam_ref import links as twin
-from weam_ref.philox import words
 
-from weam_ext import prepare as preparation
-from weam_ext.batch import LINKS, ORDER, Batch, Collator, Order
+from weam_ext import ranges
+from weam_ext.batch import LINKS, Batch, Collator
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
@@ -59,7 +58,7 @@ def prepared(
     tmp_path_factory: pytest.TempPathFactory, texts: dict[str, Texts], family: str
 ) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "SHARD_PAIRS", 50)
+        patch.setattr(ranges, "SHARD_PAIRS", 50)
         return prepare_texts(tmp_path_factory.mktemp("batch"), texts, family)
 
 
@@ -75,16 +74,16 @@ def test_shards_hold_what_was_written(prepared: Path) -> None:
     description, splits = open_prepared(prepared)
     for split, shards in splits.items():
         written = []
-        for number, bitext in enumerate(description["bitexts"]):
+        for number, bitext in enumerate(description["corpora"]):
             for shard in bitext["shards"][split]:
                 batch = pa.ipc.open_file(prepared / shard["file"]).get_batch(0)
                 columns = [column.to_pylist() for column in batch]
                 written += [(number, *row) for row in zip(*columns, strict=True)]
         found = [shards[k] for k in range(len(shards))]
-        read = [tuple(column.tolist() for column in sample) for sample in found]
-        assert [(n, *row) for n, row in zip(shards.bitext, read, strict=True)] == written
+        read = [tuple(column.tolist() for column in sample[:6]) for sample in found]
+        assert [(n, *row) for n, row in zip(shards.corpus, read, strict=True)] == written
         assert [sample.tokens for sample in found] == shards.lengths.tolist()
-        assert {column.dtype for sample in found for column in sample} == {np.dtype(np.int32)}
+        assert {column.dtype for sample in found for column in sample[:6]} == {np.dtype(np.int32)}
         assert shards.names == ["toku", "venn"]
         with pytest.raises(IndexError):
             shards[len(shards)]
@@ -114,9 +113,9 @@ def change(path: Path, **values: Any) -> None:
         ("train-00-00000.arrow", lambda path: flip(path, 700), "the file is not what was prepared"),
         ("heldout-00-00000.arrow", lambda path: path.write_bytes(b""), "the file is not what was"),
         ("train-00-00000.arrow", Path.unlink, "cannot be read (No such file or directory)"),
-        ("prepared.json", lambda path: change(path, format=2), "format 2, expected 1"),
-        ("prepared.json", lambda path: path.write_text("[1]"), "format None, expected 1"),
-        ("prepared.json", lambda path: path.write_text("{}"), "format None, expected 1"),
+        ("prepared.json", lambda path: change(path, format=1), "format 1, expected 2"),
+        ("prepared.json", lambda path: path.write_text("[1]"), "format None, expected 2"),
+        ("prepared.json", lambda path: path.write_text("{}"), "format None, expected 2"),
         ("prepared.json", lambda path: path.write_text("{"), "not valid JSON"),
         ("prepared.json", lambda path: path.write_bytes(b"\xff"), "not valid JSON"),
     ],
@@ -136,74 +135,9 @@ def test_no_directory(tmp_path: Path) -> None:
         open_prepared(tmp_path / "none")
 
 
-# ------------------------------------------------------------------------------------------ order
-
-
-def lengths(count: int) -> Any:
-    return np.random.default_rng(count).integers(2, 60, count)
-
-
-@pytest.mark.parametrize(
-    ("count", "batch_size"), [(1, 1), (1, 3), (7, 2), (50, 3), (64, 2), (500, 8), (333, 32)]
-)
-def test_every_epoch_is_a_permutation(count: int, batch_size: int) -> None:
-    """Of any whole number of windows; and ordinals are the run's places, each once."""
-    order = Order(lengths(count), batch_size, seed=3)
-    windows = 1 + 3 * count // (batch_size * Order.WINDOW)
-    batches = [order.batch(k) for k in range(windows * Order.WINDOW)]
-    assert {len(batch) for batch in batches} == {batch_size}
-    by_ordinal = {ordinal: sample for batch in batches for sample, ordinal in batch}
-    assert sorted(by_ordinal) == list(range(len(batches) * batch_size))
-    epochs = [
-        [by_ordinal[epoch * count + place] for place in range(count)]
-        for epoch in range(len(by_ordinal) // count)
-    ]
-    assert len(epochs) >= 3
-    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
-    if count > 7:
-        assert len(set(map(tuple, epochs))) == len(epochs)
-
-
-def test_order_of_an_epoch_is_by_philox() -> None:
-    order = Order(lengths(40), 4, seed=1 << 40 | 5)
-    places = sorted(chain.from_iterable(map(order.batch, range(32))), key=lambda member: member[1])
-    for epoch in range(3):
-        found = [sample for sample, _ in places[40 * epoch : 40 * (epoch + 1)]]
-        keys = [words(1 << 40 | 5, epoch, k, ORDER)[0] for k in range(40)]
-        assert found == sorted(range(40), key=keys.__getitem__)
-
-
-def test_a_batch_depends_on_nothing_but_its_number() -> None:
-    first = Order(lengths(90), 4, seed=7)
-    in_turn = [first.batch(k) for k in range(100)]
-    other = Order(lengths(90), 4, seed=7)
-    numbers = np.random.default_rng(0).permutation(100).tolist()
-    assert all(other.batch(k) == in_turn[k] for k in numbers)
-    assert Order(lengths(90), 4, seed=7).batch(10**9) == first.batch(10**9)
-    assert Order(lengths(90), 4, seed=8).batch(0) != in_turn[0]
-
-
-def test_windows_are_cut_by_length_and_shuffled() -> None:
-    sizes = lengths(4000)
-    order = Order(sizes, 8, seed=0)
-    starts = []
-    for window in range(6):
-        numbers = range(window * Order.WINDOW, (window + 1) * Order.WINDOW)
-        batches = [sizes[[sample for sample, _ in order.batch(k)]] for k in numbers]
-        longest = [int(batch.max()) for batch in batches]
-        by_length = sorted(batches, key=lambda batch: (batch.min(), batch.max()))
-        assert all(a.max() <= b.min() for a, b in pairwise(by_length))
-        assert longest != sorted(longest)
-        padding = sum(int((batch.max() - batch).sum()) for batch in batches)
-        plain = sizes[[s for k in numbers for s, _ in order.batch(k)]]
-        shuffled = np.random.default_rng(window).permutation(plain).reshape(-1, 8)
-        assert padding < (shuffled.max(axis=1, keepdims=True) - shuffled).sum() / 8
-        starts.append(longest)
-    assert len(set(map(tuple, starts))) == 6
-
-
 # ---------------------------------------------------------------------------------------- batches
 
+APART = Layout(together=False, linked=False)
 MEMBERS = [(3, 1003), (170, 5), (0, 2**40), (99, 7), (3, 8), (151, 0)]
 
 
@@ -273,7 +207,7 @@ def encoded(family: str, *sides: list[str]) -> Any:
 def test_pairs_are_framed_as_the_tokenizer_does(
     shards: Shards, texts: dict[str, Texts], family: str
 ) -> None:
-    batch = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), Layout())(shards, MEMBERS)
     found = original(shards, texts, family)
     pairs = [found[number] for number, _ in MEMBERS]
     compare(batch, encoded(family, [a for a, _ in pairs], [b for _, b in pairs]))
@@ -283,7 +217,7 @@ def test_pairs_are_framed_as_the_tokenizer_does(
 def test_sentences_alone_are_framed_as_the_tokenizer_does(
     shards: Shards, texts: dict[str, Texts], family: str
 ) -> None:
-    batch = Collator(tokenizer(family), pair=False)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), APART)(shards, MEMBERS)
     found = original(shards, texts, family)
     compare(batch, encoded(family, [side for number, _ in MEMBERS for side in found[number]]))
     assert batch.draws.tolist() == [2 * n + side for _, n in MEMBERS for side in (0, 1)]
@@ -310,7 +244,7 @@ def expected_links(
     family: str, samples: list[Sample], word_links: list[list[Link]], mode: str, length: int
 ) -> set[Link]:
     """Every token link of weam_ref, shifted to its place in the batch, both ways."""
-    special = tokenizer(family).num_special_tokens_to_add(pair=True)
+    special = tokenizer(family).num_special_tokens_to_add(Layout())
     found = set()
     for row, (sample, links) in enumerate(zip(samples, word_links, strict=True)):
         source, target = sample.source_words.tolist(), sample.target_words.tolist()
@@ -327,7 +261,7 @@ def links_of(sample: Sample) -> list[Link]:
 
 @pytest.mark.parametrize("mode", twin.MODES)
 def test_links(shards: Shards, family: str, mode: str) -> None:
-    batch = Collator(tokenizer(family), pair=True, link_mode=mode)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), Layout(link_mode=mode))(shards, MEMBERS)
     samples = [shards[number] for number, _ in MEMBERS]
     found = matrix(batch)
     assert found == expected_links(
@@ -339,7 +273,7 @@ def test_links(shards: Shards, family: str, mode: str) -> None:
 
 
 def test_capacities_follow_the_unit_and_the_rate(shards: Shards, family: str) -> None:
-    batch = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), Layout())(shards, MEMBERS)
     for unit in UNITS:
         for exact in (False, True):
             rounding = (len(MEMBERS) if unit == "token" else batch.longest) / 2 * exact
@@ -363,9 +297,9 @@ def random(s: Any, sample: int) -> list[Link]:
 @pytest.mark.parametrize("control", [shuffled, random])
 def test_the_controls_links(shards: Shards, family: str, control: Any) -> None:
     """They belong to the sample, whatever its ordinal; the rest stays as it is."""
-    true = Collator(tokenizer(family), pair=True)(shards, MEMBERS)
+    true = Collator(tokenizer(family), Layout())(shards, MEMBERS)
     links = control.__name__
-    batch = Collator(tokenizer(family), pair=True, links=links, seed=9)(shards, MEMBERS)
+    batch = Collator(tokenizer(family), Layout(), links=links, seed=9)(shards, MEMBERS)
     samples = [shards[number] for number, _ in MEMBERS]
     expected = [control(s, number) for s, (number, _) in zip(samples, MEMBERS, strict=True)]
     length = batch.input_ids.shape[1]
@@ -376,7 +310,7 @@ def test_the_controls_links(shards: Shards, family: str, control: Any) -> None:
 
 
 def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None:
-    collate = Collator(tokenizer(family), pair=True)
+    collate = Collator(tokenizer(family), Layout())
     whole = collate(shards, MEMBERS)
     length = whole.input_ids.shape[1]
     linked = matrix(whole)
@@ -403,7 +337,7 @@ def sample(source: list[int], target: list[int], links: list[Link]) -> Sample:
 def test_no_links_at_all(links: str) -> None:
     """Not even a word on the target side; the kernels still get a matrix."""
     samples: Any = [sample([0, 1], [0], []), sample([0], [-1, -1], [])]
-    batch = Collator(tokenizer("WordPiece"), pair=True, links=links)(samples, [(0, 0), (1, 1)])
+    batch = Collator(tokenizer("WordPiece"), Layout(), links=links)(samples, [(0, 0), (1, 1)])
     assert matrix(batch) == set()
     assert batch.linked == 0
     assert batch.capacities(0.5) == (6, 0)
@@ -413,7 +347,7 @@ def test_no_links_at_all(links: str) -> None:
 
 def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
     samples: Any = [sample([0, 0, -1, -1, 1], [0, 0, -1], [])]
-    batch = Collator(tokenizer("WordPiece"), pair=True)(samples, [(0, 0)])
+    batch = Collator(tokenizer("WordPiece"), Layout())(samples, [(0, 0)])
     assert batch.words.tolist() == [[-1, 0, 0, 1, 2, 3, -1, 4, 4, 5, -1]]
     assert (batch.tokens, batch.squares, batch.longest) == (8, 12, 2)
 
@@ -421,12 +355,12 @@ def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
 def test_golden_example() -> None:
     """Figure 1 of the paper: positions 1 to 12, padded at the end (method.md, section 1)."""
     golden: Any = [sample([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]
-    batch = Collator(tokenizer("WordPiece"), pair=True)(golden, [(0, 0)])
+    batch = Collator(tokenizer("WordPiece"), Layout())(golden, [(0, 0)])
     assert matrix(batch) == {(3, 8), (8, 3), (4, 7), (7, 4), (5, 10), (10, 5)}
 
 
 def test_the_processor_keeps_the_batch() -> None:
-    batch = Collator(tokenizer("WordPiece"), pair=False)([sample([0], [0], [])], [(0, 0)])  # type: ignore[arg-type]
+    batch = Collator(tokenizer("WordPiece"), APART)([sample([0], [0], [])], [(0, 0)])  # type: ignore[arg-type]
     assert batch.to(torch.device("cpu")) is batch
 
 
@@ -446,6 +380,6 @@ def test_batches_on_a_device(pair: bool) -> None:
 
 def test_collators_that_cannot_be(shards: Shards, family: str) -> None:
     with pytest.raises(InputError, match=r"^unknown links 'best'; there are true, shuffled, r"):
-        Collator(tokenizer(family), pair=True, links="best")
-    with pytest.raises(InputError, match=r"^unknown link mode 'last'"):
-        Collator(tokenizer(family), pair=True, link_mode="last")(shards, MEMBERS)
+        Collator(tokenizer(family), Layout(), links="best")
+    with pytest.raises(InputError, match=r"^unknown link mode 'middle'"):
+        Collator(tokenizer(family), Layout(link_mode="middle"))(shards, MEMBERS)

@@ -129,15 +129,15 @@ class Batch:
 
 
 class Sizes(NamedTuple):
-    """Of samples, int64 [S] each."""
+    """Of samples, int32 [S] each."""
 
-    tokens: Ints
+    tokens: Tokens
     """Ordinary tokens."""
-    used: Ints
+    used: Tokens
     """With the special ones."""
-    widths: Ints
+    widths: Tokens
     """Of the longest sequence, with the special ones."""
-    rows: Ints
+    rows: Tokens
     """Sequences."""
 
 
@@ -162,17 +162,17 @@ class Collator:
         self._links = links
         self._seed = seed
 
-    def sizes(self, sides: Ints) -> Sizes:
+    def sizes(self, sides: Tokens) -> Sizes:
         """How large samples are in this layout.
 
-        `sides` [S, 2] int64: ordinary tokens of each side, 0 in the second for monolingual text.
+        `sides` [S, 2] int32: ordinary tokens of each side, 0 in the second for monolingual text.
         """
         alone, single, pair = sides[:, 1] == 0, self._frames[1].size, self._frames[2].size
-        tokens = sides.sum(1)
+        tokens = sides.sum(1, dtype=np.int32)
         if self._layout.together:
-            used = tokens + np.where(alone, single, pair)
+            used = tokens + np.where(alone, np.int32(single), np.int32(pair))
             return Sizes(tokens, used, used, np.ones_like(tokens))
-        rows = np.where(alone, 1, 2)
+        rows = np.where(alone, np.int32(1), np.int32(2))
         return Sizes(tokens, tokens + rows * single, sides.max(1) + single, rows)
 
     def __call__(self, shards: Shards, members: Sequence[tuple[int, int]]) -> Batch:

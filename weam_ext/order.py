@@ -49,7 +49,7 @@ class Place:
 class Corpora(NamedTuple):
     """What there is to draw from; S samples of C corpora."""
 
-    corpus: Ints
+    corpus: NDArray[np.int32]
     """[S]: the corpus of each sample."""
     sizes: Sizes
     shares: Sequence[float]
@@ -101,7 +101,7 @@ class Order:
         self._members = [np.flatnonzero(corpora.corpus == c) for c in range(count)]
         self._edges = np.cumsum(corpora.shares)[:-1]
         self._epoch = lru_cache(maxsize=2 * count)(self._make_epoch)
-        cost = int(corpora.sizes.used.sum())
+        cost = int(corpora.sizes.used.sum(dtype=np.int64))
         samples = len(corpora.corpus)
         if batch_tokens is not None:
             self._window_samples = max(1, round(WINDOW * batch_tokens * samples / cost))

@@ -24,8 +24,9 @@ _CHARACTERS = 1 << 20  # tokenised at once: the tokenizer takes hundreds of byte
 
 _BLANK = "\u2581"  # of SentencePiece
 
-# A blank after something else than white space; Python's \s is more than Unicode's.
-_CUT = re.compile(r"(?<=\S) ")
+# A blank after something else than white space; Python's \s is more than Unicode's. Nor after what
+# some tokenizers make of a blank.
+_CUT = re.compile(rf"(?<=[^\s{_BLANK}]) ")
 
 
 class Tokenised(NamedTuple):
@@ -112,7 +113,7 @@ class Pieces:
         """A text with a line feed between its pieces."""
         if not self._separable:
             return text
-        if " ".join(text.split()) == text:  # no other white space: much faster
+        if _BLANK not in text and " ".join(text.split()) == text:  # the rule, much faster
             return text.replace(" ", "\n ")
         return _CUT.sub("\n ", text)
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest
-from weam_ext.words import ranges
 
 FORMAT = 2
 SPLITS = ("train", "heldout")
@@ -57,7 +56,9 @@ class Lists(NamedTuple):
         """Some rows in some order, of each its first `lengths` values."""
         starts = self.offsets[rows]
         kept = self.offsets[rows + 1] - starts if lengths is None else lengths
-        return Lists.of_lengths(kept, self.values[ranges(starts, kept)])
+        taken = Lists.of_lengths(kept, self.values)
+        places = np.arange(taken.offsets[-1]) + np.repeat(starts - taken.offsets[:-1], kept)
+        return taken._replace(values=self.values[places])
 
 
 def write_lists(path: Path, columns: Mapping[str, Lists], durable: bool = True) -> None:
@@ -124,9 +125,9 @@ class Corpus(NamedTuple):
 class Shards:
     """The samples of one split of a prepared directory, memory-mapped.
 
-    `len` is their number; `shards[k]` is a `Sample`; `corpora` are what they come from; `corpus`
-    int64 [samples] which of those each is of; `sides` int64 [samples, 2] the tokens of each side.
-    Pickled, it is the names of its files, which are opened again.
+    `len` is their number; `shards[k]` is a `Sample`; `sides` int32 [samples, 2] the tokens of the
+    source and the target; `corpora` what the samples come from, and `corpus` int32 [samples] which
+    of those. Pickled, it is the names of its files, which are opened again.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Shards:
 
     def _open(self) -> None:
         self._columns: list[list[Lists]] = []
-        sides, corpora = [np.zeros((0, 2), np.int64)], [np.zeros(0, np.int64)]
+        sides, corpora = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.int32)]
         for path, number, pairs, _ in self._files:
             try:
                 columns = read_lists(path)
@@ -156,12 +157,12 @@ class Shards:
                 raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
             self._columns.append([columns[name] for name in (*COLUMNS, PROBABILITY)
                                   if name in columns])  # fmt: skip
-            lengths = columns["source_ids"].lengths, columns["target_ids"].lengths
-            sides.append(np.stack(lengths, axis=1))
-            corpora.append(np.full(pairs, number))
+            lengths = [columns[name].lengths for name in ("source_ids", "target_ids")]
+            sides.append(np.stack(lengths, axis=1).astype(np.int32))
+            corpora.append(np.full(pairs, number, np.int32))
         self._starts = list(accumulate((pairs for _, _, pairs, _ in self._files), initial=0))
-        self.sides: Ints = np.concatenate(sides)
-        self.corpus: Ints = np.concatenate(corpora)
+        self.sides: Tokens = np.concatenate(sides)
+        self.corpus: Tokens = np.concatenate(corpora)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"corpora": self.corpora, "_files": self._files}
@@ -169,6 +170,12 @@ class Shards:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._open()
+
+    @property
+    def lengths(self) -> Ints:
+        """int64 [samples]: their tokens."""
+        lengths: Ints = self.sides.sum(axis=1, dtype=np.int64)
+        return lengths
 
     @property
     def names(self) -> list[str]:

@@ -73,7 +73,7 @@ def word_ids(
     characters = np.full(base[-1] + 1, -1)
     starts, ends = _flatten(spans, base)
     lengths = ends - starts
-    characters[ranges(starts, lengths)] = np.repeat(np.arange(len(starts)), lengths)
+    characters[_ranges(starts, lengths)] = np.repeat(np.arange(len(starts)), lengths)
 
     first, last = _covered(characters, *_flatten(token_offsets, base))
     # A word is merged with the one before it where some token covers both.
@@ -110,7 +110,7 @@ def _flatten(rows: Sequence[Sequence[Span]], base: Ints) -> tuple[Ints, Ints]:
     return flat[:, 0] + shift, flat[:, 1] + shift
 
 
-def ranges(starts: Ints, lengths: Ints) -> Ints:
+def _ranges(starts: Ints, lengths: Ints) -> Ints:
     """The concatenation of start, start + 1, .. start + length - 1."""
     ends = np.cumsum(lengths)
     steps = np.repeat(starts - (ends - lengths), lengths)
@@ -164,7 +164,7 @@ def token_links(source_words: Ints, target_words: Ints, links: Ints, mode: str) 
         counts = np.maximum(m, n)
     else:
         counts = np.ones_like(m)
-    k = ranges(np.zeros_like(counts), counts)
+    k = _ranges(np.zeros_like(counts), counts)
     m, n, longer = np.repeat(m, counts), np.repeat(n, counts), np.repeat(counts, counts)
     a, b = (k // n, k % n) if mode == "all" else (k * m // longer, k * n // longer)
     if mode == "last":
