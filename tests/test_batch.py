@@ -15,13 +15,13 @@ from small_tokenizers import FAMILIES, tokenizer
 from weam_ref import links as twin
 
 from weam_ext import ranges
-from weam_ext.batch import LINKS, Batch, Collator
+from weam_ext.batch import LINKS, Batch, Collator, Layout, language_names
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
 from weam_ext.mask import UNITS, capacity
 from weam_ext.prepare import PrepareSettings, prepare
-from weam_ext.shards import COLUMNS, Sample, Shards, open_prepared
+from weam_ext.shards import COLUMNS, Corpus, Sample, Shards, open_prepared
 
 Texts = list[tuple[str, str]]
 
@@ -244,7 +244,7 @@ def expected_links(
     family: str, samples: list[Sample], word_links: list[list[Link]], mode: str, length: int
 ) -> set[Link]:
     """Every token link of weam_ref, shifted to its place in the batch, both ways."""
-    special = tokenizer(family).num_special_tokens_to_add(Layout())
+    special = tokenizer(family).num_special_tokens_to_add(pair=True)
     found = set()
     for row, (sample, links) in enumerate(zip(samples, word_links, strict=True)):
         source, target = sample.source_words.tolist(), sample.target_words.tolist()
@@ -325,6 +325,88 @@ def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None
         assert here == matrix(alone)
 
 
+def test_sentences_apart_keep_their_links(shards: Shards, family: str) -> None:
+    """The same links between the same tokens, which lie in rows of their own."""
+    together = Collator(tokenizer(family), Layout())(shards, MEMBERS)
+    apart = Collator(tokenizer(family), Layout(together=False))(shards, MEMBERS)
+    plain = Collator(tokenizer(family), APART)(shards, MEMBERS)
+    assert torch.equal(apart.input_ids, plain.input_ids)
+    assert torch.equal(apart.draws, plain.draws)
+    assert apart.linked == together.linked and apart.unlinked == together.unlinked
+    assert apart.paired.all() and together.paired.all()
+
+    def ordinary(batch: Batch) -> list[int]:
+        """The places of ordinary tokens, in the order of the text: the same in both layouts."""
+        return (batch.words.flatten() >= 0).nonzero().flatten().tolist()
+
+    number = dict(zip(ordinary(apart), ordinary(together), strict=True))
+    assert {(number[a], number[b]) for a, b in matrix(apart)} == matrix(together)
+    length = apart.input_ids.shape[1]
+    assert all({a // length % 2, b // length % 2} == {0, 1} for a, b in matrix(apart))
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_sizes_are_those_of_batches(shards: Shards, family: str, together: bool) -> None:
+    collate = Collator(tokenizer(family), Layout(together=together))
+    sizes = collate.sizes(shards.sides)
+    for number in range(0, len(shards), 7):
+        batch = collate(shards, [(number, number)])
+        found = sizes.tokens[number], sizes.widths[number], sizes.rows[number]
+        assert found == (batch.tokens, batch.input_ids.shape[1], batch.input_ids.shape[0])
+        used = (
+            batch.input_ids.numel() if batch.attention_mask is None else batch.attention_mask.sum()
+        )
+        assert sizes.used[number] == used
+
+
+def test_one_to_one_links_at_the_last_token(shards: Shards, family: str) -> None:
+    layout = Layout(together=False, link_mode="last", one_to_one=True, anchors=True)
+    batch = Collator(tokenizer(family), layout)(shards, MEMBERS)
+    found = matrix(batch)
+    assert len({a for a, _ in found}) == len(found)
+    length, words = batch.input_ids.shape[1], batch.words
+    expected = 0
+    for sample in (shards[number] for number, _ in MEMBERS):
+        expected += len(twin.one_to_one(links_of(sample)))
+    assert len(found) == 2 * expected
+    assert batch.anchors is not None
+    for place in [*(a for a, _ in found), *batch.anchors.tolist()]:
+        row, at = divmod(place, length)
+        assert words[row, at] >= 0
+        assert at + 1 == length or words[row, at + 1] != words[row, at]
+
+
+class Samples(list[Sample]):
+    """Samples of given corpora."""
+
+    def __init__(self, samples: list[Sample], languages: list[tuple[str, ...]]) -> None:
+        super().__init__(samples)
+        self.corpora = [Corpus("x", "bitext", names) for names in languages]
+        self.corpus = list(range(len(samples)))
+
+
+def test_languages_and_the_pivot() -> None:
+    """Anchors lie on the English side, on the source side where there is none."""
+    pair = sample([0, 1], [0, 1, 1, 2], [])
+    alone = sample([0, 1], [], [])
+    given: Any = Samples(
+        [pair, pair, pair, alone], [("de", "en"), ("en", "sw"), ("fr", "de"), ("en",)]
+    )
+    assert language_names(given) == ["de", "en", "fr", "sw"]
+    layout = Layout(languages=True, anchors=True)
+    batch = Collator(tokenizer("WordPiece"), layout)(given, [(k, k) for k in range(4)])
+    assert batch.languages is not None and batch.anchors is not None
+    assert batch.languages.tolist() == [
+        [0, 0, 0, 0, 1, 1, 1, 1, 0],
+        [0, 1, 1, 0, 3, 3, 3, 3, 0],
+        [0, 2, 2, 0, 0, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0, 0, 0, 0],
+    ]
+    assert batch.paired.tolist() == [True, True, True, False]
+    assert batch.anchors.tolist() == [4, 6, 7, 10, 11, 19, 20, 28, 29]
+    assert batch.tokens == 20 and batch.unlinked == 18
+
+
 def sample(source: list[int], target: list[int], links: list[Link]) -> Sample:
     """A pair of words of one token each; word -1 has a token that is none."""
     columns = (range(5, 5 + len(source)), source, range(9, 9 + len(target)), target,
@@ -368,7 +450,9 @@ def test_the_processor_keeps_the_batch() -> None:
 @pytest.mark.parametrize("pair", [True, False])
 def test_batches_on_a_device(pair: bool) -> None:
     samples: Any = [sample([0, 1], [0], [(0, 0)]), sample([0], [0], [])]
-    batch = Collator(tokenizer("WordPiece"), pair=pair)(samples, [(0, 0), (1, 1)])
+    batch = Collator(tokenizer("WordPiece"), Layout(together=pair, linked=pair))(
+        samples, [(0, 0), (1, 1)]
+    )
     moved = batch.to(torch.device("cuda"))
     assert (moved.tokens, moved.linked) == (batch.tokens, batch.linked)
     for name in ("input_ids", "attention_mask", "token_type_ids", "words", "draws"):

@@ -1,7 +1,6 @@
 """The objectives over whole models, against dense float64 versions of their formulas."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
