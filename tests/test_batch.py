@@ -353,10 +353,8 @@ def test_sizes_are_those_of_batches(shards: Shards, family: str, together: bool)
         batch = collate(shards, [(number, number)])
         found = sizes.tokens[number], sizes.widths[number], sizes.rows[number]
         assert found == (batch.tokens, batch.input_ids.shape[1], batch.input_ids.shape[0])
-        used = (
-            batch.input_ids.numel() if batch.attention_mask is None else batch.attention_mask.sum()
-        )
-        assert sizes.used[number] == used
+        mask = batch.attention_mask
+        assert sizes.used[number] == (batch.input_ids.numel() if mask is None else mask.sum())
 
 
 def test_one_to_one_links_at_the_last_token(shards: Shards, family: str) -> None:

@@ -285,7 +285,10 @@ def refused(arguments: list[str], cwd: Path, **options: Any) -> str:
 
 
 BAD = {
-    "objective": ({"objective": "bert"}, "unknown objective 'bert'; there are mlm, tlm, weam"),
+    "objective": (
+        {"objective": "bert"},
+        "unknown objective 'bert'; there are mlm, tlm, word-aligned, weam",
+    ),
     "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
     "lr": ({"lr": 0}, "--lr must be above 0"),
     "steps": ({"steps": 0}, "--steps must be at least 1"),

@@ -28,6 +28,7 @@ class Parallel:
         self._ranks = ranks
         self.forward: Callable[..., Sums] = objective
         self._wrapped: Any = None
+        self._sharded: Any = None
         if ranks.world > 1 and mode == "ddp":
             from torch.nn.parallel import DistributedDataParallel
 
@@ -39,7 +40,7 @@ class Parallel:
             )
             self.forward = self._wrapped
         elif ranks.world > 1:
-            _shard(objective, device)
+            self._sharded = _shard(objective, device)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """While the batches of a step before the last are worked on: gradients stay here."""
@@ -47,6 +48,11 @@ class Parallel:
             return nullcontext()
         waiting: AbstractContextManager[Any] = self._wrapped.no_sync()
         return waiting
+
+    def after_measuring(self) -> None:
+        """Share out again what a forward pass put together and no backward pass has let go of."""
+        if self._sharded is not None:
+            self._sharded.reshard()
 
     def total(self, sums: Sums) -> Sums:
         """The sums of all processes."""
@@ -65,14 +71,14 @@ class Parallel:
         return bool(flag)
 
 
-def _shard(objective: Objective, device: torch.device) -> None:
+def _shard(objective: Objective, device: torch.device) -> Any:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     for layer in layers_of(objective.predictor.encoder.module):
         fully_shard(layer, mesh=mesh)
-    fully_shard(objective, mesh=mesh)
+    return fully_shard(objective, mesh=mesh)
 
 
 def layers_of(encoder: nn.Module) -> list[nn.Module]:

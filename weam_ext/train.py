@@ -226,6 +226,7 @@ class Trainer:
         self.objective.eval()
         with self._autocast():
             self.measured = self.heldout.measure(self.objective)
+        self.parallel.after_measuring()
         return self.measured
 
     def describe(self) -> str:
