@@ -299,7 +299,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pairs or lines of each text kept out of training, at most a tenth (%(default)s)",
     )  # fmt: skip
     text.add_argument(
-        "--seed", type=int, default=default.seed, metavar="N", help="of that choice (%(default)s)"
+        "--seed", type=int, default=default.seed, metavar="N", help="of every choice (%(default)s)"
     )
     words = parser.add_argument_group("words and links")
     words.add_argument(
