@@ -32,12 +32,13 @@ from transformers.utils import logging as transformers_logging
 from weam_ext import checkpoint
 from weam_ext.batch import Collator, Order
 from weam_ext.corpus import BitextSource
+from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, run, say
 from weam_ext.files import rename_durably, write_durably
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
 from weam_ext.objectives import MaskedPredictor, Masking, Sums, objective
-from weam_ext.prepare import prepare, settings_of, sources_of
+from weam_ext.prepare import default_workers, prepare, settings_of, sources_of
 from weam_ext.records import Records
 from weam_ext.settings import (
     BUILTIN_STEPS,
@@ -79,7 +80,9 @@ def prepared_directory(options: argparse.Namespace, tokenizer: Any, run_dir: Pat
             if builtin(options)
             else sources_of(options)
         )
-        prepare(sources, tokenizer, directory, settings_of(options))
+        prepare(
+            sources, tokenizer, directory, settings_of(options), workers=default_workers(Ranks())
+        )
     return directory
 
 
