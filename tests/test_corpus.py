@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from weam_ext import InputError, corpus
 from weam_ext.corpus import (
     BitextSource,
+    MonolingualSource,
     format_links,
+    languages,
     parse_bitext,
     parse_links,
+    parse_monolingual,
     read_bitext,
     read_gold,
     read_lines,
+    read_monolingual,
 )
 
 Compress = Callable[[bytes], bytes]
@@ -319,6 +323,56 @@ def test_pairs_there_and_back(
 )
 def test_parse_bitext(arguments: list[str], name: str, paths: tuple[str, ...]) -> None:
     assert parse_bitext(arguments) == BitextSource(name, paths, (1, 2), None)
+
+
+@pytest.mark.parametrize(
+    ("argument", "name", "path"),
+    [("news.en.gz", "news.en", "news.en.gz"), ("en=x=y.txt", "en", "x=y.txt"),
+     ("-", "stdin", "-"), ("./a=b.txt", "a=b", "./a=b.txt")],
+)  # fmt: skip
+def test_parse_monolingual(argument: str, name: str, path: str) -> None:
+    assert parse_monolingual(argument, 7) == MonolingualSource(name, path, 7)
+
+
+def test_monolingual_text_that_cannot_be_meant() -> None:
+    for argument in ("", "=x", "a="):
+        with pytest.raises(InputError, match=r"^--monolingual .*: expected \[NAME=\]FILE$"):
+            parse_monolingual(argument)
+    with pytest.raises(InputError, match="text 'a': a limit of 0 lines leaves nothing"):
+        parse_monolingual("a", 0)
+
+
+def test_read_monolingual(tmp_path: Path) -> None:
+    path = tmp_path / "x.xz"
+    path.write_bytes(lzma.compress(b" a b\t\r\n\nc ||| d\nlast"))
+    for limit, kept in ((None, 4), (9, 4), (2, 2)):
+        found = list(read_monolingual(MonolingualSource("x", str(path), limit)))
+        assert found == [("a b",), ("",), ("c ||| d",), ("last",)][:kept]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("en-fr", ("en", "fr")),
+        ("tatoeba.en-de", ("en", "de")),
+        ("un_2.swh-eng", ("swh", "eng")),
+        ("hansards", ("hansards:source", "hansards:target")),
+        ("Xen-fr", ("en", "fr")),
+        ("xen-fr", ("xen", "fr")),
+        ("open-fr", ("open-fr:source", "open-fr:target")),
+        ("en-fr.1", ("en-fr.1:source", "en-fr.1:target")),
+    ],
+)
+def test_languages_of_bitext(name: str, expected: tuple[str, str]) -> None:
+    assert languages(BitextSource(name, ("x",))) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [("en", "en"), ("news.sw", "sw"), ("wiki-2020.swh", "swh"), ("news", "news"), ("a.e", "a.e")],
+)
+def test_language_of_other_text(name: str, language: str) -> None:
+    assert languages(MonolingualSource(name, "x")) == (language,)
 
 
 def test_parse_bitext_keeps_columns_and_limit() -> None:

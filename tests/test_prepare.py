@@ -1,10 +1,15 @@
 """weam_ext.prepare: from files to shards, nothing lost, and nothing left of a failure."""
 
 import errno
+import gzip
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +23,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizers import tokenizer
 
-from weam_ext import pieces, ranges
+from weam_ext import errors, pieces, ranges, workers
+from weam_ext import prepare as module
 from weam_ext.align import Aligner
-from weam_ext.corpus import BitextSource, Link
+from weam_ext.corpus import BitextSource, Link, MonolingualSource
+from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest
 from weam_ext.invented import sentence_pairs, vocabulary
 from weam_ext.prepare import Counts, PrepareSettings, main, prepare
-from weam_ext.shards import COLUMNS
-from weam_ext.tokenizer import fingerprint
+from weam_ext.shards import COLUMNS, open_prepared
+from weam_ext.tokenizer import fingerprint, template
 from weam_ext.words import segmenter, word_ids
 
 WORD_PIECE = tokenizer("WordPiece")
@@ -83,27 +90,31 @@ def rows(directory: Path, split: str, bitext: int = 0) -> list[Row]:
 
 
 def expected(texts: Texts, settings: PrepareSettings, made: Any = WORD_PIECE) -> list[Row]:
-    """The pairs that have words, with all their tokens and links, in order."""
+    """The pairs that have words and tokens, all of them, with all their links, in order."""
     find = segmenter(settings.words)
     columns: list[list[list[int]]] = []
     numbers: list[list[list[int]]] = []
     joined: tuple[list[str], list[str]] = ([], [])
     for pair in texts:
         spans = [find(text) for text in pair]
-        if not all(spans):
+        tokens = [
+            made(text, add_special_tokens=False, split_special_tokens=True,
+                 return_offsets_mapping=True)
+            for text in pair
+        ]  # fmt: skip
+        if not all(spans) or not all(own["input_ids"] for own in tokens):
             continue
         column: list[list[int]] = []
         renumbered: list[list[int]] = []
-        for side, (text, row) in enumerate(zip(pair, spans, strict=True)):
+        for side, (text, row, own) in enumerate(zip(pair, spans, tokens, strict=True)):
             words = " ".join(text[start:end] for start, end in row)
             joined[side].append(words.lower() if settings.lowercase else words)
-            own = made(text, add_special_tokens=False, return_offsets_mapping=True)
             found = word_ids([text], [row], [own["offset_mapping"]])
             column += [own["input_ids"], found.tokens.tolist()]
             renumbered.append(found.words[0].tolist())
         columns.append(column)
         numbers.append(renumbered)
-    links = Aligner(heuristic=settings.heuristic).fit_align(*joined)
+    links = Aligner(heuristic=settings.heuristic, max_length=1000).fit_align(*joined)
     return [
         Row._make([*column, sorted({(a[i], b[j]) for i, j in row if a[i] >= 0 and b[j] >= 0})])
         for column, (a, b), row in zip(columns, numbers, links, strict=True)
@@ -338,6 +349,308 @@ def test_two_bitexts_of_one_name(tmp_path: Path) -> None:
     assert str(error.value) == "two texts are called 'train': write --bitext NAME=FILE"
     prepare([bitexts[0], replace(bitexts[1], name="b")], WORD_PIECE, tmp_path / "out",
             PrepareSettings())  # fmt: skip
+
+
+# ----------------------------------------------------------------------------- text of one language
+
+
+SENTENCES = [pair.source for pair in sentence_pairs("toku", 120)]
+
+
+def monolingual(directory: Path, lines: list[str], **settings: Any) -> dict[str, Any]:
+    path = directory / "news.en.gz"
+    path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
+    source = MonolingualSource("news.en", str(path))
+    return prepare([source], WORD_PIECE, directory / "out", PrepareSettings(**settings))
+
+
+def test_monolingual(tmp_path: Path) -> None:
+    lines = [*SENTENCES, "", "\u00a0", " ".join(SENTENCES[:20]), "  a ||| b\tc  ", SENTENCES[0]]
+    (corpus,) = monolingual(tmp_path, lines)["corpora"]
+    assert (corpus["name"], corpus["kind"], corpus["languages"]) == (
+        "news.en",
+        "monolingual",
+        ["en"],
+    )
+    assert (corpus["columns"], "aligner" in corpus) == (None, False)
+    counts = Counts(**corpus["counts"])
+    assert (counts.read, counts.empty, counts.overlong, counts.links) == (125, 2, 1, 0)
+    train, kept_out = splits(tmp_path)
+    assert (counts.train, counts.heldout) == (len(train), len(kept_out))
+    assert counts.train_tokens == sum(len(row.source_ids) for row in train)
+    kept = [line.strip() for line in lines if segmenter("bert")(line) and len(line) < 500]
+    whole = []
+    for line in kept:
+        own = WORD_PIECE(line, add_special_tokens=False, return_offsets_mapping=True)
+        found = word_ids([line], [segmenter("bert")(line)], [own["offset_mapping"]])
+        whole.append(Row(own["input_ids"], found.tokens.tolist(), [], [], []))
+    assert in_order(whole, train, kept_out)
+    assert whole[0] == whole[-1] and counts.heldout > 5
+
+
+def test_long_sentences_are_truncated(tmp_path: Path) -> None:
+    (corpus,) = monolingual(tmp_path, SENTENCES, max_length=9, overlong="truncate")["corpora"]
+    train, kept_out = splits(tmp_path)
+    whole = [WORD_PIECE(line, add_special_tokens=False)["input_ids"] for line in SENTENCES]
+    assert sorted(row.source_ids for row in train + kept_out) == sorted(ids[:7] for ids in whole)
+    assert corpus["counts"]["overlong"] == sum(len(ids) > 7 for ids in whole)
+    assert corpus["counts"]["heldout"] > 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        (["", " \t"], "no sentence with words"),
+        (["a " * 200], "no sentence is left to train on: all are over-long"),
+    ],
+)
+def test_text_that_is_none(tmp_path: Path, lines: list[str], fault: str) -> None:
+    with pytest.raises(InputError, match=f"news.en.gz: {fault}$"):
+        monolingual(tmp_path, lines)
+    assert [path.name for path in tmp_path.iterdir()] == ["news.en.gz"]
+
+
+# -------------------------------------------------------------------------------------- posteriors
+
+
+def test_posteriors(prepared: Path, tmp_path: Path) -> None:
+    run(tmp_path, posteriors=True)
+    plain = open_prepared(prepared / "out")[1]["train"]
+    shards = open_prepared(tmp_path / "out")[1]["train"]
+    assert len(shards) == len(plain) and plain[0].probability is None
+    texts = [pair for pair in corpus() if all(map(segmenter("bert"), pair))]
+    joined = [[" ".join(pair[side].split()) for pair in texts] for side in (0, 1)]
+    links = Aligner().fit(*joined).align(*joined, posteriors=True)
+    assert links.probability is not None
+    known = Counter(
+        (tuple(row), *links.probability[links.offsets[k] : links.offsets[k + 1]].tolist())
+        for k, row in enumerate(links)
+    )
+    found = Counter()
+    for k in range(len(shards)):
+        sample = shards[k]
+        assert all(map(np.array_equal, sample[:6], plain[k][:6]))
+        assert sample.probability is not None and sample.probability.dtype == np.float32
+        row = zip(sample.link_source.tolist(), sample.link_target.tolist(), strict=True)
+        found[(tuple(row), *sample.probability.tolist())] += 1
+    assert found <= known and found.total() == len(shards) > 200
+
+
+# -------------------------------------------------------------------------------------- ugly input
+
+
+@pytest.mark.parametrize("family", ["WordPiece", "Unigram", "byte-level BPE"])
+def test_ugly_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
+    """Nothing is lost whatever the lines are, nor where the ranges end."""
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 30)
+    monkeypatch.setattr(ranges, "SHARD_CHARACTERS", 6000)
+    ugly = [
+        ("今天下雨 ok", "ก่อน วันนี้ ฝนตก"), ("e\u0301tude\x00x", "\ufeffa\x1cb \u200b"),
+        ("a  b   c", "x\u00a0y \u3000 z"), ("👩\u200d👩\u200d👧 ok", "🇫🇷 !"), ("\r a", "b \x85"),
+        ("a", "b " * 1500), ("x" * 5000, "y" * 9000), ("[MASK] [SEP]", "<s> ▁ ▁▁ a"), ("", ""),
+        ("BZh91AY&SY", "\x1f\x8b"),
+    ]  # fmt: skip
+    texts = ugly + corpus(count=100) + ugly[::-1] + [ugly[0]] * 3
+    made = tokenizer(family)
+    settings = PrepareSettings(overlong="truncate", max_length=103)
+    description = run(tmp_path, texts, tokenizer=made, overlong="truncate", max_length=103)
+    frame = template(made, pair=True)
+    room = 103 - sum(map(len, frame[:3]))
+    whole = expected(texts, settings, made)
+    assert in_order([truncated(row, room) for row in whole], *splits(tmp_path))
+    (counts,) = [each["counts"] for each in description["corpora"]]
+    assert counts["read"] == len(texts)
+    assert counts["train"] + counts["heldout"] == len(whole) == counts["read"] - counts["empty"]
+    assert len(description["corpora"][0]["shards"]["train"]) > 4
+
+
+def test_ranges_end_with_many_lines_or_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 3)
+    monkeypatch.setattr(ranges, "SHARD_CHARACTERS", 10)
+    lines = [("a", "b")] * 4 + [("c" * 99, "")] + [("", "d")] * 2
+    found = list(ranges.cut(lines))
+    assert [each.sides for each in found] == [
+        ("a\na\na", "b\nb\nb"), ("a\n" + "c" * 99, "b\n"), ("\n", "d\nd"),
+    ]  # fmt: skip
+    assert [each.number for each in found] == [0, 1, 2]
+    assert not list(ranges.cut([]))
+
+
+def test_memory_does_not_grow_with_the_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's and NumPy's part of it; the aligner has a limit of its own."""
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 400)
+    pairs = corpus(count=400)
+    peaks = []
+    for copies in (1, 5, 20):  # what is made once comes with the first
+        directory = tmp_path / str(copies)
+        directory.mkdir()
+        texts = [(f"{a} {k}", b) for k in range(copies) for a, b in pairs]
+        bitext = write(directory / "corpus.txt", texts)
+        tracemalloc.start()
+        prepare([bitext], WORD_PIECE, directory / "out", PrepareSettings())
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.2 * peaks[1]
+
+
+# -------------------------------------------------------------------------------- workers and ranks
+
+DRIVER = """
+import os, sys
+from weam_ext import prepare, ranges, workers
+from weam_ext.errors import run
+ranges.SHARD_PAIRS = 40
+if os.environ.get("RANK") == "1":
+    FAULT
+if __name__ == "__main__":
+    run("weam_ext.prepare", prepare.main)
+"""
+
+
+def launched(
+    directory: Path, vocab: str, *more: str, ranks: int, fault: str = "pass", **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """The command line on corpus.txt and text.en under torchrun, with a fault on rank 1."""
+    (directory / "driver.py").write_text(DRIVER.replace("FAULT", fault))
+    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--standalone"]
+    return subprocess.run(
+        [sys.executable, *torchrun, "driver.py", "--bitext",
+         "a.en-fr=corpus.txt", "--monolingual", "text.en", "--tokenizer", vocab, "--output", "out",
+         *more],
+        cwd=directory, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        **options,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def texts_there(tmp_path: Path) -> Path:
+    write(tmp_path / "corpus.txt", corpus())
+    (tmp_path / "text.en").write_text("".join(f"{line}\n" for line in SENTENCES[:40]))
+    return tmp_path
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_same_bytes_with_any_workers_and_ranks(
+    texts_there: Path, vocab: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(texts_there)
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 40)
+    for count in ("1", "2"):
+        main(["--bitext", "a.en-fr=corpus.txt", "--monolingual", "text.en", "--tokenizer", vocab,
+              "--workers", count, "--output", count])  # fmt: skip
+    done = launched(texts_there, vocab, "--workers", "1", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "out\n"
+    assert done.stderr.count("a.en-fr: 300 sentence pairs read") == 1
+    assert "it/s" not in done.stderr  # no progress bars where nobody looks
+    found = [contents(texts_there / name) for name in ("1", "2", "out")]
+    assert len([name for name in found[0] if name.startswith("train-00-")]) == 8
+    assert found[0] == found[1] == found[2]
+    languages = [each["languages"] for each in json.loads(found[0]["prepared.json"])["corpora"]]
+    assert languages == [["en", "fr"], ["en"]]
+
+
+def test_what_fails_on_one_rank_ends_all(texts_there: Path, vocab: str) -> None:
+    fault = (
+        "def full(*_, **__): raise OSError(28, 'No space left on device')\n"
+        "    ranges.write_shard = full"
+    )
+    before = {path.name for path in texts_there.iterdir()}
+    done = launched(texts_there, vocab, "--workers", "1", ranks=2, fault=fault, timeout=100)
+    assert done.returncode != 0 and done.stdout == ""
+    said = [line for line in done.stderr.splitlines() if line.startswith("weam_ext.prepare: ")]
+    assert said == ["weam_ext.prepare: error: .out.part: No space left on device"]
+    assert {path.name for path in texts_there.iterdir()} == before | {"driver.py"}
+
+
+def test_standard_input_is_for_one_rank(tmp_path: Path) -> None:
+    source = BitextSource("x", ("-",))
+    with pytest.raises(InputError, match="standard input cannot be shared by several ranks"):
+        module._check([source], tmp_path / "out", Ranks(world=2))
+
+
+def in_child(directory: Path, work: Callable[[], object]) -> tuple[int, str]:
+    """The exit status of a forked process that does something, and what it wrote to stderr."""
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        sys.stderr = (directory / "stderr").open("w")
+        try:
+            errors.run("weam_ext.prepare", lambda: work() and None)
+        except SystemExit as exit:
+            sys.stderr.flush()
+            os._exit(int(exit.code or 0))
+        finally:
+            sys.stderr.flush()
+            os._exit(99)
+    _, status = os.waitpid(child, 0)
+    said = (directory / "stderr").read_text()
+    (directory / "stderr").unlink()
+    return os.waitstatus_to_exitcode(status), said
+
+
+@pytest.mark.parametrize("place", ["workers.tokenise", "prepare.finish"])
+def test_killed_it_leaves_nothing_under_the_name(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 100)
+
+    def killed_at_the_second_range() -> None:
+        first = iter([True])
+        work = workers.tokenise if place == "workers.tokenise" else module.finish
+
+        def later(*arguments: Any) -> Any:
+            if not next(first, False):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return work(*arguments)
+
+        monkeypatch.setattr(f"weam_ext.{place}", later)
+        run(tmp_path)
+
+    status, _ = in_child(tmp_path, killed_at_the_second_range)
+    assert status == -signal.SIGKILL
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", ".out.part"}
+    run(tmp_path)
+    for split in ("train", "heldout"):
+        assert rows(tmp_path, split) == rows(prepared, split)
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", "out"}
+
+
+@pytest.mark.parametrize("size", [1 << 12, 1 << 15])
+def test_a_full_disk(tmp_path: Path, size: int) -> None:
+    """In the first stage, and later."""
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        prepare([source], WORD_PIECE, tmp_path / "out", PrepareSettings(words="blanks"))
+
+    texts = [(f"{'a ' * 20}{k}", f"{'b ' * 20}{k}") for k in range(24 if size == 1 << 12 else 120)]
+    source = write(tmp_path / "corpus.txt", texts)
+    status, said = in_child(tmp_path, limited)
+    assert status == 2
+    assert said.splitlines()[-1].startswith("weam_ext.prepare: error: ")
+    assert "File too large" in said and "Traceback" not in said
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def die(_: object) -> None:
+    os._exit(1)
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "SHARD_PAIRS", 100)
+    monkeypatch.setattr(workers, "_start_worker", die)
+    bitext = write(tmp_path / "corpus.txt", corpus())
+    with pytest.raises(InputError, match="a worker process was killed; was there too little"):
+        prepare([bitext], WORD_PIECE, tmp_path / "out", PrepareSettings(), workers=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
 # ---------------------------------------------------------------------------------------- failures

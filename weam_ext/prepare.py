@@ -13,7 +13,8 @@ language all columns but the first two hold nothing.
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -136,12 +137,12 @@ class _Work:
         """Prepare one text; what prepared.json says of it."""
         ranks, bitext = self.ranks, isinstance(source, BitextSource)
         where, pair = " and ".join(_paths(source)), "sentence pair" if bitext else "sentence"
-        with ranks.together():
+        with self._stage():
             tokenised = self._tokenise(number, source)
         counts = _by_range(ranks, tokenised)
         total = sum(counts.values(), Counts())
         shared: tuple[Any, Any] = (None, None)
-        with ranks.together():
+        with self._stage():
             if total.read == total.empty:
                 raise InputError(f"{where}: no {pair} with words{' on both sides' * bitext}")
             if total.read == total.empty + total.overlong * (self.settings.overlong == "drop"):
@@ -150,11 +151,11 @@ class _Work:
                 parts = [self._part(number, each) for each in counts]
                 shared = (self._heldout(parts), self._fit(source.name, where, parts, bitext))
         chosen, about = ranks.broadcast(shared)
-        with ranks.together():
+        with self._stage():
             finished = self._finish(number, source.name, bitext, chosen, list(tokenised))
         shards = _by_range(ranks, finished)
         total = sum((each for each, _ in shards.values()), total)
-        with ranks.together():
+        with self._stage():
             if ranks.first:
                 shutil.rmtree(self._model, ignore_errors=True)
         if ranks.first:
@@ -173,6 +174,16 @@ class _Work:
                 for split in SPLITS
             },
         }
+
+    @contextmanager
+    def _stage(self) -> Iterator[None]:
+        """What all ranks do together; a full disk is told with the directory that is written."""
+        with self.ranks.together():
+            try:
+                yield
+            except OSError as error:
+                error.filename = error.filename or str(self.directory)
+                raise
 
     def _tokenise(self, number: int, source: Source) -> dict[int, Counts]:
         lines: Iterable[tuple[str, ...]] = (
@@ -288,11 +299,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pairs or lines of each text kept out of training, at most a tenth (%(default)s)",
     )  # fmt: skip
     text.add_argument(
+<<<<<<< HEAD
         "--seed",
         type=int,
         default=default.seed,
         metavar="N",
         help="of that choice and, in training, of all that is random (%(default)s)",
+=======
+        "--seed", type=int, default=default.seed, metavar="N", help="of every choice (%(default)s)"
+>>>>>>> prepare
     )
     words = parser.add_argument_group("words and links")
     words.add_argument(
