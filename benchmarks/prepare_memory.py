@@ -20,12 +20,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from corpora import machine
 
-from weam_ext.batch import Collator, Order
+from weam_ext.batch import Collator, Layout
 from weam_ext.corpus import BitextSource, read_bitext
 from weam_ext.errors import Parser, run, say
 from weam_ext.files import write_whole
+from weam_ext.loader import Feed
+from weam_ext.order import Corpora, Order, Place
 from weam_ext.pieces import Pieces
 from weam_ext.ranges import Part, PrepareSettings, cut, tokenise
 from weam_ext.shards import open_prepared
@@ -106,13 +109,13 @@ def read(directory: Path, spec: str, batch_size: int) -> Json:
     begun = time.perf_counter()
     shards = open_prepared(directory)[1]["train"]
     opened = time.perf_counter() - begun
-    collate = Collator(load_tokenizer(spec), pair=True)
-    order = Order(shards.lengths, batch_size, seed=0)
+    collate = Collator(load_tokenizer(spec), Layout())
+    corpora = Corpora(shards.corpus, collate.sizes(shards.sides), [1.0])
+    order = Order(corpora, batch_size=batch_size, seed=0)
+    feed = Feed(order, shards, collate, place=Place(), device=torch.device("cpu"))
     batches = len(shards) // batch_size
-    tokens = 0
     begun = time.perf_counter()
-    for number in range(batches):
-        tokens += collate(shards, order.batch(number)).tokens
+    tokens = sum(next(feed).request.tokens for _ in range(batches))
     return {
         "batches": batches,
         "batch_size": batch_size,

@@ -299,15 +299,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pairs or lines of each text kept out of training, at most a tenth (%(default)s)",
     )  # fmt: skip
     text.add_argument(
-<<<<<<< HEAD
-        "--seed",
-        type=int,
-        default=default.seed,
-        metavar="N",
-        help="of that choice and, in training, of all that is random (%(default)s)",
-=======
         "--seed", type=int, default=default.seed, metavar="N", help="of every choice (%(default)s)"
->>>>>>> prepare
     )
     words = parser.add_argument_group("words and links")
     words.add_argument(
