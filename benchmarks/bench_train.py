@@ -1,35 +1,102 @@
 """Throughput of the training step on real batches: loading, masking, forward, backward, update."""
 
+import os
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from corpora import machine
+from plain_weam import AllTokens, dense_links
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from weam_ext.build import open_run
+from weam_ext.distributed import Ranks
 from weam_ext.objectives import OBJECTIVES
-from weam_ext.train import Trainer, open_run, parse
+from weam_ext.settings import parse
+from weam_ext.train import Trainer
+
+DATA = os.environ.get("WEAM_DATA")
+
+
+def trainer_of(output: Path, *flags: str) -> Trainer:
+    options = parse([*flags, "--output", str(output)])
+    return Trainer(options, *open_run(options), Ranks())
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.benchmark(group="training step of the built-in run")
 def bench_step(benchmark: BenchmarkFixture, tmp_path: Path, objective: str) -> None:
-    options = parse(
-        ["--objective", objective, "--builtin-pairs", "1000", "--output", str(tmp_path)]
-    )
-    trainer = Trainer(options, *open_run(options))
+    trainer = trainer_of(tmp_path, "--objective", objective, "--builtin-pairs", "1000")
     seen = 0
 
     def step() -> float:
         nonlocal seen
-        sums, tokens = trainer.train_step()
-        seen += tokens
+        sums, requests = trainer.train_step()
+        seen += sum(request.tokens for request in requests)
         return sums.means()["loss"]  # waits for the device
 
     rounds = 30
     loss = benchmark.pedantic(step, rounds=rounds, warmup_rounds=3)
-    assert 0 < loss < 20
+    assert loss > 0
     seconds = benchmark.stats.stats.median
     benchmark.extra_info |= machine() | {
-        "pairs/s": options.batch_size / seconds,
+        "pairs/s": trainer.options.batch_size / seconds,
         "tokens/s": seen / (rounds + 3) / seconds,
     }
+
+
+@pytest.mark.skipif(not DATA, reason="WEAM_DATA names no directory with the data sets")
+@pytest.mark.benchmark(group="WEAM step of a small BERT with mBERT's vocabulary, Hansards")
+def bench_step_against_plain_torch(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """Dense links and both heads over all tokens; its steps and ours are taken in turn."""
+    data, root = Path(str(DATA)), Path(__file__).resolve().parents[1]
+    hansards = [str(data / "wa-enfr-wpt03" / f"train.{side}.xz") for side in ("en", "fr")]
+    flags = ["--bitext", *hansards, "--limit", "1000", "--lowercase", "--tokenizer",
+             str(data / "mbert-vocab"), "--model-config",
+             str(root / "recipes" / "bert-small.json")]  # fmt: skip
+    ours, theirs = (trainer_of(tmp_path / way, *flags) for way in ("ours", "plain"))
+    step = plain_step(theirs)
+    seconds, losses = [], []
+
+    def plain() -> None:
+        begun = time.perf_counter()
+        losses.append(step())
+        seconds.append(time.perf_counter() - begun)
+
+    found = []
+
+    def own() -> None:
+        found.append(ours.train_step()[0].means()["loss"])
+
+    benchmark.pedantic(own, setup=plain, rounds=7, warmup_rounds=2)
+    assert found == pytest.approx(losses, rel=1e-3)
+    ratio = statistics.median(seconds) / benchmark.stats.stats.median
+    benchmark.extra_info |= machine() | {
+        "plain_seconds": statistics.median(seconds),
+        "times_as_fast": ratio,
+    }
+    print(f"\n{ratio:.2f} times as fast as plain PyTorch")
+
+
+def plain_step(trainer: Trainer) -> Callable[[], float]:
+    """The same step in the plain way, with the same batches, masks and optimizer."""
+    module = AllTokens(trainer.model)
+
+    def step() -> float:
+        trainer.objective.train()
+        trainer._seed_generators()
+        batch = next(trainer.feed).batch
+        masked = trainer.objective.masking(batch, exchange=True)
+        loss = module(batch, masked, dense_links(batch)) / masked.count
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.options.clip)
+        trainer.optimizer.step()
+        trainer.schedule.step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.step += 1
+        return float(loss.detach())
+
+    return step
