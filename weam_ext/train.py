@@ -151,7 +151,7 @@ class Trainer:
         options = self.options
         own = LR_PRETRAINED if options.model else LR_SCRATCH
         groups = parameter_groups(
-            self.objective.named_parameters(),
+            self.objective,
             layers=self.model.config.num_hidden_layers,
             lr=options.lr or (LR_BUILTIN if builtin(options) else own),
             decay=options.weight_decay,
