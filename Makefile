@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install test test-all sanitize fuzz lint bench
+.PHONY: install test test-all kill sanitize fuzz lint bench
 
 install:
 	$(PYTHON) -m pip install -c constraints.txt '.[test]'
@@ -10,6 +10,9 @@ test:
 
 test-all:
 	$(PYTHON) -m pytest -m 'long or not long'
+
+kill:
+	$(PYTHON) -m pytest tests/test_kill.py -m long -s
 
 sanitize:
 	$(PYTHON) -m pytest tests/test_native.py -m long -k 'not targets_at_length'

@@ -1,20 +1,26 @@
 """Whole runs: what they leave, and that stopping them changes nothing."""
 
-import json
 import os
-import random
 import resource
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
+from runs import (
+    STEPS,
+    command,
+    contents,
+    environment,
+    flags,
+    log,
+    start_and_signal,
+    steps_done,
+    write_inputs,
+)
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from weam_ext import train
@@ -23,52 +29,10 @@ from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs, vocabulary
 from weam_ext.tokenizer import wordpiece
 
-STEPS = 8
-SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-         "intermediate_size": 32, "max_position_embeddings": 128}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small bitexts, a vocabulary and a model's configuration."""
-    directory = tmp_path_factory.mktemp("inputs")
-    for language in ("toku", "venn"):
-        pairs = sentence_pairs(language, 60)
-        lines = "".join(f"{pair.source} ||| {pair.target}\n" for pair in pairs)
-        (directory / f"{language}.txt").write_text(lines)
-    (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary()))
-    (directory / "model.json").write_text(json.dumps(SMALL))
-    return directory
-
-
-def flags(inputs: Path, output: Path, **changes: Any) -> list[str]:
-    """A small run's command line; a change of None leaves a flag out."""
-    settings = {
-        "model_config": inputs / "model.json",
-        "tokenizer": inputs / "vocab.txt",
-        "heldout": 8,
-        "batch_size": 8,
-        "steps": STEPS,
-        "save_every": 2,
-        "eval_every": 4,
-        "output": output,
-        **changes,
-    }
-    named = [(f"--{k.replace('_', '-')}", str(v)) for k, v in settings.items() if v is not None]
-    texts = ["--bitext", str(inputs / "toku.txt"), "--bitext", str(inputs / "venn.txt")]
-    return [*texts, "--no-tensorboard", *(part for pair in named for part in pair)]
-
-
-def log(run: Path) -> list[dict[str, Any]]:
-    """The run's records that do not depend on the clock."""
-    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [record for record in records if "speed" not in record]
-
-
-def contents(run: Path) -> dict[str, bytes]:
-    """Weights, optimizer and settings of the last checkpoint, to the byte."""
-    last = checkpoints(run)[-1]
-    return {path.name: path.read_bytes() for path in last.iterdir()}
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")
@@ -115,28 +79,6 @@ def test_the_settings_of_a_run_reproduce_it(inputs: Path, whole: Path, tmp_path:
     )
     assert contents(tmp_path / "b") == contents(whole)
     assert log(tmp_path / "b") == log(whole)
-
-
-def command(arguments: list[str]) -> list[str]:
-    return [sys.executable, "-m", "weam_ext.train", *arguments]
-
-
-def steps_done(run: Path) -> int:
-    path = run / "log.jsonl"
-    return path.read_bytes().count(b'"train"') if path.exists() else 0
-
-
-def start_and_signal(arguments: list[str], run: Path, step: int, number: int) -> int:
-    """Start a run, send it a signal in the given step, and return its exit status."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(command(arguments), env=environment, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while steps_done(run) < step and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    time.sleep(random.Random(step).random() * 0.02)
-    process.send_signal(number)
-    process.communicate(timeout=120)
-    return process.returncode
 
 
 @pytest.mark.parametrize("step", [1, 5])
@@ -262,7 +204,12 @@ def test_links_matter(tmp_path: Path) -> None:
     accuracy = {}
     for links in ("true", "shuffled"):
         done = subprocess.run(
-            command(["--links", links]), cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True
+            command(["--links", links]),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
         )
         last = tmp_path / done.stdout.strip()
         assert AutoModelForMaskedLM.from_pretrained(last).config.model_type == "bert"
@@ -276,7 +223,9 @@ def test_links_matter(tmp_path: Path) -> None:
 
 def refused(arguments: list[str], cwd: Path, **options: Any) -> str:
     """The one sentence that a refused run prints; it must exit with 2."""
-    done = subprocess.run(command(arguments), cwd=cwd, capture_output=True, text=True, **options)
+    done = subprocess.run(
+        command(arguments), cwd=cwd, env=environment(), capture_output=True, text=True, **options
+    )
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     errors = [line for line in done.stderr.splitlines() if ": error: " in line]

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,16 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
                 f"{run_dir}: holds a run with {changed[0]} {before.get(changed[0])}, not "
                 f"{settings[changed[0]]}; give another --output"
             )
-    elif run_dir.exists() and any(run_dir.iterdir()):
-        raise InputError(f"{run_dir}: not empty, and no run; give another --output")
     else:
+        beside = run_dir / ".run.yaml.part"
+        if run_dir.exists() and any(path != beside for path in run_dir.iterdir()):
+            raise InputError(f"{run_dir}: not empty, and no run; give another --output")
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_durably(run_dir / ".run.yaml.part", yaml.safe_dump(settings).encode())
-        rename_durably(run_dir / ".run.yaml.part", record)
-    return run_dir, _last_whole(run_dir)
+        write_durably(beside, yaml.safe_dump(settings).encode())
+        rename_durably(beside, record)
+    last = _last_whole(run_dir)
+    checkpoint.retain(run_dir, options.keep)
+    return run_dir, last
 
 
 def _last_whole(run_dir: Path) -> Path | None:
@@ -59,7 +63,11 @@ def _last_whole(run_dir: Path) -> Path | None:
         try:
             checkpoint.load_state(candidate)
         except InputError as error:
-            say(f"passed over: {error}")
+            # Under its name, it would be in the way of the one that this step is to write again.
+            aside = candidate.with_name(f"torn-{candidate.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            candidate.rename(aside)
+            say(f"passed over: {error}; now called {aside.name}")
         else:
             return candidate
     return None
@@ -139,6 +147,11 @@ def run_objective(
     """The objective of a run over its model."""
     kind = objective(options.objective)
     if issubclass(kind, WEAM):
+        layers = model.config.num_hidden_layers
+        if options.exchange_layer and options.exchange_layer > layers:
+            raise InputError(
+                f"--exchange-layer {options.exchange_layer}: the model has only {layers} layers"
+            )
         layout = Layout(
             together=options.encode == "together",
             link_mode=options.link_mode,
@@ -164,17 +177,23 @@ def run_objective(
     return kind(model, masking)
 
 
-def run_order(options: argparse.Namespace, shards: Shards, collate: Collator) -> Order:
-    """The batches of a run."""
+def run_order(options: argparse.Namespace, shards: Shards, collate: Collator, world: int) -> Order:
+    """The batches of a run, of each of which every process gets a part."""
     sizes = [int((shards.corpus == number).sum()) for number in range(len(shards.corpora))]
     kinds = [corpus.kind for corpus in shards.corpora]
     shares = corpus_shares(
         sizes, kinds, temperature=options.temperature, monolingual_share=options.monolingual_share
     )
-    size = None if options.batch_tokens else options.batch_size
+    of_samples = collate.sizes(shards.sides)
+    # A batch has as many as fit of its longest sample, the last of a window half as many.
+    tokens = 2 * world * int((of_samples.rows * of_samples.widths).max())
+    if world > 1 and options.batch_tokens and options.batch_tokens < tokens:
+        raise InputError(f"--batch-tokens must be at least {tokens} for {world} processes")
+    if not options.batch_tokens and options.batch_size < world:
+        raise InputError(f"--batch-size must be at least {world} for {world} processes")
     return Order(
-        Corpora(shards.corpus, collate.sizes(shards.sides), shares),
-        batch_size=size,
+        Corpora(shards.corpus, of_samples, shares),
+        batch_size=None if options.batch_tokens else options.batch_size,
         batch_tokens=options.batch_tokens,
         seed=options.seed,
     )

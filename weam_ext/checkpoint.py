@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from weam_ext.errors import InputError, describe
 from weam_ext.files import file_digest, rename_durably, sync, write_durably
 
-OPTIMIZER, OWN, BEST = "optimizer.safetensors", "objective.safetensors", "best"
+OPTIMIZER, OWN, CARD = "optimizer.safetensors", "objective.safetensors", "README.md"
+BEST = "best"
 TOKENIZER = "tokenizer"
 """The run's copy of its tokenizer. Loading and saving one again may reword its files."""
 _NAME = re.compile(r"step-(\d{8})")
@@ -58,7 +59,7 @@ def save(
     weights = _whole_weights(objective, model)
     moments = optimizer_tensors(objective, optimizer)
     others = own_tensors(objective, model)
-    if not main or final.exists():
+    if not main or final.exists():  # of a run that goes on, torn ones were put aside
         return final
     beside = run / f".{final.name}.part"
     shutil.rmtree(beside, ignore_errors=True)
@@ -69,8 +70,9 @@ def save(
         if others:
             save_file(others, beside / OWN)
         save_file(moments, beside / OPTIMIZER)
-        write_durably(beside / "README.md", card.encode())
-        digests = {p.name: file_digest(p) for p in sorted(beside.iterdir())}
+        write_durably(beside / CARD, card.encode())
+        # The card may be edited: nothing goes on from it.
+        digests = {p.name: file_digest(p) for p in sorted(beside.iterdir()) if p.name != CARD}
         state = {"step": step, **state, "files": digests}
         write_durably(beside / "state.json", (json.dumps(state, indent=1) + "\n").encode())
         for path in beside.iterdir():
@@ -79,11 +81,14 @@ def save(
     except (OSError, shutil.Error, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise InputError(f"{final}: cannot be written ({describe(error)})") from error
-    _retain(run, keep)
+    retain(run, keep)
     return final
 
 
-def _retain(run: Path, keep: int) -> None:
+def retain(run: Path, keep: int) -> None:
+    """Remove what is not to be kept (see `save`), and what was never finished."""
+    for part in run.glob(".step-*.part"):
+        shutil.rmtree(part)
     there = checkpoints(run)
     losses = {path: _heldout(path) for path in there}
     compared = [path for path in there if losses[path] is not None]

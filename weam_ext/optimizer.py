@@ -1,7 +1,6 @@
 """AdamW over a model's parameters by depth, its frozen layers, and the learning-rate schedule."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,11 +15,21 @@ SCHEDULES = ("linear", "cosine", "constant")
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
-def depth(name: str, layers: int) -> int:
-    """The layer of a parameter: 0 for the embeddings, 1 .. `layers`; of the head, `layers`."""
+def depths(module: nn.Module, layers: int) -> dict[Tensor, int]:
+    """The layer of each parameter: 0 for the embeddings, 1 .. `layers`, one more for the head.
+
+    Of a tied one it is the lower: XLM-R's embeddings go by the name of its output layer.
+    """
+    found: dict[Tensor, int] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        found[parameter] = min(_depth(name, layers), found.get(parameter, layers + 1))
+    return found
+
+
+def _depth(name: str, layers: int) -> int:
     if found := _LAYER.search(name):
         return int(found[1]) + 1
-    return 0 if "embeddings." in name else layers
+    return 0 if "embeddings." in name else layers + 1
 
 
 def freeze(model: nn.Module, layers: int) -> None:
@@ -34,15 +43,13 @@ def freeze(model: nn.Module, layers: int) -> None:
         raise InputError(
             f"--freeze-layers {layers}: the model has only {config.num_hidden_layers} layers"
         )
-    for name, parameter in model.named_parameters():
-        # Of a head, `depth` says the last layer; with all layers frozen it is to be trained.
-        inner = _LAYER.search(name) or "embeddings." in name
-        if layers and inner and depth(name, config.num_hidden_layers) <= layers:
+    for parameter, level in depths(model, config.num_hidden_layers).items():
+        if layers and level <= layers:
             parameter.requires_grad_(False)
 
 
 def parameter_groups(
-    named: Iterable[tuple[str, Tensor]], *, layers: int, lr: float, decay: float, layer_decay: float
+    module: nn.Module, *, layers: int, lr: float, decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
     """Groups for AdamW: no weight decay on biases and normalisation, as for BERT.
 
@@ -50,9 +57,9 @@ def parameter_groups(
     lr * layer_decay^L, that of the head lr (Clark et al. 2020).
     """
     groups: dict[tuple[int, bool], list[Tensor]] = {}
-    for name, parameter in named:
+    for parameter, level in depths(module, layers).items():
         if parameter.requires_grad:
-            level = layers if layer_decay == 1 else depth(name, layers)
+            level = layers if layer_decay == 1 else min(level, layers)
             groups.setdefault((level, parameter.dim() > 1), []).append(parameter)
     return [
         {

@@ -306,14 +306,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--words", choices=SEGMENTERS, default=default.words,
         help="what is aligned: bert splits raw text, blanks takes it as it is (%(default)s)",
     )  # fmt: skip
-    words.add_argument("--lowercase", action="store_true", help="for the aligner only")
+    words.add_argument(
+        "--lowercase", action=argparse.BooleanOptionalAction, default=default.lowercase,
+        help="for the aligner only",
+    )  # fmt: skip
     words.add_argument(
         "--heuristic", choices=HEURISTICS, default=default.heuristic, metavar="METHOD",
         help=f"of symmetrisation: {', '.join(HEURISTICS)} (%(default)s)",
     )  # fmt: skip
     words.add_argument(
-        "--posteriors", action="store_true", help="keep the posterior probability of each link too"
-    )
+        "--posteriors", action=argparse.BooleanOptionalAction, default=default.posteriors,
+        help="keep the posterior probability of each link too",
+    )  # fmt: skip
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument(
         "--tokenizer", metavar="NAME", help="hub name, directory or cased WordPiece vocab.txt"

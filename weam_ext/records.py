@@ -44,8 +44,10 @@ class Log:
         return [line for line in self._path.read_bytes().splitlines(True) if line.endswith(b"\n")]
 
     def write(self, record: dict[str, Any]) -> None:
+        line = (json.dumps(record) + "\n").encode()
         try:
-            self._file.write((json.dumps(record) + "\n").encode())
+            while line:  # a disk that fills up takes a part first
+                line = line[self._file.write(line) :]
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written ({describe(error)})") from error
 
@@ -94,10 +96,7 @@ class Records:
     def _open_wandb(
         self, project: str, run_dir: Path, settings: dict[str, Any]
     ) -> Callable[[str, float, int], object]:
-        try:
-            library: Any = importlib.import_module("wandb")
-        except ImportError as error:
-            raise InputError("--wandb needs Weights & Biases: pip install wandb") from error
+        library: Any = importlib.import_module("wandb")
         # One run of theirs for one of ours, whoever resumes it.
         identifier = hashlib.sha256(str(run_dir.resolve()).encode()).hexdigest()[:16]
         opened = library.init(

@@ -1,7 +1,9 @@
 """The command line of a run, its checks, and the settings that identify it."""
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ PLACES = (
 )  # fmt: skip
 
 
+_TEXTS = ("bitext", "monolingual")
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line's settings; `--config` gives defaults that other flags override."""
     parser = Parser(
@@ -38,12 +43,30 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
                 _add_output):  # fmt: skip
         add(parser)
-    options = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
     if options.config:
-        parser.set_defaults(**read_config(options.config, set(vars(options))))
-        options = parser.parse_args(arguments)
+        values = read_config(options.config, set(vars(options)))
+        # The flags of texts add up, so that those of the command line would join the others.
+        values = {k: v for k, v in values.items() if not (k in _TEXTS and getattr(options, k))}
+        options = parser.parse_args([*_as_flags(values), *given])
     _check(options)
     return options
+
+
+def _as_flags(values: dict[str, Any]) -> Iterator[str]:
+    """The command line that says the same as a configuration, so that it is checked the same."""
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if name in _TEXTS:
+            for files in value if isinstance(value, list) else [value] if value else []:
+                yield from [f"--{flag}", *(map(str, files) if isinstance(files, list) else [files])]
+        elif isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        elif isinstance(value, list):
+            yield from [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            yield f"--{flag}={value}"
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +140,7 @@ def _add_masking(parser: argparse.ArgumentParser) -> None:
         help="what is masked as a whole; a span has 1 to 10 words, 3.8 in the mean (%(default)s)",
     )  # fmt: skip
     group.add_argument(
-        "--mask-exact", action="store_true",
+        "--mask-exact", action=argparse.BooleanOptionalAction, default=False,
         help="the same share of the tokens (words) of every sequence, not P in the mean",
     )  # fmt: skip
     group.add_argument(
@@ -202,9 +225,11 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
         "--parallel", choices=("ddp", "fsdp"), default="ddp",
         help="under torchrun: a whole model in every process, or its parts (%(default)s)",
     )  # fmt: skip
-    group.add_argument("--compile", action="store_true", help="with torch.compile")
     group.add_argument(
-        "--gradient-checkpointing", action="store_true",
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="with torch.compile"
+    )
+    group.add_argument(
+        "--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=False,
         help="keep no layer's inner values for the backward pass: less memory, a third slower",
     )  # fmt: skip
     group.add_argument(
@@ -236,7 +261,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     group.add_argument("--log-every", type=int, default=1, metavar="N", help="steps (%(default)s)")
     group.add_argument(
-        "--no-tensorboard", dest="tensorboard", action="store_false", help="JSON lines only"
+        "--tensorboard",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="beside the JSON lines",
     )
     group.add_argument(
         "--wandb", metavar="PROJECT", help="also to Weights & Biases, which must be installed"
@@ -261,7 +289,7 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected settings, one 'name: value' a line")
-    if unknown := sorted(set(values) - known):
+    if unknown := sorted(map(str, set(values) - known)):
         raise InputError(f"{path}: unknown setting {unknown[0]!r}")
     return values
 
@@ -289,6 +317,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--model or --model-config is needed with your own text")
     if options.model_config and not options.tokenizer:
         raise InputError("--tokenizer is needed with --model-config")
+    if options.wandb and not find_spec("wandb"):
+        raise InputError("--wandb needs Weights & Biases: pip install wandb")
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:

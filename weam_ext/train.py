@@ -84,7 +84,7 @@ class Trainer:
             if not len(splits["heldout"]):
                 raise InputError(f"{directory}: too few sentence pairs to hold any out")
             self._build_model(tokenizer, splits["train"], resumed)
-        self._build_data(tokenizer, splits, resumed)
+            self._build_data(tokenizer, splits, resumed)
         self._build_optimizer(resumed)
 
     def _build_model(self, tokenizer: Any, shards: Shards, resumed: Path | None) -> None:
@@ -107,6 +107,8 @@ class Trainer:
         if resumed:
             checkpoint.load_own(resumed, self.objective, self.model)
         freeze(self.model, options.freeze_layers)
+        if not any(parameter.requires_grad for parameter in self.objective.parameters()):
+            raise InputError(f"--freeze-layers {options.freeze_layers}: nothing is left to train")
         if options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         self.objective.to(self.device)
@@ -118,7 +120,7 @@ class Trainer:
     def _build_data(self, tokenizer: Any, splits: dict[str, Shards], resumed: Path | None) -> None:
         options, shards = self.options, splits["train"]
         collate = Collator(tokenizer, self.objective.layout, links=options.links, seed=options.seed)
-        order = run_order(options, shards, collate)
+        order = run_order(options, shards, collate, self.ranks.world)
         self.pairs = len(shards)
         one_pass = math.ceil(order.batches_a_pass / options.accumulate)
         self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
@@ -149,7 +151,7 @@ class Trainer:
         options = self.options
         own = LR_PRETRAINED if options.model else LR_SCRATCH
         groups = parameter_groups(
-            self.objective.named_parameters(),
+            self.objective,
             layers=self.model.config.num_hidden_layers,
             lr=options.lr or (LR_BUILTIN if builtin(options) else own),
             decay=options.weight_decay,
@@ -301,14 +303,16 @@ def train(trainer: Trainer) -> Path:
             meter.add(*trainer.train_step())
             # Asked once a step: a signal that comes later, in an evaluation, ends the next step.
             last = trainer.step == steps or trainer.parallel.any(bool(received))
-            if last or trainer.step % options.log_every == 0:
+            # What is saved is logged, so that no mean is of steps on both sides of a checkpoint.
+            saved = last or trainer.step % (options.save_every or tenth) == 0
+            if saved or trainer.step % options.log_every == 0:
                 means, speed = meter.read(trainer.step, steps, trainer.feed.waited)
                 records.step(trainer.step, means | {"lr": trainer.learning_rate}, speed)
             pause = time.perf_counter()
             measured = trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0
             if measured:
                 records.heldout(trainer.step, trainer.evaluate())
-            if last or trainer.step % (options.save_every or tenth) == 0:
+            if saved:
                 trainer.save(measured)
             meter.pause(time.perf_counter() - pause)
     if trainer.step < steps:

@@ -1,0 +1,108 @@
+"""Small training runs that several tests start and look into."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from helpers import ROOT
+
+from weam_ext.checkpoint import checkpoints
+from weam_ext.invented import sentence_pairs, vocabulary
+
+STEPS = 8
+SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+         "intermediate_size": 32, "max_position_embeddings": 128}  # fmt: skip
+
+
+def write_inputs(directory: Path, pairs: int = 60, **changes: Any) -> Path:
+    """Two small bitexts, a monolingual one, a vocabulary and a model's configuration."""
+    for language in ("toku", "venn"):
+        made = sentence_pairs(language, pairs)
+        lines = "".join(f"{pair.source} ||| {pair.target}\n" for pair in made)
+        (directory / f"{language}.txt").write_text(lines)
+    alone = "".join(f"{pair.target}\n" for pair in sentence_pairs("toku", pairs, seed=9))
+    (directory / "alone.txt").write_text(alone)
+    (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary()))
+    (directory / "model.json").write_text(json.dumps(SMALL | changes))
+    return directory
+
+
+def flags(inputs: Path, output: Path, **changes: Any) -> list[str]:
+    """A small run's command line; None leaves a flag out, a truth value stands for a switch."""
+    settings = {
+        "bitext": None,
+        "model_config": inputs / "model.json",
+        "tokenizer": inputs / "vocab.txt",
+        "heldout": 8,
+        "batch_size": 8,
+        "steps": STEPS,
+        "save_every": 2,
+        "eval_every": 4,
+        "tensorboard": False,
+        "output": output,
+        **changes,
+    }
+    texts = ["--bitext", str(inputs / "toku.txt"), "--bitext", str(inputs / "venn.txt")]
+    made = texts if settings["bitext"] is None else []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            made.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            made += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            made += [f"--{flag}", str(value)]
+    return made
+
+
+def log(run: Path) -> list[dict[str, Any]]:
+    """The run's records that do not depend on the clock."""
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [record for record in records if "speed" not in record]
+
+
+def logged(run: Path, kind: str) -> list[dict[str, float]]:
+    """The means of one kind, "train" or "heldout/NAME"."""
+    return [record[kind] for record in log(run) if kind in record]
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """The last checkpoint, to the byte."""
+    return {path.name: path.read_bytes() for path in checkpoints(run)[-1].iterdir()}
+
+
+def command(arguments: list[str], processes: int = 1) -> list[str]:
+    """What starts a run, under torchrun where it has several processes."""
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    return [sys.executable, "-m", *(torchrun if processes > 1 else []), "weam_ext.train",
+            *arguments]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    """For a run in another process: this one's packages, one thread."""
+    paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+
+
+def steps_done(run: Path) -> int:
+    path = run / "log.jsonl"
+    return path.read_bytes().count(b'"train"') if path.exists() else 0
+
+
+def start_and_signal(
+    arguments: list[str], run: Path, step: int, number: int, processes: int = 1
+) -> int:
+    """Start a run, send it a signal once it has done a step, and return its exit status."""
+    process = subprocess.Popen(
+        command(arguments, processes), env=environment(), stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 240
+    while steps_done(run) < step and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.communicate(timeout=240)
+    return process.returncode

@@ -1,0 +1,165 @@
+"""Several processes do what one does: step by step, and where one goes on from the other."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import command, contents, environment, flags, log, logged, start_and_signal, write_inputs
+from safetensors.torch import load
+
+from weam_ext import train
+from weam_ext.checkpoint import checkpoints
+
+DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    changes = DROPOUT | {"num_hidden_layers": 2}
+    return write_inputs(tmp_path_factory.mktemp("inputs"), **changes)
+
+
+def arguments(inputs: Path, run: Path, **changes: Any) -> list[str]:
+    """With two batches a step, of an odd size, and text that is no bitext among them."""
+    mixed = {"monolingual": inputs / "alone.txt", "accumulate": 2, "batch_size": 7, "keep": 9}
+    return flags(inputs, run, **{**mixed, "steps": 6, "exchange_head": "separate", **changes})
+
+
+def launch(inputs: Path, run: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(arguments(inputs, run, **changes), processes=2),
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def one(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("one") / "run"
+    train.main(arguments(inputs, run))
+    return run
+
+
+@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+def two(
+    request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Path]:
+    run = tmp_path_factory.mktemp(request.param) / "run"
+    done = launch(inputs, run, parallel=request.param)
+    # Only one of them speaks.
+    assert done.stdout == f"{checkpoints(run)[-1]}\n"
+    assert done.stderr.count("step 3/6") == 1
+    assert "on cpu in 2 processes" in done.stderr
+    return request.param, run
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Every loss and accuracy, and the last weights and moments, but for the order of sums."""
+    ours, theirs = log(found), log(expected)
+    assert len(ours) == len(theirs)
+    for our, their in zip(ours, theirs, strict=True):
+        assert our.keys() == their.keys()
+        for key, value in their.items():
+            assert our[key] == pytest.approx(value, rel=2e-5, abs=1e-6), (their["step"], key)
+    ends = contents(found), contents(expected)
+    assert ends[0].keys() == ends[1].keys()
+    for name in ("model.safetensors", "optimizer.safetensors", "objective.safetensors"):
+        tensors, wanted = load(ends[0][name]), load(ends[1][name])
+        assert tensors.keys() == wanted.keys()
+        for key, tensor in wanted.items():
+            torch.testing.assert_close(tensors[key], tensor, rtol=1e-3, atol=2e-5)
+
+
+def test_two_processes_equal_one(one: Path, two: tuple[str, Path]) -> None:
+    assert_same_run(two[1], one)
+    counts = [record["masked"] for record in logged(one, "train")]
+    assert counts == [record["masked"] for record in logged(two[1], "train")]
+
+
+def cut_back(whole: Path, copy: Path, step: int) -> Path:
+    """A copy of a run as it was when the checkpoint of a step was its last."""
+    shutil.copytree(whole, copy, symlinks=True)
+    for path in checkpoints(copy):
+        if int(path.name[5:]) > step:
+            shutil.rmtree(path)
+    return copy
+
+
+def test_one_process_goes_on_from_two(
+    inputs: Path, one: Path, two: tuple[str, Path], tmp_path: Path
+) -> None:
+    run = cut_back(two[1], tmp_path / "run", 2)
+    train.main(arguments(inputs, run))
+    assert_same_run(run, one)
+
+
+def test_two_processes_go_on_from_one_and_from_two(
+    inputs: Path, one: Path, two: tuple[str, Path], tmp_path: Path
+) -> None:
+    mode, whole = two
+    run = cut_back(one, tmp_path / "back", 4)
+    launch(inputs, run, parallel=mode)
+    assert_same_run(run, one)
+    if mode == "ddp":  # the same number of processes: the same bytes
+        run = cut_back(whole, tmp_path / "same", 2)
+        launch(inputs, run, parallel=mode)
+        assert contents(run) == contents(whole)
+        assert log(run) == log(whole)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_a_signal_stops_all_processes(inputs: Path, one: Path, tmp_path: Path, mode: str) -> None:
+    import signal
+
+    run = tmp_path / "run"
+    given = arguments(inputs, run, parallel=mode, save_every=100)
+    assert start_and_signal(given, run, 2, signal.SIGTERM, processes=2) != 0
+    assert 2 <= int(checkpoints(run)[-1].name[5:]) < 6
+    launch(inputs, run, parallel=mode, save_every=100)
+    whole = logged(one, "train")
+    assert [m["loss"] for m in logged(run, "train")] == pytest.approx(
+        [m["loss"] for m in whole], rel=2e-5
+    )
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+def test_word_aligned_in_two_processes(inputs: Path, tmp_path: Path, mode: str) -> None:
+    changes = {"objective": "word-aligned", "monolingual": None, "batch_size": 8}
+    train.main(arguments(inputs, tmp_path / "one", **changes))
+    launch(inputs, tmp_path / "two", parallel=mode, **changes)
+    for kind in ("train", "heldout/all"):
+        found, expected = (logged(tmp_path / name, kind) for name in ("two", "one"))
+        assert [m["loss"] for m in found] == pytest.approx([m["loss"] for m in expected], rel=1e-4)
+
+
+def test_too_few_for_every_process(inputs: Path, tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from small_tokenizers import tokenizer
+
+    from weam_ext.batch import Collator, Layout
+    from weam_ext.build import run_order
+    from weam_ext.corpus import BitextSource
+    from weam_ext.errors import InputError
+    from weam_ext.prepare import PrepareSettings, prepare
+    from weam_ext.shards import open_prepared
+
+    family = tokenizer("WordPiece")
+    source = BitextSource("toku", (str(inputs / "toku.txt"),))
+    prepare([source], family, tmp_path / "out", PrepareSettings(heldout=2))
+    shards = open_prepared(tmp_path / "out")[1]["train"]
+    collate = Collator(family, Layout())
+    given = {"temperature": 1.0, "monolingual_share": 0.5, "seed": 0}
+    for size, sentence in [
+        ({"batch_size": 2, "batch_tokens": None}, "--batch-size must be at least 3 for 3 proc"),
+        ({"batch_size": 8, "batch_tokens": 60}, "--batch-tokens must be at least [0-9]+ for 3"),
+    ]:
+        with pytest.raises(InputError, match=sentence):
+            run_order(Namespace(**given, **size), shards, collate, 3)
+        run_order(Namespace(**given, **size), shards, collate, 1)
