@@ -39,6 +39,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "Train a multilingual encoder on parallel text; without arguments, a small "
         "BERT on the built-in corpus. Under torchrun, on as many processes as it starts.",
     )
+    parser.usage = "%(prog)s [FLAG VALUE ...]"
     add_arguments(parser)
     for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
                 _add_output):  # fmt: skip
