@@ -6,7 +6,7 @@ install:
 	$(PYTHON) -m pip install -c constraints.txt '.[test]'
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n auto --dist loadfile
 
 test-all:
 	$(PYTHON) -m pytest -m 'long or not long'
