@@ -27,6 +27,7 @@ class Model {
  public:
   Vocabulary vocabularies[2];
   HmmModel hmm;  // of the diagonal model, `base` alone
+  bool is_hmm = false;
   DiagonalModel& diagonal = hmm.base;
 
   // With sorted rows; called without the GIL.
@@ -349,9 +350,7 @@ std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int dir
 }
 
 // The target word that is the same string as each source word, or kUnknown.
-std::vector<Word> same_words(const Text& text) {
-  return text.vocabulary(1).find(text.vocabulary(0));
-}
+std::vector<Word> same_words(const Text& text) { return text.vocabulary(1).find(text.vocabulary(0)); }
 
 std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int threads, const std::string& memory,
                                  std::uint64_t bytes, const std::string& directory, const std::shared_ptr<Model>& init,
@@ -360,13 +359,15 @@ std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int th
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
-  const Layout layout = plan(predict_hmm_footprint(text.bitext, words[0], words[1], parallel), memory, bytes, directory, on_memory);
+  const Layout layout =
+      plan(predict_hmm_footprint(text.bitext, words[0], words[1], parallel), memory, bytes, directory, on_memory);
   {
     py::gil_scoped_release release;
     if (init) init->sorted(parallel);
     model->hmm = fit_hmm(text.bitext, words[0], words[1], settings, same_words(text), layout,
                          init ? &init->hmm : nullptr, parallel, reporter(progress));
   }
+  model->is_hmm = true;
   text.hand_over(model);
   return model;
 }
@@ -381,7 +382,8 @@ void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std
     }
     views.push_back({&models[view]->hmm, &texts[view]->bitext});
   }
-  const Parallel parallel = parallel_of(threads);
+  // One pair is no work for several threads.
+  const Parallel parallel = views[0].bitext->size() == 1 ? Parallel() : parallel_of(threads);
   py::gil_scoped_release release;
   for (const std::shared_ptr<Model>& model : models) model->sorted(parallel);
   align_hmm(views, decoding, parallel, [&](HmmBlock&& block) {
@@ -478,6 +480,11 @@ py::dict to_dict(const std::shared_ptr<Model>& model) {
     if (side >= table.directions) continue;
     arrays[("null" + number).c_str()] = copy_of<float>(table.null_row[side]);
     arrays[("totals" + number).c_str()] = copy_of<double>(diagonal.totals[side]);
+    if (!model->is_hmm) continue;
+    const Jumps& jumps = model->hmm.jumps[side];
+    std::vector<float> weights(jumps.near.begin(), jumps.near.end());
+    weights.push_back(jumps.far);
+    arrays[("jumps" + number).c_str()] = copy_of<float>(weights);
   }
   return arrays;
 }
@@ -528,6 +535,18 @@ std::shared_ptr<Model> from_dict(const py::dict& arrays, const DiagonalSettings&
     diagonal.history[side] = history[side];
   }
   take_arrays(views, model->vocabularies, diagonal);
+  return model;
+}
+
+std::shared_ptr<Model> hmm_from_dict(const py::dict& arrays, const HmmSettings& settings,
+                                     const std::array<double, 2>& tension, const std::array<double, 2>& length_ratio,
+                                     const std::array<double, 2>& null_totals,
+                                     const std::vector<std::vector<Iteration>>& history) {
+  const std::shared_ptr<Model> model =
+      from_dict(arrays, trained_settings(settings), 2, tension, length_ratio, null_totals, history);
+  model->is_hmm = true;
+  model->hmm.settings = settings;
+  for (int d = 0; d < 2; ++d) take_jumps(view<float>(arrays, "jumps" + std::to_string(d)), model->hmm.jumps[d]);
   return model;
 }
 
@@ -612,12 +631,8 @@ void bind_aligner(py::module_& m) {
       .def_readonly("posterior_feature", &Iteration::posterior_feature)
       .def_readonly("tension", &Iteration::tension);
   py::class_<DiagonalSettings>(m, "Settings")
-      .def(py::init([](int iterations, double p0, double tension, double alpha, bool favor_diagonal,
-                       bool optimize_tension, bool variational_bayes, bool null_word) {
-             return DiagonalSettings{iterations,     p0,               tension,           alpha,    alpha,
-                                     favor_diagonal, optimize_tension, variational_bayes, null_word};
-           }),
-           py::kw_only(), py::arg("iterations"), py::arg("p0"), py::arg("tension"), py::arg("alpha"), py::arg("favor_diagonal"), py::arg("optimize_tension"),
+      .def(py::init<int, double, double, double, bool, bool, bool, bool>(), py::kw_only(), py::arg("iterations"),
+           py::arg("p0"), py::arg("tension"), py::arg("alpha"), py::arg("favor_diagonal"), py::arg("optimize_tension"),
            py::arg("variational_bayes"), py::arg("null_word"));
   py::class_<Output>(m, "Output")
       .def(py::init<std::optional<std::string>, bool, py::function>(), py::arg("heuristic"), py::arg("posteriors"),
@@ -652,6 +667,9 @@ void bind_aligner(py::module_& m) {
       .def("__len__", [](const Text& text) { return text.bitext.size(); })
       .def_property_readonly("dropped",
                              [](const Text& text) { return std::pair(text.dropped.empty, text.dropped.too_long); })
+      .def_property_readonly(
+          "tokens",
+          [](const Text& text) { return std::pair(text.bitext.words[0].size(), text.bitext.words[1].size()); })
       .def_property_readonly("bytes", &Text::bytes);
   py::class_<TextReader>(m, "TextReader")
       .def(py::init<std::shared_ptr<Text>, int, std::array<std::size_t, 2>, std::size_t, std::uint64_t, bool, int,
@@ -665,12 +683,8 @@ void bind_aligner(py::module_& m) {
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
         py::arg("output"));
   py::class_<HmmSettings>(m, "HmmSettings")
-      .def(py::init([](int start_iterations, int iterations, double p0, double alpha, double null_alpha,
-                       double same_word) {
-             return HmmSettings{start_iterations, iterations, p0, alpha, null_alpha, same_word};
-           }),
-           py::kw_only(), py::arg("start_iterations"), py::arg("iterations"), py::arg("p0"), py::arg("alpha"),
-           py::arg("null_alpha"), py::arg("same_word"));
+      .def(py::init<int, int, double, double, double>(), py::kw_only(), py::arg("start_iterations"),
+           py::arg("iterations"), py::arg("p0"), py::arg("alpha"), py::arg("same_word"));
   py::class_<Decoding>(m, "Decoding").def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
   m.def("fit_hmm", &train_hmm, py::arg("text"), py::arg("settings"), py::arg("threads"), py::arg("memory"),
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"));
@@ -679,6 +693,8 @@ void bind_aligner(py::module_& m) {
   m.def("align", &align, py::arg("model"), py::arg("text"), py::arg("threads"), py::arg("output"));
   m.def("load_model", &from_dict, py::arg("arrays"), py::arg("settings"), py::arg("directions"), py::arg("tension"),
         py::arg("length_ratio"), py::arg("null_totals"), py::arg("history"));
+  m.def("load_hmm", &hmm_from_dict, py::arg("arrays"), py::arg("settings"), py::arg("tension"), py::arg("length_ratio"),
+        py::arg("null_totals"), py::arg("history"));
   m.def("load_parameters", &model_of_parameters, py::arg("text"), py::arg("settings"), py::arg("length_ratio"));
 }
 

@@ -13,25 +13,15 @@
 
 namespace weam {
 
-// How expected counts become probabilities: by variational Bayes, under a symmetric Dirichlet prior, or as they are.
-struct Update {
-  bool variational_bayes;
-  double alpha;
-};
-
 struct DiagonalSettings {
   int iterations = 5;
   double p0 = 0.08;      // prior of NULL
   double tension = 4.0;  // lambda of the diagonal prior at the start
-  double alpha = 0.01;   // Dirichlet prior of the variational update, of words
-  double null_alpha = 0.01;  // and of NULL
+  double alpha = 0.01;   // Dirichlet prior of the variational update
   bool favor_diagonal = true;
   bool optimize_tension = true;
   bool variational_bayes = true;
   bool null_word = true;
-
-  Update words() const { return {variational_bayes, alpha}; }
-  Update null() const { return {variational_bayes, null_alpha}; }
 };
 
 // What fast_align prints after an iteration. The likelihood is a natural logarithm.

@@ -282,7 +282,8 @@ void Trainer::take_counts(const DiagonalModel& init) {
 void Trainer::favor(const std::vector<Word>& same, double times) {
   TTable& table = model_.table;
   for (std::size_t e = 0; e < source_words_; ++e) {
-    const Word *const begin = table.columns.data() + table.rows[e], *const end = table.columns.data() + table.rows[e + 1];
+    const Word *const begin = table.columns.data() + table.rows[e], *const end =
+                                                                        table.columns.data() + table.rows[e + 1];
     const Word* const cell = same[e] == kUnknown ? end : std::find(begin, end, same[e]);
     if (cell == end) continue;
     float* const t = table.t.data() + (table.rows[e] + static_cast<std::size_t>(cell - begin)) * directions_;
@@ -595,7 +596,7 @@ void Trainer::finish_row(Word word, const double* sums, Worker& worker) {
   double total = 0;
   for (std::size_t k = 0; k < size; ++k) total += row[k];
   model_.totals[0][word] = total;
-  normalize(model_.settings.words(), row, size, total);
+  normalize(model_.settings, row, size, total);
   for (std::size_t k = 0; k < size; ++k) t[k * directions_] = static_cast<float>(row[k]);
 }
 
@@ -606,7 +607,7 @@ void Trainer::update_backward() {
     FixedSum sum;
     for (const Worker& worker : workers_) sum.add(worker.columns[f]);
     model_.totals[1][f] = sum.value();
-    scales[f] = normalizer(model_.settings.words(), sum.value(), column_cells_[f]);
+    scales[f] = normalizer(model_.settings, sum.value(), column_cells_[f]);
   }
   TTable& table = model_.table;
   parallel_.run(kChunks, [&](std::size_t chunk, int) {
@@ -638,7 +639,7 @@ void Trainer::update_null(int d) {
     total += counts[word];
   }
   model_.null_totals[d] = total;
-  normalize(model_.settings.null(), counts.data(), counts.size(), total);
+  normalize(model_.settings, counts.data(), counts.size(), total);
   std::copy(counts.begin(), counts.end(), row.begin());
 }
 

@@ -17,8 +17,6 @@ namespace {
 constexpr std::size_t kChunks = 256;
 // Expected counts are whole numbers of 2^-24: they add up in any order, and most of a pair's cells add nothing.
 constexpr double kUnit = 0x1p-24;
-// No probability is below this: the product of a few stays a normal number.
-constexpr float kLeast = static_cast<float>(1e-30 * kScale);
 // Jumps have so few parameters that this many pairs tell them.
 constexpr std::size_t kJumpPairs = 20000;
 
@@ -29,9 +27,9 @@ struct Measures {
 struct Worker {
   Chain chains[2];
   std::vector<std::uint64_t> cells;
-  std::vector<float> linked[2];              // of each generated word, what its links count
-  std::vector<FixedSum> nulls[2];            // by generated word
-  std::vector<std::uint64_t> columns;        // by target word: its counts
+  std::vector<float> linked[2];        // of each generated word, what its links count
+  std::vector<FixedSum> nulls[2];      // by generated word
+  std::vector<std::uint64_t> columns;  // by target word: its counts
 };
 
 WEAM_CLONES void normalize_cells(float* __restrict t, const std::uint64_t* __restrict counts,
@@ -40,9 +38,8 @@ WEAM_CLONES void normalize_cells(float* __restrict t, const std::uint64_t* __res
   for (std::size_t cell = 0; cell < size; ++cell) {
     const double count = static_cast<double>(static_cast<std::int64_t>(counts[cell])) * kUnit;
     const double value = exp_digamma(count + alpha);
-    const float forward = static_cast<float>(value * row), backward = static_cast<float>(value * scales[columns[cell]]);
-    t[cell * 2] = forward > kLeast ? forward : kLeast;
-    t[cell * 2 + 1] = backward > kLeast ? backward : kLeast;
+    t[cell * 2] = static_cast<float>(value * row);
+    t[cell * 2 + 1] = static_cast<float>(value * scales[columns[cell]]);
   }
 }
 
@@ -76,7 +73,7 @@ class HmmTrainer {
   Array<std::uint64_t> counts_;
   std::vector<std::uint64_t> old_counts_;  // of the cells of init
   std::vector<double> column_cells_;
-  std::vector<Measures> measures_[2];      // by chunk
+  std::vector<Measures> measures_[2];  // by chunk
   std::vector<JumpCounts> jumps_[2];
 };
 
@@ -158,8 +155,8 @@ void HmmTrainer::expect() {
     for (const JumpCounts& part : jumps_[d]) jumps.add(part);
     model_.jumps[d] = jumps.weights();
     const double tokens = static_cast<double>(generated(d).size());
-    model_.base.history[d].push_back(
-        {whole.log_likelihood, std::exp(-whole.log_likelihood / tokens), whole.null / tokens, 0, model_.base.tension[d]});
+    model_.base.history[d].push_back({whole.log_likelihood, std::exp(-whole.log_likelihood / tokens),
+                                      whole.null / tokens, 0, model_.base.tension[d]});
   }
 }
 
@@ -198,7 +195,8 @@ void HmmTrainer::count_links(std::size_t k, const Tile& tile, Worker& worker) {
   const std::size_t target = forward.generated(), width = forward.width();
   worker.linked[0].assign(target, 0.0f);
   worker.linked[1].assign(backward.generated(), 0.0f);
-  for (std::uint64_t entry = tile.entries[k - tile.pairs.begin]; entry < tile.entries[k - tile.pairs.begin + 1]; ++entry) {
+  for (std::uint64_t entry = tile.entries[k - tile.pairs.begin]; entry < tile.entries[k - tile.pairs.begin + 1];
+       ++entry) {
     const std::size_t i = tile.position[entry];
     const float* const column = forward.posterior(0) + i + 1;
     const float* const row = backward.posterior(i) + 1;
@@ -206,7 +204,8 @@ void HmmTrainer::count_links(std::size_t k, const Tile& tile, Worker& worker) {
     tile.numbers(tile.list[entry], sentence[i] - tile.words.begin, [&](const auto* numbers) {
       for (std::size_t j = 0; j < target; ++j) {
         const float both = column[j * width] * row[j];
-        const auto units = static_cast<std::uint64_t>(static_cast<std::int64_t>(both * static_cast<float>(1 / kUnit) + 0.5f));
+        const auto units =
+            static_cast<std::uint64_t>(static_cast<std::int64_t>(both * static_cast<float>(1 / kUnit) + 0.5f));
         if (units == 0) continue;
         __atomic_fetch_add(counts + numbers[j], units, __ATOMIC_RELAXED);
         worker.linked[0][j] += both;
@@ -229,9 +228,9 @@ void HmmTrainer::count_nulls(std::size_t k, Worker& worker, Measures* measures) 
 
 void HmmTrainer::update_words() {
   TTable& table = model_.base.table;
-  const Update update = model_.base.settings.words();
+  const DiagonalSettings& settings = model_.base.settings;
   const std::size_t target_words = table.null_row[0].size();
-  std::vector<double>*const totals = model_.base.totals;
+  std::vector<double>* const totals = model_.base.totals;
   totals[0].assign(table.sources(), 0.0);
   for (Worker& worker : workers_) worker.columns.assign(target_words, 0);
   const std::vector<std::size_t> bounds = split_evenly(table.rows, kChunks);
@@ -251,13 +250,13 @@ void HmmTrainer::update_words() {
     std::uint64_t sum = 0;
     for (const Worker& worker : workers_) sum += worker.columns[f];
     totals[1][f] = static_cast<double>(sum) * kUnit;
-    scales[f] = normalizer(update, totals[1][f], column_cells_[f]);
+    scales[f] = normalizer(settings, totals[1][f], column_cells_[f]);
   }
   parallel_.run(bounds.size() - 1, [&](std::size_t chunk, int) {
     for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
       const std::uint64_t begin = table.rows[e], size = table.rows[e + 1] - begin;
       normalize_cells(table.t.data() + begin * 2, counts_.data() + begin, table.columns.data() + begin, size,
-                      update.alpha, normalizer(update, totals[0][e], static_cast<double>(size)), scales.data());
+                      settings.alpha, normalizer(settings, totals[0][e], static_cast<double>(size)), scales.data());
     }
   });
 }
@@ -276,8 +275,8 @@ void HmmTrainer::update_null(int d) {
     total += counts[word];
   }
   base.null_totals[d] = total;
-  normalize(base.settings.null(), counts.data(), counts.size(), total);
-  for (std::size_t word = 0; word < row.size(); ++word) row[word] = std::max(static_cast<float>(counts[word]), kLeast);
+  normalize(base.settings, counts.data(), counts.size(), total);
+  std::copy(counts.begin(), counts.end(), row.begin());
 }
 
 }  // namespace
@@ -302,8 +301,7 @@ HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_wo
   std::optional<Tile> index;
   model.base = start_diagonal(bitext, source_words, target_words, start, same, settings.same_word, layout,
                               init ? &init->base : nullptr, parallel, progress, index);
-  model.base.settings.alpha = settings.alpha;
-  model.base.settings.null_alpha = settings.null_alpha;
+  model.base.settings = trained_settings(settings);
   for (int d = 0; init && d < 2; ++d) model.jumps[d] = init->jumps[d];
   HmmTrainer(bitext, layout, std::move(index), init ? &init->base : nullptr, parallel, model).train(progress);
   return model;

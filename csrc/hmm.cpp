@@ -16,6 +16,8 @@ namespace {
 // A state that no word has entered loses a factor with every NULL; below this it counts as lost, as denormal numbers
 // would take a hundred times longer.
 constexpr float kLost = 1e-30f;
+// No t counts as less, so that what is made of a few stays a normal number.
+constexpr float kLeast = static_cast<float>(1e-30 * kScale);
 constexpr int kBand = Jumps::kBand;
 
 }  // namespace
@@ -49,51 +51,48 @@ struct Steps {
 
 namespace {
 
-// out[s] = base + sum over d of values[s - kSign * d] * near[d], in kLanes states.
+// sum = base + sum over d of values[-kSign * d] * near[d], for kLanes states at once.
 template <int kSign>
-WEAM_INLINE void convolve(const float* __restrict values, const float* __restrict near, float base,
-                          float* __restrict out) {
-  float even[kLanes], odd[kLanes];  // two sums: each addition waits for the one before
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    even[lane] = base + values[lane] * near[kBand];
-    odd[lane] = 0;
+WEAM_INLINE void convolve(const float* values, const float* near, float base, Lanes& sum) {
+  Lanes even = Lanes{} + base, odd = {};  // two sums: each addition waits for the one before
+  for (int d = -kBand; d < kBand; d += 2) {
+    Lanes at, next;
+    load_lanes(at, values - kSign * d);
+    load_lanes(next, values - kSign * (d + 1));
+    even += at * near[d + kBand];
+    odd += next * near[d + 1 + kBand];
   }
-  for (int d = -kBand; d < 0; ++d) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      even[lane] += values[static_cast<std::ptrdiff_t>(lane) - kSign * d] * near[d + kBand];
-    }
-  }
-  for (int d = 1; d <= kBand; ++d) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      odd[lane] += values[static_cast<std::ptrdiff_t>(lane) - kSign * d] * near[d + kBand];
-    }
-  }
-  for (std::size_t lane = 0; lane < kLanes; ++lane) out[lane] = even[lane] + odd[lane];
+  Lanes last;
+  load_lanes(last, values - kSign * kBand);
+  sum = (even + odd) + last * near[2 * kBand];
 }
 
 // The forward variables, scaled to a sum of 1 at each word: `state` ends with those of the last.
 WEAM_CLONES void go_forward(const Steps& c) {
-  float* __restrict state = c.state;
+  float* const state = c.state;
   for (std::size_t j = 0; j < c.generated; ++j) {
-    const float* __restrict t = c.t + j * c.width;
-    float* __restrict real = c.real + j * c.width;
-    float* __restrict x = c.x + j * c.stride;
-    float sums[kLanes] = {}, totals[kLanes] = {};
+    const float* const t = c.t + j * c.width;
+    float *const real = c.real + j * c.width, *const x = c.x + j * c.stride;
+    Lanes sums = {}, totals = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        x[s + lane] = state[s + lane] * c.leave[s + lane];
-        sums[lane] += x[s + lane];
-      }
+      Lanes now, leave;
+      load_lanes(now, state + s);
+      load_lanes(leave, c.leave + s);
+      leave *= now;
+      sums += leave;
+      store_lanes(x + s, leave);
     }
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      float into[kLanes];
-      convolve<1>(x + s, c.near, base, into);
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        real[s + lane] = into[lane] * t[s + lane];
-        state[s + lane] = real[s + lane] + state[s + lane] * null;
-        totals[lane] += state[s + lane];
-      }
+      Lanes enter, now, word;
+      convolve<1>(x + s, c.near, base, enter);
+      load_lanes(word, t + s);
+      load_lanes(now, state + s);
+      enter *= word;
+      now = enter + now * null;
+      totals += now;
+      store_lanes(real + s, enter);
+      store_lanes(state + s, now);
     }
     const float scale = 1.0f / add_lanes(totals);
     for (std::size_t s = 0; s < c.width; ++s) {
@@ -106,13 +105,14 @@ WEAM_CLONES void go_forward(const Steps& c) {
 }
 
 // Adds to counts[d] what came by a jump of d into a word.
-WEAM_INLINE void count_jumps(const Steps& c, const float* __restrict x, float factor, double* counts) {
+WEAM_INLINE void count_jumps(const Steps& c, const float* x, float factor, double* counts) {
   for (int d = -kBand; d <= kBand; ++d) {
-    float sums[kLanes] = {};
+    Lanes sums = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        sums[lane] += x[static_cast<std::ptrdiff_t>(s + lane) - d] * c.y[s + lane];
-      }
+      Lanes from, to;
+      load_lanes(from, x + s - d);
+      load_lanes(to, c.y + s);
+      sums += from * to;
     }
     counts[d + kBand] += static_cast<double>(add_lanes(sums)) * factor * (c.near[d + kBand] + c.far);
   }
@@ -121,43 +121,56 @@ WEAM_INLINE void count_jumps(const Steps& c, const float* __restrict x, float fa
 // The backward variables, in `state`, and with them the posteriors. `total` is the sum of forward * backward, which is
 // the same at every word.
 WEAM_CLONES void go_backward(const Steps& c, float total, double* jump_counts) {
-  float* __restrict state = c.state;
+  float* const state = c.state;
   std::copy(c.end, c.end + c.width, state);
   const float share = 1.0f / total;
   for (std::size_t j = c.generated; j-- > 0;) {
-    const float* __restrict t = c.t + j * c.width;
-    float* __restrict real = c.real + j * c.width;
-    float* __restrict y = c.y;
-    float sums[kLanes] = {};
+    const float* const t = c.t + j * c.width;
+    float* const real = c.real + j * c.width;
+    Lanes sums = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        y[s + lane] = t[s + lane] * state[s + lane];
-        sums[lane] += y[s + lane];
-        real[s + lane] *= state[s + lane] * share;
-      }
+      Lanes now, word, posterior;
+      load_lanes(now, state + s);
+      load_lanes(word, t + s);
+      load_lanes(posterior, real + s);
+      word *= now;
+      sums += word;
+      posterior *= now * share;
+      store_lanes(c.y + s, word);
+      store_lanes(real + s, posterior);
     }
     if (jump_counts) count_jumps(c, c.x + j * c.stride, c.scale[j] * share, jump_counts);
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j] * c.scale[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      float from[kLanes];
-      convolve<-1>(y + s, c.near, base, from);
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const float leave = c.leave[s + lane] * c.scale[j];
-        state[s + lane] = leave * from[lane] + null * state[s + lane];
-      }
+      Lanes from, now, leave;
+      convolve<-1>(c.y + s, c.near, base, from);
+      load_lanes(now, state + s);
+      load_lanes(leave, c.leave + s);
+      now = (leave * c.scale[j]) * from + now * null;
+      store_lanes(state + s, now);
     }
   }
 }
 
-WEAM_CLONES float dot(const float* __restrict a, const float* __restrict b, std::size_t size) {
-  float sums[kLanes] = {};
+WEAM_CLONES float dot(const float* a, const float* b, std::size_t size) {
+  Lanes sums = {};
   for (std::size_t s = 0; s < size; s += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += a[s + lane] * b[s + lane];
+    Lanes left, right;
+    load_lanes(left, a + s);
+    load_lanes(right, b + s);
+    sums += left * right;
   }
   return add_lanes(sums);
 }
 
 }  // namespace
+
+DiagonalSettings trained_settings(const HmmSettings& settings) {
+  DiagonalSettings trained;
+  trained.iterations = settings.start_iterations;
+  trained.alpha = settings.alpha;
+  return trained;
+}
 
 Jumps::Jumps() {
   for (int d = -kBand; d <= kBand; ++d) near[static_cast<std::size_t>(d + kBand)] = 1.0f / (1.0f + std::abs(d - 1.0f));
@@ -206,7 +219,8 @@ void Chain::leave_weights(const Jumps& jumps, double p0) {
     const std::int64_t low = std::max<std::int64_t>(first, -kBand), high = std::min<std::int64_t>(last, kBand);
     const std::int64_t count = std::max<std::int64_t>(0, high - low + 1);
     const double within = count ? sums[high + kBand + 1] - sums[low + kBand] : 0.0;
-    const double all = within + static_cast<double>(jumps.far) * static_cast<double>(static_cast<std::int64_t>(given_) - count);
+    const double all =
+        within + static_cast<double>(jumps.far) * static_cast<double>(static_cast<std::int64_t>(given_) - count);
     leave_[k] = static_cast<float>((1.0 - p0) / all);
     end_[k] = jumps(static_cast<std::int64_t>(given_ + 1 - k));
   }
@@ -296,14 +310,14 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
   for (int d = 0; d < 2; ++d) {
     for (std::size_t n = 0; n < chains[d].generated(); ++n) {
       const Word word = words[1 - d][n];
-      chains[d].null(n) = word == kUnknown ? kUnseen : table.null_row[d][word];
+      chains[d].null(n) = word == kUnknown ? kUnseen : std::max(table.null_row[d][word], kLeast);
     }
   }
   float* const column = forward.t(0) + 1;
   const std::size_t width = forward.width();
   const auto set = [&](std::size_t i, std::size_t j, const float* t) {
-    column[j * width + i] = t[0];
-    backward.t(i)[j + 1] = t[1];
+    column[j * width + i] = std::max(t[0], kLeast);
+    backward.t(i)[j + 1] = std::max(t[1], kLeast);
   };
   const float unseen[2] = {kUnseen, kUnseen};
   if (!tile) {

@@ -21,10 +21,12 @@ struct HmmSettings {
   int start_iterations = 3;  // of the diagonal model
   int iterations = 3;        // of this one
   double p0 = 0.1;           // of a word to come from NULL
-  double alpha = 0.1;        // Dirichlet prior of the variational update, of words
-  double null_alpha = 0.01;  // and of NULL
+  double alpha = 0.1;        // Dirichlet prior of the variational update
   double same_word = 11;     // times as probable is a word as its own translation, at the start
 };
+
+// Jumps of a text of less than 2^60 words weigh more.
+constexpr float kLeastJump = 1e-20f;
 
 // How likely a jump of `distance` positions is, but for a factor. All beyond the band share one weight: then the sum
 // over all jumps into a position is a constant part and a narrow convolution.
@@ -40,6 +42,9 @@ struct Jumps {
     return distance >= -kBand && distance <= kBand ? near[static_cast<std::size_t>(distance + kBand)] : far;
   }
 };
+
+// Of the table of a model, once it is trained.
+DiagonalSettings trained_settings(const HmmSettings& settings);
 
 struct JumpCounts {
   std::array<double, Jumps::kNear> near{};
@@ -83,11 +88,11 @@ class Chain {
   void leave_weights(const Jumps& jumps, double p0);
 
   std::size_t given_ = 0, generated_ = 0, width_ = 0;
-  std::vector<float> t_, real_;        // [generated][width]
-  std::vector<float> x_;               // [generated][margin + width + margin]: what jumps into each word
-  std::vector<float> null_, scale_;    // [generated]
-  std::vector<float> state_, y_;       // [width], with margins
-  std::vector<float> leave_, end_;     // [width]
+  std::vector<float> t_, real_;      // [generated][width]
+  std::vector<float> x_;             // [generated][margin + width + margin]: what jumps into each word
+  std::vector<float> null_, scale_;  // [generated]
+  std::vector<float> state_, y_;     // [width], with margins
+  std::vector<float> leave_, end_;   // [width]
 };
 
 // How links are taken from posteriors or paths.

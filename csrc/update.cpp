@@ -33,24 +33,24 @@ double inverse_exp_digamma(double value) {
 }
 
 // The expected count of a cell of which the update made t, a row with so many cells having this total.
-double expected_count(const Update& update, double t, double total, double cells) {
+double expected_count(const DiagonalSettings& settings, double t, double total, double cells) {
   t /= kScale;
-  if (!update.variational_bayes) return t * total;
-  const double value = t * exp_digamma(total + cells * update.alpha);
-  return value > 0 ? std::clamp(inverse_exp_digamma(value) - update.alpha, 0.0, total) : 0.0;
+  if (!settings.variational_bayes) return t * total;
+  const double value = t * exp_digamma(total + cells * settings.alpha);
+  return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
 }
 
 }  // namespace
 
-double normalizer(const Update& update, double counts, double cells) {
-  if (update.variational_bayes) return kScale / exp_digamma(counts + cells * update.alpha);
+double normalizer(const DiagonalSettings& settings, double counts, double cells) {
+  if (settings.variational_bayes) return kScale / exp_digamma(counts + cells * settings.alpha);
   return counts > 0 ? kScale / counts : 0.0;
 }
 
-void normalize(const Update& update, double* values, std::size_t size, double counts) {
-  const double scale = normalizer(update, counts, static_cast<double>(size));
-  if (update.variational_bayes) {
-    normalize_bayes(values, size, update.alpha, scale);
+void normalize(const DiagonalSettings& settings, double* values, std::size_t size, double counts) {
+  const double scale = normalizer(settings, counts, static_cast<double>(size));
+  if (settings.variational_bayes) {
+    normalize_bayes(values, size, settings.alpha, scale);
   } else {
     for (std::size_t k = 0; k < size; ++k) values[k] *= scale;
   }
@@ -69,9 +69,9 @@ std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target
         const float* const t = table.t.data() + cell * directions;
         float* const count = counts.data() + cell * directions;
         const Word f = table.columns[cell];
-        count[0] = static_cast<float>(expected_count(model.settings.words(), t[0], model.totals[0][e], size));
+        count[0] = static_cast<float>(expected_count(model.settings, t[0], model.totals[0][e], size));
         if (directions == 1) continue;
-        count[1] = static_cast<float>(expected_count(model.settings.words(), t[1], model.totals[1][f], columns[f]));
+        count[1] = static_cast<float>(expected_count(model.settings, t[1], model.totals[1][f], columns[f]));
       }
     }
   });
@@ -80,7 +80,7 @@ std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target
 
 double expected_null_count(const DiagonalModel& model, int d, Word word) {
   const std::vector<float>& row = model.table.null_row[d];
-  return expected_count(model.settings.null(), row[word], model.null_totals[d], static_cast<double>(row.size()));
+  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
 }
 
 }  // namespace weam

@@ -102,7 +102,9 @@ def refuse(
 
 
 def expected(heuristic: str, *, limit: int = len(PAIRS), **settings: Any) -> str:
-    links = Aligner(heuristic=heuristic, **settings).fit_align(SOURCE[:limit], TARGET[:limit])
+    links = Aligner(model="fast-align", heuristic=heuristic, **settings).fit_align(
+        SOURCE[:limit], TARGET[:limit]
+    )
     return links.to_pharaoh(by_target=heuristic == "forward")
 
 
@@ -147,7 +149,7 @@ def test_scores(align: Run, write: Write) -> None:
         (["-r"], "backward"),
         (["--symmetrize", "union"], "union"),
     ):
-        aligner = Aligner(heuristic=heuristic)
+        aligner = Aligner(model="fast-align", heuristic=heuristic)
         links = aligner.fit_align(SOURCE, TARGET).to_pharaoh(by_target=heuristic == "forward")
         scores = zip(*aligner.scores.values(), strict=True)
         rows = [
@@ -165,7 +167,9 @@ def test_posteriors(align: Run, write: Write) -> None:
         (["-r"], "backward"),
         (["--symmetrize", "grow-diag"], "grow-diag"),
     ):
-        links = Aligner(heuristic=heuristic).fit_align(SOURCE, TARGET, posteriors=True)
+        links = Aligner(model="fast-align", heuristic=heuristic).fit_align(
+            SOURCE, TARGET, posteriors=True
+        )
         output, _ = align("-i", text, *FLAGS, "--posteriors", *flags)
         assert output == links.to_pharaoh(by_target=heuristic == "forward", probabilities=True)
         assert all(re.fullmatch(r"\d+-\d+:[01]\.\d{4}", link) for link in output.split())
@@ -200,7 +204,7 @@ def test_lexicon(align: Run, write: Write) -> None:
         for row in rows:
             totals[row[1]] += float(row[2])
         assert max(totals.values()) < 1.001
-    expected = Aligner(heuristic="forward").fit(SOURCE, TARGET).lexicon(100)
+    expected = Aligner(model="fast-align", heuristic="forward").fit(SOURCE, TARGET).lexicon(100)
     assert [(row[1], row[0]) for row in lexicon("lex")] == [
         (word, other) for word, entries in expected.items() for other, _ in entries
     ]
@@ -231,7 +235,7 @@ def test_gold(align: Run, write: Write) -> None:
     flags = [*FLAGS, "--symmetrize", "intersect", "--gold", name]
     output, errors = align("-i", write("text", TEXT), *flags)
     assert output == expected("intersect")
-    links = list(Aligner(heuristic="intersect").fit_align(SOURCE, TARGET))[-20:]
+    links = list(Aligner(model="fast-align", heuristic="intersect").fit_align(SOURCE, TARGET))[-20:]
     assert errors.splitlines()[-1] == f"20 gold pairs: {score(links, gold)}"
     assert re.search(r"precision 0\.\d{4}  recall 0\.\d{4}  AER 0\.\d{4}$", errors)
 
@@ -281,8 +285,10 @@ def test_init(align: Run, write: Write, flags: list[str]) -> None:
     output, _ = align("-i", second, *FLAGS, *flags, "--init", "kept")
     heuristic = flags[-1] if len(flags) > 1 else "backward" if flags else "forward"
     half = len(PAIRS) // 2
-    init = Aligner(heuristic=heuristic).fit(SOURCE[:half], TARGET[:half])
-    links = Aligner(heuristic=heuristic).fit_align(SOURCE[half:], TARGET[half:], init=init)
+    init = Aligner(model="fast-align", heuristic=heuristic).fit(SOURCE[:half], TARGET[:half])
+    links = Aligner(model="fast-align", heuristic=heuristic).fit_align(
+        SOURCE[half:], TARGET[half:], init=init
+    )
     assert output == links.to_pharaoh(by_target=heuristic == "forward")
 
 
