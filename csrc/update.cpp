@@ -43,7 +43,8 @@ double expected_count(const DiagonalSettings& settings, double t, double total, 
 }  // namespace
 
 double normalizer(const DiagonalSettings& settings, double counts, double cells) {
-  if (settings.variational_bayes) return kScale / exp_digamma(counts + cells * settings.alpha);
+  constexpr double kTiny = 1e-270;  // of no counts under a tiny alpha: its reciprocal is a number
+  if (settings.variational_bayes) return kScale / std::max(kTiny, exp_digamma(counts + cells * settings.alpha));
   return counts > 0 ? kScale / counts : 0.0;
 }
 

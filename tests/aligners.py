@@ -58,12 +58,13 @@ def trained(
     source: Any,
     target: Any = None,
     *,
+    model: str = "fast-align",
     memory: str = "fast",
     init: Aligner | None = None,
     **options: Any,
 ) -> Aligner:
     """An aligner that was trained in this memory mode."""
-    aligner = Aligner(model="fast-align", **MODES[memory], **options)
+    aligner = Aligner(model=model, **MODES[memory], **options)
     plans: list[MemoryPlan] = []
     text = aligner.read(source, target, init=init)
     aligner.fit_text(text, init=init, on_memory=plans.append)

@@ -342,7 +342,8 @@ from weam_ext.align import Aligner
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    Aligner(model="fast-align", max_memory=1, temp_dir=sys.argv[1]).fit(["a b c", "b d"] * 3000, ["x y", "w"] * 3000)
+    aligner = Aligner(model="fast-align", max_memory=1, temp_dir=sys.argv[1])
+    aligner.fit(["a b c", "b d"] * 3000, ["x y", "w"] * 3000)
 except OSError as error:
     print(error.strerror)
 """
