@@ -372,7 +372,7 @@ std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int th
   return model;
 }
 
-// take(arrays with probabilities, scores by direction), block by block.
+// take(arrays with probabilities, scores by direction and per word), block by block.
 void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std::vector<std::shared_ptr<Text>>& texts,
                     const Decoding& decoding, int threads, const py::function& take) {
   std::vector<HmmView> views;
@@ -389,8 +389,8 @@ void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std
   align_hmm(views, decoding, parallel, [&](HmmBlock&& block) {
     py::gil_scoped_acquire acquire;
     py::list scores;
-    for (const std::vector<double>& values : block.scores) {
-      scores.append(py::array_t<double>(static_cast<py::ssize_t>(values.size()), values.data()));
+    for (const std::vector<double>* values : {&block.scores[0], &block.scores[1], &block.per_word}) {
+      scores.append(py::array_t<double>(static_cast<py::ssize_t>(values->size()), values->data()));
     }
     take(to_arrays(std::move(block.links)), scores);
   });

@@ -359,7 +359,7 @@ class Decoder {
   Decoder(const std::vector<HmmView>& views, const Decoding& decoding) : views_(views), decoding_(decoding) {}
 
   // `tiles` is one for each view, or nothing.
-  void decode(std::size_t k, const std::vector<Tile>& tiles, Links& links, double* scores) {
+  void decode(std::size_t k, const std::vector<Tile>& tiles, Links& links, double* scores, double& per_word) {
     const Pair& pair = views_[0].bitext->pairs[k];
     const std::size_t source = pair.sides[0].length, target = pair.sides[1].length;
     mean_.assign(source * target, 0.0f);
@@ -376,6 +376,7 @@ class Decoder {
       }
       add_posteriors(source, target);
     }
+    per_word = (scores[0] / static_cast<double>(target) + scores[1] / static_cast<double>(source)) / 2;
     append(source, target, links);
   }
 
@@ -451,12 +452,14 @@ void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, cons
     }
     HmmBlock block;
     block.begin = pairs.begin;
-    for (std::vector<double>& scores : block.scores) scores.resize(pairs.size());
+    for (std::vector<double>* scores : {&block.scores[0], &block.scores[1], &block.per_word}) {
+      scores->resize(pairs.size());
+    }
     std::vector<Links> parts(range.size());
     parallel.run(range.size(), [&](std::size_t part, int thread) {
       for (std::size_t k = chunks[range.begin + part]; k < chunks[range.begin + part + 1]; ++k) {
         double scores[2];
-        decoders[thread].decode(k, tiles, parts[part], scores);
+        decoders[thread].decode(k, tiles, parts[part], scores, block.per_word[k - block.begin]);
         for (int d = 0; d < 2; ++d) block.scores[d][k - block.begin] = scores[d];
       }
     });

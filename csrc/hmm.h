@@ -107,6 +107,7 @@ struct HmmBlock {
   std::size_t begin = 0;          // the first pair
   Links links;                    // with probabilities
   std::vector<double> scores[2];  // of each pair, by direction
+  std::vector<double> per_word;   // of each pair: the mean over directions of score / generated words
 };
 using HmmSink = std::function<void(HmmBlock&&)>;
 

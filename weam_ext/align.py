@@ -29,6 +29,8 @@ MODELS = ("hmm", "fast-align")
 DIRECTIONS = ("forward", "backward")
 # Links by the mean of both directions' posteriors; the HMM alone has it.
 POSTERIOR = "posterior"
+# Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
+PER_WORD = "per word"
 MEMORY_MODES = ("auto", "low", "fast")
 
 Sentence = str | Sequence[str] | NDArray[np.integer[Any]]
@@ -489,7 +491,7 @@ class Aligner:
         none = np.zeros(0)
         self.scores = {
             name: np.concatenate([none, *(block[name] for block in scores)])
-            for name in self._directions()
+            for name in (*self._directions(), *((PER_WORD,) if self.hmm else ()))
         }
         return Links.concatenate(blocks)
 
@@ -512,7 +514,7 @@ class Aligner:
             elif probability is None:  # no pair of the block has links
                 probability = np.zeros(0, np.float32)
             links = Links(offsets, pairs, probability)
-            take(links, dict(zip(DIRECTIONS, scores, strict=True)))
+            take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
 
         assert self.hmm
         self.hmm.align(texts, self.heuristic, self._threads, taken)
