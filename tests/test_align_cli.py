@@ -625,7 +625,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "--model MODEL": "fast-align",
         "-I N, --iterations N": "5; hmm: 3",
         "-q P, --p0 P": "0.08; hmm: 0.1",
-        "-a X, --alpha X": "0.01; hmm: by the size of the text",
+        "-a X, --alpha X": "0.01; hmm: 0.13",
         "--stems STEMS": "by the size of the text",
         "--keep-case": "off",
         "--threshold P": "0.5",
@@ -790,7 +790,7 @@ def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: W
         "-i", text, "--model", "hmm", "--save", "kept", "--pair-scores", "scores"
     )
     assert output == links.to_pharaoh()
-    assert "ITERATION 6 (FINAL)" in errors
+    assert "ITERATION 12 (FINAL)" in errors
     scores = [float(line) for line in Path("scores").read_text().splitlines()]
     assert scores == pytest.approx(aligner.scores[PER_WORD].tolist(), rel=1e-5, nan_ok=True)
     for flags in ([], ["--memory", "low"]):

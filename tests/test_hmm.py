@@ -24,7 +24,7 @@ from weam_ext.errors import InputError
 from weam_ext.links import HEURISTICS, Links, score, symmetrize
 
 # As the twin: whole words with their case.
-PLAIN: dict[str, Any] = {"model": "hmm", "stems": "words", "fold_case": False, "alpha": 0.1}
+PLAIN: dict[str, Any] = {"model": "hmm", "stems": "words", "fold_case": False}
 each_mode = pytest.mark.parametrize("memory", MODES)
 
 probabilities = st.floats(1e-6, 1.0)

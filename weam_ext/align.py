@@ -39,7 +39,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "hmm": {
         "iterations": 3,
         "p0": 0.1,
-        "alpha": None,
+        "alpha": 0.13,
         "threshold": 0.5,
         "stems": "auto",
         "fold_case": True,
@@ -119,11 +119,12 @@ class Aligner:
         iterations: of expectation maximisation (3). The HMM's come after 3 of the diagonal model;
             the last of fast-align's 5 only measures, as in the original.
         p0: prior probability of NULL (HMM 0.1, fast-align 0.08).
-        alpha: of the Dirichlet prior over each translation distribution (HMM: 0.2, from a million
-            words a side on 0.1; fast-align 0.01).
+        alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
+            0.01).
         threshold: of "posterior".
         stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
-            posteriors are averaged; "auto" chooses by the size of the text.
+            posteriors are averaged; "auto" is "prefix:3,prefix:5", for a million words a side or
+            more "prefix:6".
         fold_case: HMM: learn words without their case.
         tension: fast-align: of the diagonal prior at the start (lambda of the paper's equation 2).
         favor_diagonal, optimize_tension, variational_bayes, null_word: fast-align's switches.
@@ -571,21 +572,15 @@ def _settings(model: str, **given: Any) -> dict[str, Any]:
         chosen[name] = value
     _check("iterations", 1 <= chosen["iterations"] < 2**31, "at least 1")
     _check("p0", 0 <= chosen["p0"] < 1, "at least 0 and below 1")
-    _check(
-        "alpha", chosen["alpha"] is None or 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6"
-    )
+    _check("alpha", 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6")
     if model == "fast-align":
         _check("tension", 1e-6 <= chosen["tension"] <= 14, "at least 1e-6 and at most 14")
     else:
         _check("threshold", 0 <= chosen["threshold"] < 1, "at least 0 and below 1")
         if chosen["stems"] != "auto":
             chosen["stems"] = ",".join(map(str, parse_stems(chosen["stems"])))
-    return {
-        name: float(value)
-        if name in ("p0", "alpha", "tension", "threshold") and value is not None
-        else value
-        for name, value in chosen.items()
-    }
+    numbers = ("p0", "alpha", "tension", "threshold")
+    return {name: float(value) if name in numbers else value for name, value in chosen.items()}
 
 
 def _check(name: str, valid: bool, expected: str) -> None:

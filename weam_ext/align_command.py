@@ -136,7 +136,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--alpha",
         type=_positive,
         metavar="X",
-        help="of the Dirichlet prior (default: 0.01; hmm: by the size of the text)",
+        help="of the Dirichlet prior (default: 0.01; hmm: 0.13)",
     )
     add("--save", metavar="DIR", help="keep the trained model")
     add("--init", metavar="DIR", help="go on from a kept model, its counts beside the new ones")

@@ -85,7 +85,7 @@ def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
     if not models:
         raise RuntimeError("the aligner has not been trained: call fit first")
     stems = list(map(str, aligner.hmm.stems))
-    return {"model": "hmm", "alpha": aligner.hmm.alpha, "stems": stems, "models": described}
+    return {"model": "hmm", "stems": stems, "models": described}
 
 
 def load_aligner(directory: str | Path, **options: Any) -> Aligner:
@@ -176,10 +176,10 @@ def _load_hmm(settings: dict[str, Any], description: _Reading, arrays: dict[str,
     stems = description.take("stems", list)
     if not all(isinstance(stem, str) for stem in stems):
         raise ValueError("'stems' has one that is no string")
-    hmm = Hmm(settings, parse_stems(stems), description.number("alpha"))
+    hmm = Hmm(settings, parse_stems(stems))
     models = description.take("models", list)
-    if len(models) != len(stems) or not 0 < hmm.alpha <= 1e6:
-        raise ValueError("'models' has another number of entries than 'stems', or alpha is wrong")
+    if len(models) != len(stems):
+        raise ValueError("'models' has another number of entries than 'stems'")
     for number, model in enumerate(models):
         prefix = f"{number}."
         own = {
@@ -213,8 +213,7 @@ def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, An
 def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
     taken: dict[str, Any] = {"iterations": settings.take("iterations", int)}
     if kind == "hmm":
-        taken |= {name: settings.number(name) for name in ("p0", "threshold")}
-        taken["alpha"] = settings.take("alpha", (int, float, type(None)))
+        taken |= {name: settings.number(name) for name in ("p0", "alpha", "threshold")}
         return taken | {
             "stems": settings.take("stems", str),
             "fold_case": settings.take("fold_case", bool),

@@ -9,10 +9,10 @@ from weam_ext.stems import Stem, apply_stem, parse_stems
 
 # Of the diagonal model, which training starts with.
 START_ITERATIONS = 3
-# By the mean number of words on a side of the text, from which on they hold: chosen on development
+# With fewer words on a side of the text, several stems are worth their time; chosen on development
 # sets (docs/aligner.md).
-_STEMS = ((0, "prefix:4"), (1_000_000, "prefix:5"))
-_ALPHAS = ((0, 0.2), (1_000_000, 0.1))
+_FEW_WORDS = 1_000_000
+_STEMS_OF_FEW, _STEMS_OF_MANY = "prefix:3,prefix:5", "prefix:6"
 _SAME_WORD = 11.0
 
 
@@ -21,31 +21,29 @@ class Hmm:
     """An HMM aligner: one model of both directions for each of its stems.
 
     Attributes:
-        settings: "iterations", "p0", "alpha" (None: by the size of the text), "threshold", "stems"
-            ("auto", or as `parse_stems` takes them) and "fold_case".
+        settings: "iterations", "p0", "alpha", "threshold", "stems" ("auto", or as
+            `parse_stems` takes them) and "fold_case".
         stems: of `models`, in their order; empty before training.
-        alpha: that the models were trained with.
     """
 
     settings: dict[str, Any]
     stems: tuple[Stem, ...] = ()
-    alpha: float = 0.0
     models: list[_native.Model] = field(default_factory=list)
 
-    def plan(self, text: _native.Text, init: "Hmm | None") -> tuple[tuple[Stem, ...], float]:
-        """The stems and the alpha for a text; with `init`, those of its models."""
+    def choose_stems(self, text: _native.Text, init: "Hmm | None") -> tuple[Stem, ...]:
+        """For a text; with `init`, those of its models."""
         if init:
-            return init.stems, init.alpha
-        size = sum(text.tokens) / 2
+            return init.stems
         stems = self.settings["stems"]
         if stems == "auto":
-            stems = _by_size(_STEMS, size)
-        return parse_stems(stems), self.settings["alpha"] or _by_size(_ALPHAS, size)
+            stems = _STEMS_OF_FEW if sum(text.tokens) / 2 < _FEW_WORDS else _STEMS_OF_MANY
+        return parse_stems(stems)
 
     def iterations(self, text: _native.Text, init: "Hmm | None") -> int:
         """How many times training will report."""
-        stems, _ = self.plan(text, init)
-        return len(stems) * (START_ITERATIONS + int(self.settings["iterations"]))
+        return len(self.choose_stems(text, init)) * (
+            START_ITERATIONS + int(self.settings["iterations"])
+        )
 
     def fit(
         self,
@@ -56,8 +54,8 @@ class Hmm:
         **resources: Any,
     ) -> "tuple[Hmm, list[_native.Text]]":
         """Train a model for each stem: a new `Hmm`, and the text in the words of each model."""
-        stems, alpha = self.plan(text, init)
-        fitted, texts = Hmm(self.settings, stems, alpha), []
+        stems = self.choose_stems(text, init)
+        fitted, texts = Hmm(self.settings, stems), []
         settings = fitted.native_settings()
         for number, stem in enumerate(stems):
             start = init.models[number] if init else None
@@ -80,7 +78,7 @@ class Hmm:
             start_iterations=START_ITERATIONS,
             iterations=self.settings["iterations"],
             p0=self.settings["p0"],
-            alpha=self.alpha,
+            alpha=self.settings["alpha"],
             same_word=_SAME_WORD,
         )
 
@@ -108,7 +106,3 @@ class Hmm:
         fold = self.settings["fold_case"]
         words = [apply_stem(stem, text.words(side), fold) for side in (0, 1)]
         return text.renamed(words, model, learn)
-
-
-def _by_size(choices: Sequence[tuple[int, Any]], size: float) -> Any:
-    return [choice for least, choice in choices if size >= least][-1]

@@ -35,7 +35,7 @@ class HmmSettings:
     start_iterations: int = 3
     iterations: int = 3
     p0: float = 0.1
-    alpha: float = 0.1
+    alpha: float = 0.13
     same_word: float = 11.0
 
 
