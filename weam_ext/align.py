@@ -100,7 +100,7 @@ class Aligner:
     Bayes, on stems; it links where both directions together say so. "fast-align" is IBM model 2
     with a log-linear diagonal prior (Dyer, Chahuneau & Smith 2013, "A Simple, Fast, and Effective
     Reparameterization of IBM Model 2"), with the original program's settings as defaults (its
-    `-d -o -v`): less exact, and twice as fast. The same input gives the same links, to the byte, at
+    `-d -o -v`): less exact, and three times as fast. The same input gives the same links, to the byte, at
     any number of threads and in any amount of memory.
 
     Wherever sentences are given, `source` and `target` are sequences of strings (words set off by
