@@ -19,7 +19,7 @@ APART = "weam_ext, one direction at a time"
 BASELINES = ("fast_align", "weam_ref")
 METHOD = "grow-diag-final-and"
 DIRECTIONS = ("forward", "backward")
-RATES = (*DIRECTIONS, "intersect", METHOD)
+RATES = (*DIRECTIONS, "intersect", METHOD, "posterior")
 NOTHING = "–"
 
 
@@ -185,7 +185,8 @@ def _notes(results: Results) -> Iterator[str]:
     baselines = [name for name in BASELINES if name in systems]
     yield (
         "From a text file to files of links, the test pairs on top; both directions and "
-        "grow-diag-final-and, by atools for the peers, where the row does not say otherwise."
+        "grow-diag-final-and, by atools for the peers, where the row does not say otherwise; the "
+        "HMM's links are those of its posteriors."
     )
     if baselines:
         also = f" (of {baselines[1]} where there is none)" if len(baselines) > 1 else ""
@@ -247,13 +248,16 @@ def insert_table(readme: Path, table: str) -> None:
 
 
 def draw(results: Results) -> dict[str, bytes]:
-    """Images by file name: wall time and memory against pairs; none without matplotlib."""
+    """Images by file name; none without matplotlib.
+
+    Wall time, memory and the best error rate against pairs, and that rate against wall time.
+    """
     try:
         figures: Any = importlib.import_module("matplotlib.figure")
     except ImportError:
         return {}
-    figure = figures.Figure(figsize=(10, 4), layout="constrained")
-    panels = figure.subplots(1, 2)
+    figure = figures.Figure(figsize=(12, 8), layout="constrained")
+    panels = figure.subplots(2, 2).flat
     lines: dict[str, list[Row]] = {}
     for row in rows(results):
         lines.setdefault(row.system, []).append(row)
@@ -262,8 +266,15 @@ def draw(results: Results) -> dict[str, bytes]:
         best = [fastest(row.cells) for row in points]
         panels[0].plot(pairs, [cell.wall_s for cell in best], "-o", label=system)
         panels[1].plot(pairs, [cell.peak_bytes / 2**20 for cell in best], "-o")
-    for panel, label in zip(panels, ("wall seconds", "peak memory, MiB"), strict=True):
-        panel.set(xscale="log", yscale="log", xlabel="sentence pairs", ylabel=label)
+        rates = [min(row.aer.values()) for row in points]
+        panels[2].plot(pairs, rates, "-o")
+        panels[3].plot([cell.wall_s for cell in best], rates, "-o")
+    size, time, rate = "sentence pairs", "wall seconds", "AER of its best links"
+    labels = ((size, time), (size, "peak memory, MiB"), (size, rate), (time, rate))
+    for panel, (across, up) in zip(panels, labels, strict=True):
+        panel.set(xscale="log", xlabel=across, ylabel=up)
+        if up != rate:
+            panel.set_yscale("log")
         panel.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
     images = {}

@@ -35,7 +35,7 @@ from aligner_results import Figures, Json, Key, Results, Run, replace_durably
 
 import weam_ext
 from weam_ext import _native
-from weam_ext.align import DIRECTIONS
+from weam_ext.align import DIRECTIONS, POSTERIOR
 from weam_ext.corpus import BitextSource, Link, parse_links, read_bitext, read_gold
 from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.files import file_digest
@@ -87,6 +87,12 @@ def ours(text: str, threads: int, name: str, *flags: str) -> Step:
     return Step(name, (*command, "--threads", str(threads)), PACKAGES)
 
 
+def hmm_step(text: str, threads: int) -> Step:
+    """The links of the HMM, by its defaults."""
+    command = (sys.executable, "-m", "weam_ext.align", "-i", text, "--model", "hmm")
+    return Step(POSTERIOR, (*command, "--threads", str(threads)), PACKAGES)
+
+
 def in_one_run(flags: tuple[str, ...]) -> Callable[[str, int], list[Step]]:
     return lambda text, threads: [ours(text, threads, METHOD, *flags)]
 
@@ -105,7 +111,8 @@ def our_systems() -> list[System]:
         "weam_ext, one direction at a time",
         lambda text, threads: [ours(text, threads, name) for name in DIRECTIONS],
     )
-    return [*together, apart]
+    hmm = System("weam_ext --model hmm", lambda text, threads: [hmm_step(text, threads)])
+    return [*together, apart, hmm]
 
 
 def plain_python() -> System:
@@ -211,7 +218,7 @@ def gold_links(path: Path, pairs: int, gold: Gold) -> list[list[Link]]:
 
 def error_rates(folder: Path, pairs: int, gold: Gold) -> dict[str, float]:
     """AER of the links that a system wrote, and of two combinations of its directions."""
-    names = [name for name in (*DIRECTIONS, METHOD) if (folder / name).exists()]
+    names = [name for name in (*DIRECTIONS, METHOD, POSTERIOR) if (folder / name).exists()]
     links = {name: gold_links(folder / name, pairs, gold) for name in names}
     if links.keys() >= set(DIRECTIONS):
         forward, backward = (Links.from_lists(links[name]) for name in DIRECTIONS)

@@ -53,9 +53,6 @@ WAYS: dict[str, list[str]] = {
     "weam, lambda 0": ["--exchange-weight", "0"],
     "weam, shuffled links": ["--links", "shuffled"],
     "weam, random links": ["--links", "random"],
-    "weam, exclusive masks": ["--masking", "exclusive"],
-    "weam, encoded apart": ["--encode", "apart"],
-    "weam, language vectors": ["--exchange-head", "language"],
 }  # fmt: skip
 """The flags of each, beside those that all have."""
 Json = dict[str, Any]

@@ -11,6 +11,8 @@
 #include "diagonal.h"
 #include "errors.h"
 #include "fit_diagonal.h"
+#include "fit_hmm.h"
+#include "hmm.h"
 #include "lexicon.h"
 #include "model_arrays.h"
 #include "reader.h"
@@ -24,7 +26,9 @@ namespace {
 class Model {
  public:
   Vocabulary vocabularies[2];
-  DiagonalModel diagonal;
+  HmmModel hmm;  // of the diagonal model, `base` alone
+  bool is_hmm = false;
+  DiagonalModel& diagonal = hmm.base;
 
   // With sorted rows; called without the GIL.
   const DiagonalModel& sorted(const Parallel& parallel) {
@@ -150,6 +154,22 @@ class Text {
   }
   bool learns() const { return learn_; }
   const Model* model() const { return model_.get(); }
+  // The same text with these words in place of its own, by side and in the order of their numbers: for a model to
+  // learn, or in the words that a model knows.
+  std::shared_ptr<Text> renamed(const std::array<std::vector<std::string>, 2>& words,
+                                std::shared_ptr<const Model> model, bool learn) const {
+    const auto text = std::make_shared<Text>(std::move(model), learn);
+    text->dropped = dropped;
+    for (int side = 0; side < 2; ++side) {
+      std::vector<Word> numbers;
+      for (const std::string& word : words[side]) numbers.push_back(text->number(side, word));
+      text->bitext.words[side].resize(bitext.words[side].size());
+      std::transform(bitext.words[side].begin(), bitext.words[side].end(), text->bitext.words[side].begin(),
+                     [&](Word word) { return numbers.at(word); });
+    }
+    text->bitext.pairs.append(bitext.pairs.data(), bitext.pairs.size());
+    return text;
+  }
   std::uint64_t bytes() const {
     return (bitext.words[0].size() + bitext.words[1].size()) * sizeof(Word) + bitext.size() * sizeof(Pair);
   }
@@ -273,12 +293,8 @@ Layout layout_of(const Footprint& footprint, const std::string& memory, std::uin
   return choose_layout(footprint, bytes, directory);
 }
 
-// Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
-// fast mode would need) is called before it starts, progress(measures by direction) after each iteration.
-std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int directions, int threads,
-                           const std::string& memory, std::uint64_t bytes, const std::string& directory,
-                           const std::shared_ptr<Model>& init, const py::function& on_memory,
-                           const py::function& progress, const std::optional<Output>& output) {
+// Throws ValueError for a text that no model can be trained on.
+void check_learnable(const Text& text, int directions, const std::shared_ptr<Model>& init) {
   if (!text.learns()) throw py::value_error("these words are numbered for a model that is finished");
   if (init && init->diagonal.table.directions != directions) {
     throw py::value_error("the model to start from has another number of directions");
@@ -288,29 +304,107 @@ std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int dir
     throw py::value_error("no sentence pair to learn from: " + std::to_string(text.dropped.empty) +
                           " with an empty side, " + std::to_string(text.dropped.too_long) + " over-long");
   }
-  const auto model = std::make_shared<Model>();
-  const Parallel parallel = parallel_of(threads);
-  const auto report = [&](const DiagonalModel& trained) {
+}
+
+// Passes on what the last iteration measured.
+std::function<void(const DiagonalModel&)> reporter(const py::function& progress) {
+  return [&progress](const DiagonalModel& trained) {
     check_interrupt();  // short runs never come to poll
     py::gil_scoped_acquire acquire;
     py::list measures;
-    for (int d = 0; d < directions; ++d) measures.append(trained.history[d].back());
+    for (int d = 0; d < trained.table.directions; ++d) measures.append(trained.history[d].back());
     progress(measures);
   };
-  const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
-  const Footprint footprint = predict_footprint(text.bitext, words[0], words[1], directions, parallel);
+}
+
+// Calls on_memory(mode, bytes needed beside the text, bytes that the fast mode would need).
+Layout plan(const Footprint& footprint, const std::string& memory, std::uint64_t bytes, const std::string& directory,
+            const py::function& on_memory) {
   const Layout layout = layout_of(footprint, memory, bytes, directory);
   const std::string mode = layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files";
   on_memory(mode, needed_bytes(footprint, layout), footprint.fast);
+  return layout;
+}
+
+// Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
+// fast mode would need) is called before it starts, progress(measures by direction) after each iteration.
+std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int directions, int threads,
+                           const std::string& memory, std::uint64_t bytes, const std::string& directory,
+                           const std::shared_ptr<Model>& init, const py::function& on_memory,
+                           const py::function& progress, const std::optional<Output>& output) {
+  check_learnable(text, directions, init);
+  const auto model = std::make_shared<Model>();
+  const Parallel parallel = parallel_of(threads);
+  const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
+  const Footprint footprint = predict_footprint(text.bitext, words[0], words[1], directions, parallel);
+  const Layout layout = plan(footprint, memory, bytes, directory, on_memory);
   {
     py::gil_scoped_release release;
     // Sorted now: another thread that aligns with it would sort it meanwhile, and its order is that of the sums.
     const DiagonalModel* const start = init ? &init->sorted(parallel) : nullptr;
     model->diagonal = fit_diagonal(text.bitext, words[0], words[1], directions, settings, layout, start, parallel,
-                                   report, output ? output->sink(nullptr, text.bitext, parallel) : Sink());
+                                   reporter(progress), output ? output->sink(nullptr, text.bitext, parallel) : Sink());
   }
   text.hand_over(model);
   return model;
+}
+
+// The target word that is the same string as each source word, or kUnknown.
+std::vector<Word> same_words(const Text& text) { return text.vocabulary(1).find(text.vocabulary(0)); }
+
+std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int threads, const std::string& memory,
+                                 std::uint64_t bytes, const std::string& directory, const std::shared_ptr<Model>& init,
+                                 const py::function& on_memory, const py::function& progress) {
+  check_learnable(text, 2, init);
+  const auto model = std::make_shared<Model>();
+  const Parallel parallel = parallel_of(threads);
+  const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
+  const Layout layout =
+      plan(predict_hmm_footprint(text.bitext, words[0], words[1], parallel), memory, bytes, directory, on_memory);
+  {
+    py::gil_scoped_release release;
+    if (init) init->sorted(parallel);
+    model->hmm = fit_hmm(text.bitext, words[0], words[1], settings, same_words(text), layout,
+                         init ? &init->hmm : nullptr, parallel, reporter(progress));
+  }
+  model->is_hmm = true;
+  text.hand_over(model);
+  return model;
+}
+
+// take(arrays with probabilities, scores by direction and per word), block by block.
+void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std::vector<std::shared_ptr<Text>>& texts,
+                    const Decoding& decoding, int threads, const py::function& take) {
+  std::vector<HmmView> views;
+  for (std::size_t view = 0; view < models.size(); ++view) {
+    if (texts.at(view)->model() != models[view].get() || texts[view]->learns()) {
+      throw py::value_error("the text was read for another model");
+    }
+    views.push_back({&models[view]->hmm, &texts[view]->bitext});
+  }
+  // One pair is no work for several threads.
+  const Parallel parallel = views[0].bitext->size() == 1 ? Parallel() : parallel_of(threads);
+  py::gil_scoped_release release;
+  for (const std::shared_ptr<Model>& model : models) model->sorted(parallel);
+  align_hmm(views, decoding, parallel, [&](HmmBlock&& block) {
+    py::gil_scoped_acquire acquire;
+    py::list scores;
+    for (const std::vector<double>* values : {&block.scores[0], &block.scores[1], &block.per_word}) {
+      scores.append(py::array_t<double>(static_cast<py::ssize_t>(values->size()), values->data()));
+    }
+    take(to_arrays(std::move(block.links)), scores);
+  });
+}
+
+Decoding decoding_of(const std::string& name, float threshold) {
+  Decoding decoding;
+  decoding.threshold = threshold;
+  if (name == "posterior") return decoding;
+  decoding.method = name == "forward"    ? Decoding::Method::kForward
+                    : name == "backward" ? Decoding::Method::kBackward
+                                         : Decoding::Method::kSymmetrized;
+  if (decoding.method == Decoding::Method::kSymmetrized) decoding.heuristic = heuristic_of(name);
+  return decoding;
 }
 
 void align(Model& model, const Text& text, int threads, const Output& output) {
@@ -386,6 +480,11 @@ py::dict to_dict(const std::shared_ptr<Model>& model) {
     if (side >= table.directions) continue;
     arrays[("null" + number).c_str()] = copy_of<float>(table.null_row[side]);
     arrays[("totals" + number).c_str()] = copy_of<double>(diagonal.totals[side]);
+    if (!model->is_hmm) continue;
+    const Jumps& jumps = model->hmm.jumps[side];
+    std::vector<float> weights(jumps.near.begin(), jumps.near.end());
+    weights.push_back(jumps.far);
+    arrays[("jumps" + number).c_str()] = copy_of<float>(weights);
   }
   return arrays;
 }
@@ -439,6 +538,18 @@ std::shared_ptr<Model> from_dict(const py::dict& arrays, const DiagonalSettings&
   return model;
 }
 
+std::shared_ptr<Model> hmm_from_dict(const py::dict& arrays, const HmmSettings& settings,
+                                     const std::array<double, 2>& tension, const std::array<double, 2>& length_ratio,
+                                     const std::array<double, 2>& null_totals,
+                                     const std::vector<std::vector<Iteration>>& history) {
+  const std::shared_ptr<Model> model =
+      from_dict(arrays, trained_settings(settings), 2, tension, length_ratio, null_totals, history);
+  model->is_hmm = true;
+  model->hmm.settings = settings;
+  for (int d = 0; d < 2; ++d) take_jumps(view<float>(arrays, "jumps" + std::to_string(d)), model->hmm.jumps[d]);
+  return model;
+}
+
 std::shared_ptr<Model> model_of_parameters(const py::bytes& text, const DiagonalSettings& settings,
                                            double length_ratio) {
   const std::string_view view = text;
@@ -489,9 +600,8 @@ py::bytes lexicon_lines(Model& model, int d, std::size_t top, int threads) {
   return py::bytes(text);
 }
 
-py::list words_of(const Model& model, int side) {
+py::list words_in(const Vocabulary& vocabulary) {
   py::list words;
-  const Vocabulary& vocabulary = model.vocabularies[side];
   for (Word word = 0; word < vocabulary.size(); ++word) words.append(py::str(vocabulary.text(word)));
   return words;
 }
@@ -540,7 +650,8 @@ void bind_aligner(py::module_& m) {
           [](const Model& model) { return std::pair(model.diagonal.null_totals[0], model.diagonal.null_totals[1]); })
       .def(
           "history", [](const Model& model, int d) { return model.diagonal.history[d]; }, py::arg("direction"))
-      .def("words", &words_of, py::arg("side"))
+      .def(
+          "words", [](const Model& model, int side) { return words_in(model.vocabularies[side]); }, py::arg("side"))
       .def("arrays", &to_dict)
       .def("lexicon", &lexicon, py::arg("direction"), py::arg("top"), py::arg("threads"))
       .def("lexicon_text", &lexicon_lines, py::arg("direction"), py::arg("top"), py::arg("threads"))
@@ -550,9 +661,15 @@ void bind_aligner(py::module_& m) {
   py::class_<Text, std::shared_ptr<Text>>(m, "Text")
       .def(py::init<std::shared_ptr<const Model>, bool>(), py::arg("model"), py::arg("learn"))
       .def("add", &Text::add, py::arg("source"), py::arg("target"), py::arg("max_length"))
+      .def("renamed", &Text::renamed, py::arg("words"), py::arg("model"), py::arg("learn"))
+      .def(
+          "words", [](const Text& text, int side) { return words_in(text.vocabulary(side)); }, py::arg("side"))
       .def("__len__", [](const Text& text) { return text.bitext.size(); })
       .def_property_readonly("dropped",
                              [](const Text& text) { return std::pair(text.dropped.empty, text.dropped.too_long); })
+      .def_property_readonly(
+          "tokens",
+          [](const Text& text) { return std::pair(text.bitext.words[0].size(), text.bitext.words[1].size()); })
       .def_property_readonly("bytes", &Text::bytes);
   py::class_<TextReader>(m, "TextReader")
       .def(py::init<std::shared_ptr<Text>, int, std::array<std::size_t, 2>, std::size_t, std::uint64_t, bool, int,
@@ -565,9 +682,19 @@ void bind_aligner(py::module_& m) {
   m.def("fit", &fit, py::arg("text"), py::arg("settings"), py::arg("directions"), py::arg("threads"), py::arg("memory"),
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
         py::arg("output"));
+  py::class_<HmmSettings>(m, "HmmSettings")
+      .def(py::init<int, int, double, double, double>(), py::kw_only(), py::arg("start_iterations"),
+           py::arg("iterations"), py::arg("p0"), py::arg("alpha"), py::arg("same_word"));
+  py::class_<Decoding>(m, "Decoding").def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
+  m.def("fit_hmm", &train_hmm, py::arg("text"), py::arg("settings"), py::arg("threads"), py::arg("memory"),
+        py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"));
+  m.def("align_hmm", &align_with_hmm, py::arg("models"), py::arg("texts"), py::arg("decoding"), py::arg("threads"),
+        py::arg("take"));
   m.def("align", &align, py::arg("model"), py::arg("text"), py::arg("threads"), py::arg("output"));
   m.def("load_model", &from_dict, py::arg("arrays"), py::arg("settings"), py::arg("directions"), py::arg("tension"),
         py::arg("length_ratio"), py::arg("null_totals"), py::arg("history"));
+  m.def("load_hmm", &hmm_from_dict, py::arg("arrays"), py::arg("settings"), py::arg("tension"), py::arg("length_ratio"),
+        py::arg("null_totals"), py::arg("history"));
   m.def("load_parameters", &model_of_parameters, py::arg("text"), py::arg("settings"), py::arg("length_ratio"));
 }
 

@@ -10,6 +10,7 @@
 #include "numeric.h"
 #include "pair_sums.h"
 #include "prior.h"
+#include "update.h"
 
 namespace weam {
 
@@ -21,57 +22,13 @@ struct Statistics {
   double log_likelihood = 0, null = 0, feature = 0;
 };
 
-// ---------------------------------------------------------------------------------------------- updates
-
-// The M-step of one distribution: t = exp(digamma(c + alpha)) / exp(digamma(sum(c + alpha))), or c / sum(c).
-WEAM_CLONES void normalize_bayes(double* values, std::size_t size, double alpha, double scale) {
-  for (std::size_t k = 0; k < size; ++k) values[k] = exp_digamma(values[k] + alpha) * scale;
-}
-
-double normalizer(const DiagonalSettings& settings, double counts, double cells) {
-  if (settings.variational_bayes) return kScale / exp_digamma(counts + cells * settings.alpha);
-  return counts > 0 ? kScale / counts : 0.0;
-}
-
-void normalize(const DiagonalSettings& settings, double* values, std::size_t size, double counts) {
-  const double scale = normalizer(settings, counts, static_cast<double>(size));
-  if (settings.variational_bayes) {
-    normalize_bayes(values, size, settings.alpha, scale);
-  } else {
-    for (std::size_t k = 0; k < size; ++k) values[k] *= scale;
-  }
-}
+// ----------------------------------------------------------------------------------------------- updates
 
 WEAM_CLONES void normalize_columns(float* t, const Word* columns, std::size_t cells, const double* scales,
                                    double alpha) {
   for (std::size_t cell = 0; cell < cells; ++cell) {
     t[cell * 2 + 1] = static_cast<float>(exp_digamma(t[cell * 2 + 1] + alpha) * scales[columns[cell]]);
   }
-}
-
-// x of exp_digamma(x) = value: Newton's method from the start of Minka (2000), appendix C.
-double inverse_exp_digamma(double value) {
-  constexpr double kEuler = 0.5772156649015329;
-  const double goal = std::log(value);
-  double x = goal >= -2.22 ? value + 0.5 : -1.0 / (goal + kEuler);
-  for (int step = 0; step < 6; ++step) {
-    double z = x, trigamma = 0;
-    for (; z < 6; ++z) trigamma += 1 / (z * z);
-    const double r = 1 / (z * z);
-    trigamma += 1 / z + r / 2 + r / z * (1.0 / 6 - r * (1.0 / 30 - r / 42));
-    const double change = (std::log(exp_digamma(x)) - goal) / trigamma;
-    x = std::max(x - change, x / 16);
-    if (std::fabs(change) < 1e-8 * x) break;
-  }
-  return x;
-}
-
-// The expected count of a cell of which the update made t, a row with so many cells having this total.
-double expected_count(const DiagonalSettings& settings, double t, double total, double cells) {
-  t /= kScale;
-  if (!settings.variational_bayes) return t * total;
-  const double value = t * exp_digamma(total + cells * settings.alpha);
-  return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
 }
 
 // ----------------------------------------------------------------------------------------------- counts
@@ -127,7 +84,10 @@ class Trainer {
  public:
   Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_words, const Layout& layout,
           const DiagonalModel* init, const Parallel& parallel, DiagonalModel& model);
-  void train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink);
+  // Word `same[e]` is as many times as probable, at the start, as a translation of e.
+  void favor(const std::vector<Word>& same, double times);
+  void train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last);
+  std::optional<Tile> take_index() { return std::move(index_); }
 
  private:
   const Array<Word>& generated(int d) const { return bitext_.words[1 - d]; }
@@ -158,7 +118,6 @@ class Trainer {
   void finish_row(Word word, const double* sums, Worker& worker);
   void update_backward();
   void update_null(int d);
-  std::vector<double> count_columns() const;
 
   Bitext& bitext_;
   const std::size_t source_words_, target_words_;
@@ -179,6 +138,7 @@ class Trainer {
   std::vector<double> column_cells_;  // by target word: its cells
   std::vector<SizeCount> sizes_[2];
   std::vector<float> old_counts_;  // of the cells of init
+  bool uniform_;                   // whether every t is kUnseen
 };
 
 Trainer::Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_words, const Layout& layout,
@@ -192,7 +152,8 @@ Trainer::Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_wo
       model_(model),
       directions_(model.table.directions),
       workers_(parallel.threads),
-      slots_(parallel.threads, Slots(target_words)) {
+      slots_(parallel.threads, Slots(target_words)),
+      uniform_(!init) {
   if (in_files()) {
     for (Array<Word>& words : bitext.words) words.move_to_file(layout.directory);
     bitext.pairs.move_to_file(layout.directory);
@@ -277,7 +238,7 @@ void Trainer::set_up() {
     gain_[d].forget();
     model_.tension[d] = model_.settings.favor_diagonal ? model_.settings.tension : 0.0;
   }
-  if (directions_ == 2) column_cells_ = count_columns();
+  if (directions_ == 2) column_cells_ = count_columns(table, target_words_, parallel_);
   lengths_.emplace(bitext_);
   std::map<std::pair<std::uint32_t, std::uint32_t>, double> pairs;
   double usable = 0, ratios[2] = {0, 0};
@@ -300,28 +261,14 @@ void Trainer::set_up() {
 void Trainer::take_counts(const DiagonalModel& init) {
   TTable& table = model_.table;
   const TTable& old = init.table;
-  const bool known = !init.totals[0].empty();
-  std::vector<double> old_columns(target_words_, 0.0);
-  if (directions_ == 2) {
-    for (const Word word : old.columns) ++old_columns[word];
-  }
-  if (known) old_counts_.resize(old.cells() * directions_);
   parallel_.run(kChunks, [&](std::size_t chunk, int) {
     for (std::size_t e = old.sources() * chunk / kChunks; e < old.sources() * (chunk + 1) / kChunks; ++e) {
       const std::uint64_t size = old.rows[e + 1] - old.rows[e];
-      const float* const t = old.t.data() + old.rows[e] * directions_;
-      std::copy_n(t, size * directions_, table.t.begin() + table.rows[e] * directions_);
-      for (std::size_t k = 0; known && k < size; ++k) {
-        const Word column = old.columns[old.rows[e] + k];
-        float* const counts = old_counts_.data() + (old.rows[e] + k) * directions_;
-        counts[0] = static_cast<float>(
-            expected_count(init.settings, t[k * directions_], init.totals[0][e], static_cast<double>(size)));
-        if (directions_ == 1) continue;
-        counts[1] = static_cast<float>(
-            expected_count(init.settings, t[k * 2 + 1], init.totals[1][column], old_columns[column]));
-      }
+      std::copy_n(old.t.data() + old.rows[e] * directions_, size * directions_,
+                  table.t.begin() + table.rows[e] * directions_);
     }
   });
+  if (!init.totals[0].empty()) old_counts_ = recover_counts(init, target_words_, parallel_);
   for (int d = 0; d < directions_; ++d) {
     std::copy(old.null_row[d].begin(), old.null_row[d].end(), table.null_row[d].begin());
     model_.totals[d] = init.totals[d];
@@ -332,12 +279,25 @@ void Trainer::take_counts(const DiagonalModel& init) {
   }
 }
 
-void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink) {
+void Trainer::favor(const std::vector<Word>& same, double times) {
+  TTable& table = model_.table;
+  for (std::size_t e = 0; e < source_words_; ++e) {
+    const Word *const begin = table.columns.data() + table.rows[e], *const end =
+                                                                        table.columns.data() + table.rows[e + 1];
+    const Word* const cell = same[e] == kUnknown ? end : std::find(begin, end, same[e]);
+    if (cell == end) continue;
+    float* const t = table.t.data() + (table.rows[e] + static_cast<std::size_t>(cell - begin)) * directions_;
+    for (int d = 0; d < directions_; ++d) t[d] *= static_cast<float>(times);
+    uniform_ = false;
+  }
+}
+
+void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last) {
   const DiagonalSettings& settings = model_.settings;
   for (int d = 0; d < directions_; ++d) lengths_->set_tension(d, model_.tension[d]);
   for (int iteration = 1; iteration <= settings.iterations; ++iteration) {
-    const bool last = iteration == settings.iterations;
-    measure(iteration == 1 && !init_ && !last, last ? sink : Sink());  // uniform sums know no best links
+    const bool last = measure_last && iteration == settings.iterations;
+    measure(iteration == 1 && uniform_ && !last, last ? sink : Sink());  // uniform sums know no best links
     if (progress) progress(model_);
     if (last) return;
     count();
@@ -640,22 +600,6 @@ void Trainer::finish_row(Word word, const double* sums, Worker& worker) {
   for (std::size_t k = 0; k < size; ++k) t[k * directions_] = static_cast<float>(row[k]);
 }
 
-// By target word: how many cells it has.
-std::vector<double> Trainer::count_columns() const {
-  std::vector<std::vector<std::uint32_t>> parts(parallel_.threads, std::vector<std::uint32_t>(target_words_, 0));
-  const Array<Word>& columns = model_.table.columns;
-  parallel_.run(kChunks, [&](std::size_t chunk, int thread) {
-    const std::size_t begin = columns.size() * chunk / kChunks, end = columns.size() * (chunk + 1) / kChunks;
-    for (std::size_t cell = begin; cell < end; ++cell) ++parts[thread][columns[cell]];
-    columns.forget(begin, end);
-  });
-  std::vector<double> cells(target_words_, 0.0);
-  for (const std::vector<std::uint32_t>& part : parts) {
-    for (std::size_t f = 0; f < target_words_; ++f) cells[f] += part[f];
-  }
-  return cells;
-}
-
 void Trainer::update_backward() {
   std::vector<double> scales(target_words_);
   model_.totals[1].resize(target_words_);
@@ -691,10 +635,7 @@ void Trainer::update_null(int d) {
     FixedSum sum;
     for (const Worker& worker : workers_) sum.add(worker.nulls[d][word]);
     counts[word] = sum.value();
-    if (word < old_size) {
-      counts[word] += expected_count(init_->settings, init_->table.null_row[d][word], init_->null_totals[d],
-                                     static_cast<double>(old_size));
-    }
+    if (word < old_size) counts[word] += expected_null_count(*init_, d, static_cast<Word>(word));
     total += counts[word];
   }
   model_.null_totals[d] = total;
@@ -760,7 +701,21 @@ DiagonalModel fit_diagonal(Bitext& bitext, std::size_t source_words, std::size_t
   DiagonalModel model;
   model.settings = settings;
   model.table.directions = directions;
-  Trainer(bitext, source_words, target_words, layout, init, parallel, model).train(progress, sink);
+  Trainer(bitext, source_words, target_words, layout, init, parallel, model).train(progress, sink, true);
+  return model;
+}
+
+DiagonalModel start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
+                             const DiagonalSettings& settings, const std::vector<Word>& same, double times,
+                             const Layout& layout, const DiagonalModel* init, const Parallel& parallel,
+                             const std::function<void(const DiagonalModel&)>& progress, std::optional<Tile>& index) {
+  DiagonalModel model;
+  model.settings = settings;
+  model.table.directions = 2;
+  Trainer trainer(bitext, source_words, target_words, layout, init, parallel, model);
+  if (!init) trainer.favor(same, times);
+  trainer.train(progress, Sink(), false);
+  index = trainer.take_index();
   return model;
 }
 

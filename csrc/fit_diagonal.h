@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "diagonal.h"
 
@@ -51,5 +53,13 @@ DiagonalModel fit_diagonal(Bitext& bitext, std::size_t source_words, std::size_t
                            const DiagonalSettings& settings, const Layout& layout, const DiagonalModel* init,
                            const Parallel& parallel, const std::function<void(const DiagonalModel&)>& progress,
                            const Sink& sink);
+
+// Trains both directions as the start of another model: all iterations end with an update. Without `init`, word
+// `same[e]`, where there is one, is so many times as probable as others as a translation of e. The index of a layout
+// that keeps it is handed on.
+DiagonalModel start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
+                             const DiagonalSettings& settings, const std::vector<Word>& same, double times,
+                             const Layout& layout, const DiagonalModel* init, const Parallel& parallel,
+                             const std::function<void(const DiagonalModel&)>& progress, std::optional<Tile>& index);
 
 }  // namespace weam

@@ -83,4 +83,15 @@ void take_arrays(const ModelArrays& arrays, Vocabulary* vocabularies, DiagonalMo
   }
 }
 
+void take_jumps(View<float> values, Jumps& jumps) {
+  require(values.size == Jumps::kNear + 1, "jumps has another size");
+  jumps.far = values[Jumps::kNear];
+  bool valid = jumps.far >= kLeastJump && jumps.far <= 1;
+  for (std::size_t d = 0; d < Jumps::kNear; ++d) {
+    jumps.near[d] = values[d];
+    valid = valid && values[d] >= jumps.far && values[d] <= 1;
+  }
+  require(valid, "jumps has a value that is no weight");
+}
+
 }  // namespace weam

@@ -6,6 +6,7 @@
 
 #include "corpus.h"
 #include "diagonal.h"
+#include "hmm.h"
 
 namespace weam {
 
@@ -33,5 +34,8 @@ struct ModelArrays {
 // Takes the arrays over into a model whose directions are set. Throws std::invalid_argument where they break anything
 // that aligning and training rely on: whatever they hold, what is made of them cannot fail later.
 void take_arrays(const ModelArrays& arrays, Vocabulary* vocabularies, DiagonalModel& model);
+
+// The same for the jumps of a direction: `near`, then `far`.
+void take_jumps(View<float> values, Jumps& jumps);
 
 }  // namespace weam

@@ -32,6 +32,18 @@ WEAM_INLINE float add_lanes(const float* lane) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
 
+// kLanes numbers as one value, where a loop over them would not become one instruction. By reference only: how such a
+// value is passed depends on the instruction set.
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+
+WEAM_INLINE void load_lanes(Lanes& lanes, const float* from) { std::memcpy(&lanes, from, sizeof lanes); }
+WEAM_INLINE void store_lanes(float* to, const Lanes& lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+WEAM_INLINE float add_lanes(const Lanes& lanes) {
+  float lane[kLanes];
+  store_lanes(lane, lanes);
+  return add_lanes(lane);
+}
+
 // exp(x) for x <= 0 without a branch or a table, so that a loop over it vectorises. Relative error below 1e-14 (Taylor
 // to the 11th power on |r| <= ln(2)/2) down to x = -700, where it stays: 1e-304 is nothing here.
 WEAM_INLINE double exp_negative(double x) {

@@ -240,6 +240,21 @@ std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std
   return ranges;
 }
 
+std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel) {
+  std::vector<std::vector<std::uint32_t>> parts(parallel.threads, std::vector<std::uint32_t>(target_words, 0));
+  const Array<Word>& columns = table.columns;
+  parallel.run(kChunks, [&](std::size_t chunk, int thread) {
+    const std::size_t begin = columns.size() * chunk / kChunks, end = columns.size() * (chunk + 1) / kChunks;
+    for (std::size_t cell = begin; cell < end; ++cell) ++parts[thread][columns[cell]];
+    columns.forget(begin, end);
+  });
+  std::vector<double> cells(target_words, 0.0);
+  for (const std::vector<std::uint32_t>& part : parts) {
+    for (std::size_t f = 0; f < target_words; ++f) cells[f] += part[f];
+  }
+  return cells;
+}
+
 double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words) {
   constexpr std::size_t kStride = 16;
   const auto for_each = [&](auto use) {

@@ -148,6 +148,9 @@ std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulati
 // Splits 0 .. size into ranges of one element or of a weight up to `most`.
 std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most);
 
+// By target word: how many cells it has.
+std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel);
+
 // The number of distinct cells of a corpus, from every 16th source word by rank of how much it meets.
 double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words);
 

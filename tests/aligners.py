@@ -58,12 +58,13 @@ def trained(
     source: Any,
     target: Any = None,
     *,
+    model: str = "fast-align",
     memory: str = "fast",
     init: Aligner | None = None,
     **options: Any,
 ) -> Aligner:
     """An aligner that was trained in this memory mode."""
-    aligner = Aligner(**MODES[memory], **options)
+    aligner = Aligner(model=model, **MODES[memory], **options)
     plans: list[MemoryPlan] = []
     text = aligner.read(source, target, init=init)
     aligner.fit_text(text, init=init, on_memory=plans.append)
@@ -92,7 +93,7 @@ def one_direction(aligner: Aligner, direction: str) -> Aligner:
     }
     for name in ("words", "word_ends"):
         half |= {f"{name}{side}": arrays[f"{name}{abs(side - number)}"] for side in (0, 1)}
-    alone = Aligner(heuristic=direction, **aligner.settings)
+    alone = Aligner(model="fast-align", heuristic=direction, **aligner.settings)
     alone.model = load_model(aligner, half, number)
     return alone
 

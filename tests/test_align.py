@@ -293,7 +293,7 @@ def test_meets_fast_align(language: str, direction: str, fit: Fit) -> None:
 
 @pytest.mark.parametrize("heuristic", HEURISTICS)
 def test_symmetrizes_its_own_links_like_atools(heuristic: str) -> None:
-    links = Aligner(heuristic=heuristic).fit_align(*corpus("toku", 2000))
+    links = Aligner(model="fast-align", heuristic=heuristic).fit_align(*corpus("toku", 2000))
     assert link_f1(list(links), recorded_links(f"toku.{heuristic}")) > 0.999
 
 
@@ -306,7 +306,7 @@ def assert_same_bytes(source: Any, target: Any, modes: Sequence[str], **options:
     for memory, threads in product(modes, (1, 2, 3, 8)):
         aligner = trained(source, target, memory=memory, threads=threads, **options)
         results.add(everything(aligner, aligner.align(source, target)))
-        again = Aligner(**MODES[memory], threads=threads, **options)
+        again = Aligner(model="fast-align", **MODES[memory], threads=threads, **options)
         results.add(everything(again, again.fit_align(source, target)))
     assert len(results) == 1
 
@@ -333,7 +333,7 @@ def test_small_texts_are_cut_into_many_parts() -> None:
     source, target = corpus("venn", 500)
     blocks = {}
     for memory, options in MODES.items():
-        aligner, links = Aligner(**options), list[Links]()
+        aligner, links = Aligner(model="fast-align", **options), list[Links]()
         text = aligner.read(source, target)
         aligner.fit_text(text, take=lambda block, _, links=links: links.append(block))
         assert Links.concatenate(links) == aligner.align(source, target)
@@ -345,7 +345,7 @@ def test_small_texts_are_cut_into_many_parts() -> None:
 @pytest.mark.parametrize("heuristic", ["union", "forward", "backward"])
 def test_fit_align_is_fit_and_align(heuristic: str) -> None:
     source, target = corpus("orlu", 300)
-    together, apart = (Aligner(heuristic=heuristic) for _ in range(2))
+    together, apart = (Aligner(model="fast-align", heuristic=heuristic) for _ in range(2))
     assert together.fit_align(source, target) == apart.fit(source, target).align(source, target)
     assert apart.align(source[:7], target[:7]) == Links.from_lists(
         list(apart.align(source, target))[:7]
@@ -354,10 +354,10 @@ def test_fit_align_is_fit_and_align(heuristic: str) -> None:
 
 def test_a_direction_alone_is_that_half_of_both() -> None:
     source, target = corpus("toku", 1000)
-    both = Aligner(heuristic="union").fit(source, target)
+    both = Aligner(model="fast-align", heuristic="union").fit(source, target)
     for heuristic in ("forward", "backward"):
         half = one_direction(both, heuristic).align(source, target)
-        alone = Aligner(heuristic=heuristic).fit_align(source, target)
+        alone = Aligner(model="fast-align", heuristic=heuristic).fit_align(source, target)
         assert link_f1(list(alone), list(half)) > 0.999
 
 
@@ -387,7 +387,10 @@ def test_the_same_bytes_of_a_text_that_is_cut_in_low_mode() -> None:
     source, _ = hansards(120_000)
     results = set()
     for memory, threads in (("fast", 2), ("low", 1), ("low", 3)):
-        aligner, blocks = Aligner(**MODES[memory], threads=threads, iterations=3), list[Links]()
+        aligner, blocks = (
+            Aligner(model="fast-align", **MODES[memory], threads=threads, iterations=3),
+            list[Links](),
+        )
         aligner.fit_text(aligner.read(source), take=lambda block, _, to=blocks: to.append(block))
         assert len(blocks) > 1
         results.add(everything(aligner, Links.concatenate(blocks)))
@@ -410,7 +413,9 @@ def test_hansards() -> None:
         "grow-diag-final": 0.3154,
         "grow-diag-final-and": 0.2929,
     }.items():
-        aligners = [Aligner(heuristic=heuristic, threads=threads) for threads in (1, 2)]
+        aligners = [
+            Aligner(model="fast-align", heuristic=heuristic, threads=threads) for threads in (1, 2)
+        ]
         links = [aligner.fit_align(source, target) for aligner in aligners]
         assert links[0] == links[1]
         assert score(links[0], gold).aer == pytest.approx(expected, abs=0.002)

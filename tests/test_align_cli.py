@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from weam_ext.align import Aligner
+from weam_ext.align import PER_WORD, Aligner
 from weam_ext.align_command import main
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
@@ -102,7 +102,9 @@ def refuse(
 
 
 def expected(heuristic: str, *, limit: int = len(PAIRS), **settings: Any) -> str:
-    links = Aligner(heuristic=heuristic, **settings).fit_align(SOURCE[:limit], TARGET[:limit])
+    links = Aligner(model="fast-align", heuristic=heuristic, **settings).fit_align(
+        SOURCE[:limit], TARGET[:limit]
+    )
     return links.to_pharaoh(by_target=heuristic == "forward")
 
 
@@ -147,7 +149,7 @@ def test_scores(align: Run, write: Write) -> None:
         (["-r"], "backward"),
         (["--symmetrize", "union"], "union"),
     ):
-        aligner = Aligner(heuristic=heuristic)
+        aligner = Aligner(model="fast-align", heuristic=heuristic)
         links = aligner.fit_align(SOURCE, TARGET).to_pharaoh(by_target=heuristic == "forward")
         scores = zip(*aligner.scores.values(), strict=True)
         rows = [
@@ -165,7 +167,9 @@ def test_posteriors(align: Run, write: Write) -> None:
         (["-r"], "backward"),
         (["--symmetrize", "grow-diag"], "grow-diag"),
     ):
-        links = Aligner(heuristic=heuristic).fit_align(SOURCE, TARGET, posteriors=True)
+        links = Aligner(model="fast-align", heuristic=heuristic).fit_align(
+            SOURCE, TARGET, posteriors=True
+        )
         output, _ = align("-i", text, *FLAGS, "--posteriors", *flags)
         assert output == links.to_pharaoh(by_target=heuristic == "forward", probabilities=True)
         assert all(re.fullmatch(r"\d+-\d+:[01]\.\d{4}", link) for link in output.split())
@@ -200,7 +204,7 @@ def test_lexicon(align: Run, write: Write) -> None:
         for row in rows:
             totals[row[1]] += float(row[2])
         assert max(totals.values()) < 1.001
-    expected = Aligner(heuristic="forward").fit(SOURCE, TARGET).lexicon(100)
+    expected = Aligner(model="fast-align", heuristic="forward").fit(SOURCE, TARGET).lexicon(100)
     assert [(row[1], row[0]) for row in lexicon("lex")] == [
         (word, other) for word, entries in expected.items() for other, _ in entries
     ]
@@ -231,7 +235,7 @@ def test_gold(align: Run, write: Write) -> None:
     flags = [*FLAGS, "--symmetrize", "intersect", "--gold", name]
     output, errors = align("-i", write("text", TEXT), *flags)
     assert output == expected("intersect")
-    links = list(Aligner(heuristic="intersect").fit_align(SOURCE, TARGET))[-20:]
+    links = list(Aligner(model="fast-align", heuristic="intersect").fit_align(SOURCE, TARGET))[-20:]
     assert errors.splitlines()[-1] == f"20 gold pairs: {score(links, gold)}"
     assert re.search(r"precision 0\.\d{4}  recall 0\.\d{4}  AER 0\.\d{4}$", errors)
 
@@ -281,8 +285,10 @@ def test_init(align: Run, write: Write, flags: list[str]) -> None:
     output, _ = align("-i", second, *FLAGS, *flags, "--init", "kept")
     heuristic = flags[-1] if len(flags) > 1 else "backward" if flags else "forward"
     half = len(PAIRS) // 2
-    init = Aligner(heuristic=heuristic).fit(SOURCE[:half], TARGET[:half])
-    links = Aligner(heuristic=heuristic).fit_align(SOURCE[half:], TARGET[half:], init=init)
+    init = Aligner(model="fast-align", heuristic=heuristic).fit(SOURCE[:half], TARGET[:half])
+    links = Aligner(model="fast-align", heuristic=heuristic).fit_align(
+        SOURCE[half:], TARGET[half:], init=init
+    )
     assert output == links.to_pharaoh(by_target=heuristic == "forward")
 
 
@@ -519,11 +525,11 @@ def test_bad_sizes(refuse: Refuse, write: Write, size: str) -> None:
             "--symmetrize trains both directions: leave out --reverse",
         ),
         ("--symmetrize union -p x", "--symmetrize trains both directions: leave out -p"),
-        ("--model x -d", "--model aligns with a kept model: leave out -d"),
-        ("--model x -I7", "--model aligns with a kept model: leave out -I"),
-        ("--model x --p0=0.5", "--model aligns with a kept model: leave out --p0"),
-        ("--model x --save y", "--model aligns with a kept model: leave out --save"),
-        ("--model x --init y", "--model aligns with a kept model: leave out --init"),
+        ("--model x -d", "--model x aligns with a kept model: leave out -d"),
+        ("--model x -I7", "--model x aligns with a kept model: leave out -I"),
+        ("--model x --p0=0.5", "--model x aligns with a kept model: leave out --p0"),
+        ("--model x --save y", "--model x aligns with a kept model: leave out --save"),
+        ("--model x --init y", "--model x aligns with a kept model: leave out --init"),
         (
             "-f x --posteriors",
             "-f aligns with a parameter file, pair by pair: leave out --posteriors",
@@ -532,7 +538,7 @@ def test_bad_sizes(refuse: Refuse, write: Write, size: str) -> None:
             "--force_align=x -p y",
             "--force_align aligns with a parameter file, pair by pair: leave out -p",
         ),
-        ("-f x --model y", "-f aligns with a parameter file, pair by pair: leave out --model"),
+        ("-f x --model y", "--model y aligns with a kept model: leave out -f"),
         ("-f x --lexicon y", "-f aligns with a parameter file, pair by pair: leave out --lexicon"),
         ("-f x --gold y", "-f aligns with a parameter file, pair by pair: leave out --gold"),
         ("--init x -T 3", "--init starts from the tension of the kept model: leave out -T"),
@@ -616,9 +622,13 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-d, --favor_diagonal": "off",
         "-o, --optimize_tension": "off",
         "-v, --variational_bayes": "off",
-        "-I N, --iterations N": "5",
-        "-q P, --p0 P": "0.08",
-        "-a X, --alpha X": "0.01",
+        "--model MODEL": "fast-align",
+        "-I N, --iterations N": "5; hmm: 3",
+        "-q P, --p0 P": "0.08; hmm: 0.1",
+        "-a X, --alpha X": "0.01; hmm: 0.13",
+        "--stems STEMS": "by the size of the text",
+        "--keep-case": "off",
+        "--threshold P": "0.5",
         "-T X, --diagonal_tension X": "4",
         "-N, --no_null_word": "there is one",
         "-t X, --beam_threshold X": "-4.0",
@@ -630,7 +640,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-s, --scores": "off",
         "--posteriors": "off",
         "--top K": "100",
-        "--symmetrize METHOD": "one direction",
+        "--symmetrize METHOD": "one direction; hmm: by their posteriors",
         "--threads N": "all processors",
         "--memory MODE": "auto",
         "--max-memory SIZE": "80% of what is free",
@@ -767,3 +777,56 @@ def read_terminal(handle: int) -> bytes:
         return os.read(handle, 1 << 16)
     except OSError:  # how Linux tells that the other end is closed
         return b""
+
+
+# ----------------------------------------------------------------------------------- the HMM
+
+
+def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: Write) -> None:
+    text = write("text", TEXT)
+    aligner = Aligner()
+    links = aligner.fit_align(SOURCE, TARGET, posteriors=True)
+    output, errors = align(
+        "-i", text, "--model", "hmm", "--save", "kept", "--pair-scores", "scores"
+    )
+    assert output == links.to_pharaoh()
+    assert "ITERATION 12 (FINAL)" in errors
+    scores = [float(line) for line in Path("scores").read_text().splitlines()]
+    assert scores == pytest.approx(aligner.scores[PER_WORD].tolist(), rel=1e-5, nan_ok=True)
+    for flags in ([], ["--memory", "low"]):
+        assert align("-i", text, "--model", "kept", *flags)[0] == output
+    posteriors, _ = align("-i", text, "--model", "kept", "--posteriors", "--threshold", "0.7")
+    aligner.settings["threshold"] = 0.7
+    links = aligner.align(SOURCE, TARGET, posteriors=True)
+    assert posteriors == links.to_pharaoh(probabilities=True)
+    output, _ = align("-i", text, "--model", "hmm", "--symmetrize", "union", "-s")
+    aligner = Aligner(heuristic="union")
+    lines = aligner.fit_align(SOURCE, TARGET).to_pharaoh().splitlines()
+    assert [line.split(" ||| ")[0] for line in output.splitlines()] == lines
+    assert output.count(" ||| ") == len(SOURCE)
+    flags = ["--stems", "suffix:3,words", "--keep-case", "-a", "0.1", "-q", "0.2", "-I", "2"]
+    output, errors = align("-i", text, "--model", "hmm", *flags)
+    aligner = Aligner(stems="suffix:3,words", fold_case=False, alpha=0.1, p0=0.2, iterations=2)
+    assert output == aligner.fit_align(SOURCE, TARGET).to_pharaoh()
+    assert "ITERATION 10 (FINAL)" in errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ("--model hmm -d", "--model hmm trains both directions of another model: leave out -d"),
+        ("--model hmm -p x", "--model hmm trains both directions of another model: leave out -p"),
+        ("--stems words", "--model fast-align is no HMM: leave out --stems"),
+        ("--keep-case", "--model fast-align is no HMM: leave out --keep-case"),
+        ("--pair-scores x", "--model fast-align is no HMM: leave out --pair-scores"),
+        ("--model x --stems words", "--model x aligns with a kept model: leave out --stems"),
+        ("--model ./hmm", "hmm/aligner.json: No such file or directory"),
+        ("--model hmm --stems x", "stems are words, prefix:N or suffix:N, not 'x'"),
+        ("--model hmm --threshold 2", "threshold must be at least 0 and below 1"),
+        ("--model hmm --pair-scores no/x", "no/x: cannot be written: No such file or directory"),
+    ],
+)
+def test_what_does_not_go_with_a_model(
+    refuse: Refuse, write: Write, flags: str, fault: str
+) -> None:
+    assert refuse("-i", write("text", TEXT), *flags.split()) == fault

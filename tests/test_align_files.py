@@ -36,7 +36,7 @@ Change = Callable[[dict[str, Any]], object]
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    Aligner(iterations=3).fit(*TEXT).save(tmp_path / "saved")
+    Aligner(model="fast-align", iterations=3).fit(*TEXT).save(tmp_path / "saved")
     return tmp_path / "saved"
 
 
@@ -97,7 +97,10 @@ def test_round_trip(heuristic: str, memory: str, tmp_path: Path) -> None:
     aligner.save(tmp_path / "again")
     assert contents(tmp_path / "again") == contents(tmp_path / "a" / "b")
     further = corpus("toku", 30, 60)
-    results = {everything(Aligner(**chosen).fit(*further, init=init)) for init in (aligner, loaded)}
+    results = {
+        everything(Aligner(model="fast-align", **chosen).fit(*further, init=init))
+        for init in (aligner, loaded)
+    }
     assert len(results) == 1
 
 
@@ -114,9 +117,11 @@ def test_round_trip_of_any_text(
 
 
 def test_a_model_without_counts(tmp_path: Path) -> None:
-    forward = Aligner(heuristic="forward").fit(*TEXT)
+    forward = Aligner(model="fast-align", heuristic="forward").fit(*TEXT)
     (tmp_path / "parameters").write_bytes(forward.parameters_text())
-    aligner = Aligner(heuristic="forward").take_parameters(tmp_path / "parameters", 1.25)
+    aligner = Aligner(model="fast-align", heuristic="forward").take_parameters(
+        tmp_path / "parameters", 1.25
+    )
     aligner.save(tmp_path / "model")
     loaded = Aligner.load(tmp_path / "model")
     assert_same(aligner, loaded, *TEXT)
@@ -126,7 +131,7 @@ def test_a_model_without_counts(tmp_path: Path) -> None:
 def test_saving_replaces_the_model_and_nothing_else(saved: Path) -> None:
     (saved / "model.safetensors").write_bytes(b"somebody's")
     old = tensors_of(saved)
-    aligner = Aligner(heuristic="forward").fit(*corpus("orlu", 20))
+    aligner = Aligner(model="fast-align", heuristic="forward").fit(*corpus("orlu", 20))
     aligner.save(saved)
     assert not old.exists()
     names = {"aligner.json", "model.safetensors", tensors_of(saved).name}
@@ -139,15 +144,15 @@ def test_saving_over_the_model_in_use(saved: Path) -> None:
     before = contents(saved)
     loaded.save(saved)
     assert contents(saved) == before
-    Aligner().fit(["a"], ["b"]).save(saved)
-    assert everything(loaded) == everything(Aligner(iterations=3).fit(*TEXT))
+    Aligner(model="fast-align").fit(["a"], ["b"]).save(saved)
+    assert everything(loaded) == everything(Aligner(model="fast-align", iterations=3).fit(*TEXT))
 
 
 def test_a_save_that_fails_leaves_the_old_model(
     saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = everything(Aligner.load(saved))
-    aligner = Aligner().fit(["a"], ["b"])
+    aligner = Aligner(model="fast-align").fit(["a"], ["b"])
 
     def fail(*arguments: object) -> None:
         raise OSError(28, os.strerror(28))
@@ -162,10 +167,10 @@ def test_a_save_that_fails_leaves_the_old_model(
 
 def test_nothing_to_save(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="call fit first"):
-        Aligner().save(tmp_path)
+        Aligner(model="fast-align").save(tmp_path)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=r"exists|directory"):
-        Aligner().fit(["a"], ["b"]).save(tmp_path / "file")
+        Aligner(model="fast-align").fit(["a"], ["b"]).save(tmp_path / "file")
 
 
 # -------------------------------------------------------------------------------------- refusals
@@ -221,7 +226,7 @@ USED = {"settings", "tension", "length_ratio", "null_totals"}
 
 
 def test_every_member_of_the_description_is_checked(saved: Path) -> None:
-    Aligner(iterations=1).fit(TEXT[0][:9], TEXT[1][:9]).save(saved)
+    Aligner(model="fast-align", iterations=1).fit(TEXT[0][:9], TEXT[1][:9]).save(saved)
     whole = description_of(saved)
     for path in members(whole)[1:]:
         for odd in ["deleted", *ODD]:
@@ -263,7 +268,7 @@ def use(aligner: Aligner) -> None:
     aligner.model.words(0), aligner.model.words(1)
     chosen = aligner.settings | {"iterations": 3}
     for options in (MODES["fast"], MODES["files"]):
-        further = Aligner(heuristic=aligner.heuristic, **chosen, **options)
+        further = Aligner(model="fast-align", heuristic=aligner.heuristic, **chosen, **options)
         further.fit(source, target, init=aligner)
         further.align(*repeated)
 
@@ -374,7 +379,7 @@ def test_arrays_are_checked(
 
 # ----------------------------------------------------------------------------------------- fuzz
 
-SMALL = Aligner(iterations=3).fit(*corpus("orlu", 12))
+SMALL = Aligner(model="fast-align", iterations=3).fit(*corpus("orlu", 12))
 SPECIAL = [0, 1, 2, 255, 2**31, 2**32 - 1, 2**63, 2**64 - 1, -1.0, np.nan, np.inf, 1e30, 2.0**96]
 
 
@@ -412,7 +417,7 @@ def changed_arrays(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
 @given(changed_arrays())
 @settings(max_examples=150)
 def test_no_arrays_crash_the_aligner(arrays: dict[str, NDArray[Any]]) -> None:
-    aligner = Aligner(iterations=3)
+    aligner = Aligner(model="fast-align", iterations=3)
     try:
         aligner.model = load_model(SMALL, arrays)
     except ValueError:

@@ -27,22 +27,22 @@ each_mode = pytest.mark.parametrize("memory", MODES)
 
 def test_strings_and_lists_of_words_are_the_same() -> None:
     source, target = corpus("venn", 100)
-    expected = Aligner().fit_align(source, target)
+    expected = Aligner(model="fast-align").fit_align(source, target)
     e, f = ([f" \t{'  '.join(row)}\t" for row in side] for side in (source, target))
-    assert Aligner().fit_align(e, f) == expected
-    assert Aligner().fit_align(tuple(e), tuple(f)) == expected
-    assert Aligner().fit_align([list(row) for row in source], f) == expected
+    assert Aligner(model="fast-align").fit_align(e, f) == expected
+    assert Aligner(model="fast-align").fit_align(tuple(e), tuple(f)) == expected
+    assert Aligner(model="fast-align").fit_align([list(row) for row in source], f) == expected
     made: Any = [
         (word.swapcase().swapcase() for word in row) for row in target
     ]  # nobody keeps them
-    assert Aligner().fit_align(e, made) == expected
+    assert Aligner(model="fast-align").fit_align(e, made) == expected
 
 
 def test_numbers_are_words() -> None:
     """The words of their decimal digits, whatever array they come in."""
     rows = [[3, 1, 2], [1, 2], [3, 3], [2]] * 3
     words = [[str(number) for number in row] for row in rows]
-    expected = Aligner().fit_align(words, words)
+    expected = Aligner(model="fast-align").fit_align(words, words)
     kinds: list[Callable[[list[int]], Any]] = [
         *(
             lambda row, kind=kind: np.array(row, kind)
@@ -54,19 +54,21 @@ def test_numbers_are_words() -> None:
     ]
     for kind in kinds:
         made = [kind(row) for row in rows]
-        aligner = Aligner()
+        aligner = Aligner(model="fast-align")
         assert aligner.fit_align(made, words) == expected
         assert aligner.align(words, made) == expected
         assert aligner.align_pair(made[0], words[0]) == expected[0]
         assert aligner.model.words(0) == ["3", "1", "2"]
     least, most = np.array([-(2**63), -1]), np.array([2**63, 2**64 - 1], np.uint64)
-    aligner = Aligner().fit([least], [most])
+    aligner = Aligner(model="fast-align").fit([least], [most])
     assert aligner.model.words(0) == [str(-(2**63)), "-1"]
     assert aligner.model.words(1) == [str(2**63), str(2**64 - 1)]
-    assert Aligner().fit(np.array([[1, 2], [2, 3]]), ["a b", "b c"]).model.words(0) == list("123")
+    assert Aligner(model="fast-align").fit(np.array([[1, 2], [2, 3]]), ["a b", "b c"]).model.words(
+        0
+    ) == list("123")
     for bad in (np.array([1.0]), np.array([[1]]), np.array(1), np.array([True]), np.array(["1"])):
         with pytest.raises(TypeError, match="one-dimensional array of integers"):
-            Aligner().fit([bad], ["a"])
+            Aligner(model="fast-align").fit([bad], ["a"])
 
 
 @pytest.mark.parametrize("heuristic", ["union", "backward"])
@@ -86,7 +88,7 @@ def test_files_are_read_like_lists(heuristic: str, tmp_path: Path) -> None:
     bars = write("bars", [f"{a} ||| {b}" for a, b in pairs])
     tabs = write("tabs", [f"{a}\t{b}" for a, b in pairs])
     columns = write("columns", [f"{b}\t-\t{a}" for a, b in pairs])
-    expected = Aligner(heuristic=heuristic)
+    expected = Aligner(model="fast-align", heuristic=heuristic)
     numbers = everything(expected, expected.fit_align(e, f))
     assert expected.dropped == DroppedPairs(empty=1)
     forms: list[tuple[Any, ...]] = [
@@ -98,20 +100,20 @@ def test_files_are_read_like_lists(heuristic: str, tmp_path: Path) -> None:
     ]
     for form in forms:
         for options in MODES.values():
-            aligner = Aligner(heuristic=heuristic, **options)
+            aligner = Aligner(model="fast-align", heuristic=heuristic, **options)
             assert everything(aligner, aligner.fit_align(*form)) == numbers
             assert everything(aligner, aligner.align(*form)) == numbers
             assert aligner.dropped == DroppedPairs(empty=1)
     part = BitextSource("x", (str(bars),), limit=7)
-    assert Aligner(heuristic=heuristic).fit_align(part) == Aligner(heuristic=heuristic).fit_align(
-        e[:7], f[:7]
-    )
+    assert Aligner(model="fast-align", heuristic=heuristic).fit_align(part) == Aligner(
+        heuristic=heuristic
+    ).fit_align(e[:7], f[:7])
     with pytest.raises(InputError, match=r"60|59"):
-        Aligner().fit(two[0], write("short", f[:-1]))
+        Aligner(model="fast-align").fit(two[0], write("short", f[:-1]))
     with pytest.raises(InputError, match="absent: No such file"):
-        Aligner().fit(tmp_path / "absent")
+        Aligner(model="fast-align").fit(tmp_path / "absent")
     with pytest.raises(InputError, match="line 2"):
-        Aligner().fit(write("bad", ["a ||| b", "a b"]))
+        Aligner(model="fast-align").fit(write("bad", ["a ||| b", "a b"]))
 
 
 def test_mixed_forms_are_refused(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_mixed_forms_are_refused(tmp_path: Path) -> None:
         (["a"], "b"),
         ("a",),
     ]
-    aligner = Aligner().fit(path)
+    aligner = Aligner(model="fast-align").fit(path)
     for arguments in mixed:
         for call in (aligner.fit, aligner.align, aligner.fit_align):
             with pytest.raises(TypeError, match="two lists of sentences, two Paths"):
@@ -140,7 +142,7 @@ def test_mixed_forms_are_refused(tmp_path: Path) -> None:
 
 def test_only_blanks_and_tabs_separate_words() -> None:
     text = "a\u00a0b\u3000c\u2028d\x0be\nf"
-    aligner = Aligner(heuristic="forward")
+    aligner = Aligner(model="fast-align", heuristic="forward")
     assert list(aligner.fit_align([text], [text])) == [[(0, 0)]]
     assert list(aligner.align([f"{text} {text}"], [[text, text]])) == [[(0, 0), (1, 1)]]
 
@@ -148,7 +150,7 @@ def test_only_blanks_and_tabs_separate_words() -> None:
 def test_words_of_the_same_hash() -> None:
     """On little-endian machines."""
     pairs = [("ptef", "A"), ("fvvf", "B"), ("ptef fvvf", "B A"), ("fvvf ptef", "A B")] * 3
-    aligner = Aligner(heuristic="forward", favor_diagonal=False)
+    aligner = Aligner(model="fast-align", heuristic="forward", favor_diagonal=False)
     links = aligner.fit_align([e for e, _ in pairs], [f for _, f in pairs])
     assert list(links)[:4] == [[(0, 0)], [(0, 0)], [(0, 1), (1, 0)], [(0, 1), (1, 0)]]
     assert (aligner.model.words(0), aligner.model.words(1)) == (["ptef", "fvvf"], ["A", "B"])
@@ -156,7 +158,7 @@ def test_words_of_the_same_hash() -> None:
 
 def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
     source, target = map(list, corpus("toku", 50))
-    expected = Aligner().fit_align(source, target)
+    expected = Aligner(model="fast-align").fit_align(source, target)
     gaps = {
         3: ("", "x y"),
         10: ("x", ""),
@@ -167,7 +169,7 @@ def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
     for at, (e, f) in gaps.items():
         source.insert(at, e.split())
         target.insert(at, f.split())
-    aligner = Aligner(max_length=20)
+    aligner = Aligner(model="fast-align", max_length=20)
     for links in (aligner.fit_align(source, target), aligner.align(source, target)):
         assert aligner.dropped == DroppedPairs(empty=3, too_long=2)
         assert [row for k, row in enumerate(links) if k not in gaps] == list(expected)
@@ -176,24 +178,24 @@ def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
     # Twenty words are not over-long, and without a limit nothing is.
     aligner.align(["a " * 20], ["b"])
     assert aligner.dropped == DroppedPairs()
-    unlimited = Aligner(max_length=0).fit(["a " * 3000], ["b " * 2000])
+    unlimited = Aligner(model="fast-align", max_length=0).fit(["a " * 3000], ["b " * 2000])
     assert unlimited.dropped == DroppedPairs()
 
 
 @pytest.mark.parametrize("pairs", [[], [("", "")], [("a", ""), ("", "b")], [("a b", "c")]])
 def test_nothing_to_learn_from(pairs: list[tuple[str, str]]) -> None:
     with pytest.raises(ValueError, match="no sentence pair to learn from"):
-        Aligner(max_length=1).fit([e for e, _ in pairs], [f for _, f in pairs])
+        Aligner(model="fast-align", max_length=1).fit([e for e, _ in pairs], [f for _, f in pairs])
 
 
 def test_aligning_nothing() -> None:
-    aligner = Aligner().fit(["a"], ["b"])
+    aligner = Aligner(model="fast-align").fit(["a"], ["b"])
     assert list(aligner.align([], [])) == []
     assert list(aligner.align([""], ["b"])) == [[]]
 
 
 def test_bad_sentences() -> None:
-    aligner = Aligner().fit(["a b"], ["c d"])
+    aligner = Aligner(model="fast-align").fit(["a b"], ["c d"])
     before = everything(aligner, aligner.align(["a b"], ["c d"]))
     for call in (aligner.fit, aligner.align, aligner.fit_align):
         with pytest.raises(ValueError, match="source has 2 sentences, target has 1"):
@@ -234,26 +236,26 @@ def test_settings_are_checked() -> None:
     ]
     for name, value in bad:
         with pytest.raises(InputError, match=f"^{name} must be"):
-            Aligner(**{name: value})
+            Aligner(model="fast-align", **{name: value})
     with pytest.raises(InputError, match="unknown heuristic 'diag'; there are intersect, union"):
-        Aligner(heuristic="diag")
+        Aligner(model="fast-align", heuristic="diag")
 
 
 def test_align_needs_fit() -> None:
     with pytest.raises(RuntimeError, match="call fit first"):
-        Aligner().align(["a"], ["b"])
+        Aligner(model="fast-align").align(["a"], ["b"])
 
 
 def test_progress_counts_iterations() -> None:
     seen: list[int] = []
-    Aligner(iterations=3).fit(["a"], ["b"], seen.append)
+    Aligner(model="fast-align", iterations=3).fit(["a"], ["b"], seen.append)
     assert seen == [1, 2, 3]
 
 
 @each_mode
 def test_an_interrupt_leaves_the_earlier_model(memory: str) -> None:
     source, target = corpus("toku", 200)
-    aligner = Aligner(**MODES[memory]).fit(source, target)
+    aligner = Aligner(model="fast-align", **MODES[memory]).fit(source, target)
     before = everything(aligner, aligner.align(source, target))
 
     def interrupt(iteration: int) -> None:
@@ -275,7 +277,7 @@ def test_a_callback_that_fails_leaves_the_earlier_model(memory: str, tmp_path: P
         raise Failure
 
     source, target = corpus("toku", 60)
-    aligner = Aligner(**MODES[memory], temp_dir=tmp_path).fit(source, target)
+    aligner = Aligner(model="fast-align", **MODES[memory], temp_dir=tmp_path).fit(source, target)
     before = everything(aligner, aligner.align(source, target))
     for callback in ("progress", "take", "on_memory"):
         for init in (None, aligner):
@@ -290,7 +292,7 @@ def test_a_callback_that_fails_leaves_the_earlier_model(memory: str, tmp_path: P
 
 def test_what_callbacks_keep_outlives_the_aligner() -> None:
     source, target = corpus("toku", 60)
-    aligner = Aligner(**MODES["files"])
+    aligner = Aligner(model="fast-align", **MODES["files"])
     kept: list[tuple[Links, dict[str, Any]]] = []
     aligner.fit_text(aligner.read(source, target), take=lambda *block: kept.append(block))
     expected, scores = aligner.align(source, target), aligner.scores
@@ -306,9 +308,9 @@ def test_what_callbacks_keep_outlives_the_aligner() -> None:
 def test_a_text_can_be_tried_again() -> None:
     """In files after memory was refused, or after an interrupt."""
     source, target = corpus("toku", 60)
-    expected = everything(Aligner().fit(source, target))
+    expected = everything(Aligner(model="fast-align").fit(source, target))
     for memory in MODES:
-        aligner = Aligner(**MODES[memory])
+        aligner = Aligner(model="fast-align", **MODES[memory])
         text = aligner.read(source, target)
         with pytest.raises(ZeroDivisionError):
             aligner.fit_text(text, progress=lambda measures: 1 // 0)
@@ -322,7 +324,7 @@ def test_an_unusable_temporary_directory(tmp_path: Path) -> None:
     source, target = corpus("toku", 60)
     (tmp_path / "file").write_bytes(b"")
     for folder in (tmp_path / "absent", tmp_path / "file"):
-        aligner = Aligner(**MODES["files"], temp_dir=folder)
+        aligner = Aligner(model="fast-align", **MODES["files"], temp_dir=folder)
         with pytest.raises(OSError, match=str(folder)) as caught:
             aligner.fit(source, target)
         assert caught.value.errno in (2, 20)
@@ -340,7 +342,8 @@ from weam_ext.align import Aligner
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    Aligner(max_memory=1, temp_dir=sys.argv[1]).fit(["a b c", "b d"] * 3000, ["x y", "w"] * 3000)
+    aligner = Aligner(model="fast-align", max_memory=1, temp_dir=sys.argv[1])
+    aligner.fit(["a b c", "b d"] * 3000, ["x y", "w"] * 3000)
 except OSError as error:
     print(error.strerror)
 """
@@ -354,7 +357,7 @@ except OSError as error:
 def test_the_plan_is_told_before_training(tmp_path: Path) -> None:
     source, target = corpus("toku", 60)
     told: list[object] = []
-    aligner = Aligner(iterations=2, temp_dir=tmp_path)
+    aligner = Aligner(model="fast-align", iterations=2, temp_dir=tmp_path)
     text = aligner.read(source, target)
     aligner.fit_text(text, on_memory=told.append, progress=lambda measures: told.append(measures))
     plan = told[0]
@@ -367,7 +370,7 @@ def test_the_plan_is_told_before_training(tmp_path: Path) -> None:
 
 def test_the_earlier_model_serves_until_training_ends() -> None:
     source, target = corpus("orlu", 100)
-    aligner = Aligner().fit(source, target)
+    aligner = Aligner(model="fast-align").fit(source, target)
     expected = aligner.align(source, target)
     seen: list[Links] = []
     aligner.fit(target, source, lambda _: seen.append(aligner.align(source, target)))
@@ -385,7 +388,7 @@ def test_a_signal_stops_training_at_once() -> None:
         raise Alarm
 
     source, target = corpus("venn", 500)
-    aligner = Aligner(iterations=100_000, max_length=0)
+    aligner = Aligner(model="fast-align", iterations=100_000, max_length=0)
     previous = signal.signal(signal.SIGALRM, ring)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
@@ -405,7 +408,7 @@ from weam_ext.align import Aligner
 def progress(iteration):
     if iteration == 1:
         print("training", flush=True)
-aligner = Aligner(iterations=100_000, **{MODES[memory]})
+aligner = Aligner(model="fast-align", iterations=100_000, **{MODES[memory]})
 try:
     aligner.fit(["a b c", "b d"] * 300, ["x y z", "y w"] * 300, progress)
 except KeyboardInterrupt:

@@ -142,8 +142,8 @@ def test_training_goes_on_from_any_text_and_settings(
 @pytest.mark.parametrize("variational_bayes", [True, False])
 def test_null_may_come_later(variational_bayes: bool) -> None:
     text, bayes = corpus("toku", 60), {"variational_bayes": variational_bayes}
-    init = Aligner(null_word=False, **bayes).fit(*text)
-    aligner = Aligner(**bayes).fit(*text, init=init)
+    init = Aligner(model="fast-align", null_word=False, **bayes).fit(*text)
+    aligner = Aligner(model="fast-align", **bayes).fit(*text, init=init)
     for direction in DIRECTIONS:
         model = twin(text, direction, twin(text, direction, null_word=False, **bayes), **bayes)
         assert_same_model(aligner, direction, model)
@@ -151,13 +151,15 @@ def test_null_may_come_later(variational_bayes: bool) -> None:
 
 def test_the_start_stays_as_it_was_and_its_use_changes_nothing() -> None:
     old, new = corpus("venn", 80), corpus("venn", 60, 120)
-    fresh, used = (Aligner().fit(*old) for _ in range(2))
+    fresh, used = (Aligner(model="fast-align").fit(*old) for _ in range(2))
     used.align(*old)
-    results = {everything(Aligner().fit(*new, init=init)) for init in (fresh, used)}
+    results = {
+        everything(Aligner(model="fast-align").fit(*new, init=init)) for init in (fresh, used)
+    }
     results |= {everything(trained(*new, memory=memory, init=used)) for memory in MODES}
     results.add(everything(used.fit(*new, init=used)))
     assert len(results) == 1
-    assert everything(fresh) == everything(Aligner().fit(*old))
+    assert everything(fresh) == everything(Aligner(model="fast-align").fit(*old))
 
 
 def test_training_goes_on_from_a_parameter_file(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ def test_training_goes_on_from_a_parameter_file(tmp_path: Path) -> None:
     lines = list(lexicon.write_parameters(model, -1e6))
     (tmp_path / "parameters").write_text("".join(f"{line}\n" for line in lines), "utf-8")
     chosen = diagonal.DiagonalSettings()
-    init = Aligner(heuristic="forward").take_parameters(tmp_path / "parameters")
+    init = Aligner(model="fast-align", heuristic="forward").take_parameters(tmp_path / "parameters")
     start = lexicon.read_parameters(lines, chosen)
     for memory in MODES:
         aligner = trained(*new, heuristic="forward", memory=memory, init=init)
@@ -175,17 +177,20 @@ def test_training_goes_on_from_a_parameter_file(tmp_path: Path) -> None:
 
 
 def test_a_start_of_another_kind_is_refused() -> None:
-    both, forward = Aligner().fit(["a"], ["b"]), Aligner(heuristic="forward").fit(["a"], ["b"])
+    both, forward = (
+        Aligner(model="fast-align").fit(["a"], ["b"]),
+        Aligner(model="fast-align", heuristic="forward").fit(["a"], ["b"]),
+    )
     for heuristic, init in (("backward", forward), ("forward", both), ("union", forward)):
-        aligner = Aligner(heuristic=heuristic)
+        aligner = Aligner(model="fast-align", heuristic=heuristic)
         for call in (aligner.fit, aligner.fit_align):
             with pytest.raises(InputError, match="the model to go on from is"):
                 call(["a"], ["b"], init=init)
     with pytest.raises(RuntimeError, match="call fit first"):
-        Aligner().fit(["a"], ["b"], init=Aligner())
-    text = Aligner().read(["a"], ["b"])
+        Aligner(model="fast-align").fit(["a"], ["b"], init=Aligner(model="fast-align"))
+    text = Aligner(model="fast-align").read(["a"], ["b"])
     with pytest.raises(ValueError, match="the text was read for another model"):
-        Aligner().fit_text(text, init=both)
+        Aligner(model="fast-align").fit_text(text, init=both)
     with pytest.raises(ValueError, match="the text was read for another model"):
         both.align_text(text, lambda links, scores: None)
 
@@ -225,7 +230,7 @@ def test_posteriors_and_scores(heuristic: str) -> None:
     assert_measures(aligner, models, new)
     assert all(np.isnan(scores[-2:]).all() for scores in aligner.scores.values())
     assert not any(np.isnan(scores[:-2]).any() for scores in aligner.scores.values())
-    together = Aligner(heuristic=heuristic)
+    together = Aligner(model="fast-align", heuristic=heuristic)
     links = together.fit_align(*train, posteriors=True)
     assert everything(together, links) == everything(
         aligner, aligner.align(*train, posteriors=True)
@@ -267,7 +272,7 @@ def test_few_pairs_many_pairs_and_one_are_the_same(heuristic: str) -> None:
 
 
 def test_align_pair_of_odd_pairs() -> None:
-    aligner = Aligner(max_length=3).fit(["a b", "a"], ["x y", "x"])
+    aligner = Aligner(model="fast-align", max_length=3).fit(["a b", "a"], ["x y", "x"])
     pairs: list[tuple[Any, Any]] = [
         ("", "x"),
         ("a", []),
@@ -282,14 +287,14 @@ def test_align_pair_of_odd_pairs() -> None:
         with pytest.raises(TypeError):
             aligner.align_pair("a", bad)
     with pytest.raises(RuntimeError, match="call fit first"):
-        Aligner().align_pair("a", "b")
+        Aligner(model="fast-align").align_pair("a", "b")
 
 
 def test_one_aligner_in_many_threads() -> None:
     """Whoever comes first sorts the rows, and the others wait for it without the GIL."""
     source, target = corpus("toku", 400)
-    expected = list(Aligner().fit(source, target).align(source[:80], target[:80]))
-    aligner = Aligner().fit(source, target)
+    expected = list(Aligner(model="fast-align").fit(source, target).align(source[:80], target[:80]))
+    aligner = Aligner(model="fast-align").fit(source, target)
     found: list[list[list[Link]]] = []
 
     def work(number: int) -> None:
@@ -351,7 +356,7 @@ def test_lexicon_of_any_text(train: Pairs, chosen: dict[str, Any], top: int) -> 
     aligner = trained(*bitext(train), **chosen)
     for direction in DIRECTIONS:
         assert_lexicon(aligner, direction, twin(bitext(train), direction, **chosen), top)
-    sizes = {threads: Aligner(threads=threads) for threads in (1, 3)}
+    sizes = {threads: Aligner(model="fast-align", threads=threads) for threads in (1, 3)}
     for other in sizes.values():
         other.model = aligner.model
     assert sizes[1].lexicon_text(3) == sizes[3].lexicon_text(3)

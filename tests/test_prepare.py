@@ -114,7 +114,9 @@ def expected(texts: Texts, settings: PrepareSettings, made: Any = WORD_PIECE) ->
             renumbered.append(found.words[0].tolist())
         columns.append(column)
         numbers.append(renumbered)
-    links = Aligner(heuristic=settings.heuristic, max_length=1000).fit_align(*joined)
+    links = Aligner(
+        model=settings.aligner, heuristic=settings.heuristic, max_length=1000
+    ).fit_align(*joined)
     return [
         Row._make([*column, sorted({(a[i], b[j]) for i, j in row if a[i] >= 0 and b[j] >= 0})])
         for column, (a, b), row in zip(columns, numbers, links, strict=True)
@@ -172,7 +174,8 @@ def test_description(prepared: Path) -> None:
     path = str(prepared / "corpus.txt")
     assert (bitext["name"], bitext["paths"]) == ("corpus", [path])
     assert (bitext["columns"], bitext["limit"]) == ([1, 2], None)
-    assert bitext["aligner"]["heuristic"] == "grow-diag-final-and"
+    assert bitext["aligner"]["model"] == "hmm"
+    assert bitext["aligner"]["heuristic"] == "posterior"
     assert bitext["aligner"]["dropped"] == {"empty": 0, "too_long": 0}
     shards = [shard for split in bitext["shards"].values() for shard in split]
     assert {p.name for p in out.iterdir()} == {"prepared.json", *(s["file"] for s in shards)}
@@ -276,7 +279,8 @@ def test_special_tokens_in_a_text_are_text(tmp_path: Path, family: str) -> None:
     ("values", "fault"),
     [
         ({"words": "moses"}, "unknown words 'moses'; there are bert, blanks"),
-        ({"heuristic": "forward"}, "unknown heuristic 'forward'; there are intersect, union, "),
+        ({"heuristic": "best"}, "unknown heuristic 'best'; there are posterior, intersect, "),
+        ({"heuristic": "posterior", "aligner": "fast-align"}, "unknown heuristic 'posterior'; "),
         ({"overlong": "keep"}, "unknown overlong 'keep'; there are drop, truncate"),
         ({"max_length": 7}, "7 tokens leave no room for a pair"),
         ({"heldout": 0}, "at least one pair must be held out"),

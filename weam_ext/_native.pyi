@@ -47,6 +47,20 @@ class Settings:
         null_word: bool,
     ) -> None: ...
 
+class HmmSettings:
+    def __init__(
+        self,
+        *,
+        start_iterations: int,
+        iterations: int,
+        p0: float,
+        alpha: float,
+        same_word: float,
+    ) -> None: ...
+
+class Decoding:
+    def __init__(self, method: str, threshold: float) -> None: ...
+
 class Output:
     def __init__(
         self,
@@ -83,7 +97,11 @@ class Text:
     def add(
         self, source: Sequence[_Sentence], target: Sequence[_Sentence], max_length: int
     ) -> None: ...
+    def renamed(self, words: Sequence[Sequence[str]], model: Model | None, learn: bool) -> Text: ...
+    def words(self, side: int) -> list[str]: ...
     def __len__(self) -> int: ...
+    @property
+    def tokens(self) -> tuple[int, int]: ...
     @property
     def dropped(self) -> tuple[int, int]: ...
     @property
@@ -120,11 +138,37 @@ def fit(
     progress: Callable[[list[Iteration]], object],
     output: Output | None,
 ) -> Model: ...
+def fit_hmm(
+    text: Text,
+    settings: HmmSettings,
+    threads: int,
+    memory: str,
+    bytes: int,
+    directory: str,
+    init: Model | None,
+    on_memory: Callable[[str, int, int], object],
+    progress: Callable[[list[Iteration]], object],
+) -> Model: ...
+def align_hmm(
+    models: Sequence[Model],
+    texts: Sequence[Text],
+    decoding: Decoding,
+    threads: int,
+    take: Callable[[_Links, list[NDArray[np.float64]]], object],
+) -> None: ...
 def align(model: Model, text: Text, threads: int, output: Output) -> None: ...
 def load_model(
     arrays: dict[str, NDArray[Any]],
     settings: Settings,
     directions: int,
+    tension: Sequence[float],
+    length_ratio: Sequence[float],
+    null_totals: Sequence[float],
+    history: Sequence[Sequence[Iteration]],
+) -> Model: ...
+def load_hmm(
+    arrays: dict[str, NDArray[Any]],
+    settings: HmmSettings,
     tension: Sequence[float],
     length_ratio: Sequence[float],
     null_totals: Sequence[float],

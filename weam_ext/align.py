@@ -3,7 +3,8 @@
     links = Aligner().fit_align(["the house", "the book"], ["la maison", "le livre"])
     print(links.to_pharaoh())
 
-The model is fast_align's (Dyer, Chahuneau & Smith 2013), trained natively, both directions at once.
+The model is an HMM of both directions in agreement (Vogel, Ney & Tillmann 1996; Liang, Taskar &
+Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 """
 
 import math
@@ -17,16 +18,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext import _native
+from weam_ext.align_hmm import Hmm
 from weam_ext.corpus import BitextSource, Link, feed_bitext
 from weam_ext.errors import InputError
 from weam_ext.links import HEURISTICS, Links, thread_count
 from weam_ext.memory import available_memory, used_memory
+from weam_ext.stems import parse_stems
 
+MODELS = ("hmm", "fast-align")
 DIRECTIONS = ("forward", "backward")
+# Links by the mean of both directions' posteriors; the HMM alone has it.
+POSTERIOR = "posterior"
+# Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
+PER_WORD = "per word"
 MEMORY_MODES = ("auto", "low", "fast")
 
 Sentence = str | Sequence[str] | NDArray[np.integer[Any]]
 Text = Sequence[Sentence] | Path | BitextSource
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "hmm": {
+        "iterations": 3,
+        "p0": 0.1,
+        "alpha": 0.13,
+        "threshold": 0.5,
+        "stems": "auto",
+        "fold_case": True,
+    },
+    "fast-align": {
+        "iterations": 5,
+        "p0": 0.08,
+        "tension": 4.0,
+        "alpha": 0.01,
+        "favor_diagonal": True,
+        "optimize_tension": True,
+        "variational_bayes": True,
+        "null_word": True,
+    },
+}
 # What is given the links of a block of pairs, and their scores by direction.
 Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 
@@ -65,11 +93,15 @@ class MemoryPlan:
 
 
 class Aligner:
-    """fast_align's model: IBM model 2 with a log-linear diagonal prior and variational Bayes.
+    """A statistical word aligner.
 
-    Dyer, Chahuneau & Smith 2013, "A Simple, Fast, and Effective Reparameterization of IBM Model 2",
-    with the original program's settings as defaults (its `-d -o -v`). The same input gives the same
-    links, to the byte, at any number of threads and in any amount of memory.
+    "hmm" is a hidden Markov model of each direction (Vogel, Ney & Tillmann 1996), with the NULL
+    states of Och & Ney 2003, both trained in agreement (Liang, Taskar & Klein 2006) by variational
+    Bayes, on stems; it links where both directions together say so. "fast-align" is IBM model 2
+    with a log-linear diagonal prior (Dyer, Chahuneau & Smith 2013, "A Simple, Fast, and Effective
+    Reparameterization of IBM Model 2"), with the original program's settings as defaults (its
+    `-d -o -v`): less exact, and three times as fast. The same input gives the same links, to the
+    byte, at any number of threads and in any amount of memory.
 
     Wherever sentences are given, `source` and `target` are sequences of strings (words set off by
     blanks), of sequences of words, or of one-dimensional integer arrays (a number stands for the
@@ -77,14 +109,25 @@ class Aligner:
     `Path` of a file of "source ||| target" or tab-separated lines, or a `BitextSource`.
 
     Args:
-        heuristic: how the two directions are combined, one of `HEURISTICS`; or one of `DIRECTIONS`
-            to train and give that direction alone: "forward" links each target word to its best
-            source word, "backward" the other way round.
-        iterations: of expectation maximisation; the last only measures, as in fast_align.
-        p0: prior probability of NULL.
-        tension: of the diagonal prior at the start (lambda of the paper's equation 2).
-        alpha: of the Dirichlet prior over each translation distribution.
-        favor_diagonal, optimize_tension, variational_bayes, null_word: switches of the model.
+        model: one of `MODELS`.
+        heuristic: how the two directions are combined. "posterior", of the HMM and its default,
+            links where the mean of their posteriors is above `threshold`. One of `HEURISTICS`
+            combines each word's best partners, of the HMM the best paths (Viterbi);
+            "grow-diag-final-and" is fast-align's default. One of `DIRECTIONS` gives that direction
+            alone: "forward" links each target word to a source word, "backward" the other way
+            round; fast-align then trains no other.
+        iterations: of expectation maximisation (3). The HMM's come after 3 of the diagonal model;
+            the last of fast-align's 5 only measures, as in the original.
+        p0: prior probability of NULL (HMM 0.1, fast-align 0.08).
+        alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
+            0.01).
+        threshold: of "posterior".
+        stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
+            posteriors are averaged; "auto" is "prefix:3,prefix:5", for a million words a side or
+            more "prefix:6".
+        fold_case: HMM: learn words without their case.
+        tension: fast-align: of the diagonal prior at the start (lambda of the paper's equation 2).
+        favor_diagonal, optimize_tension, variational_bayes, null_word: fast-align's switches.
         max_length: pairs with more words on a side get no links and train nothing; 0 for no limit.
         threads: default: the processors this process may use.
         memory: "low", "fast", or "auto" to choose by what there is; see `MemoryPlan`.
@@ -97,42 +140,48 @@ class Aligner:
     def __init__(
         self,
         *,
-        heuristic: str = "grow-diag-final-and",
-        iterations: int = 5,
-        p0: float = 0.08,
-        tension: float = 4.0,
-        alpha: float = 0.01,
-        favor_diagonal: bool = True,
-        optimize_tension: bool = True,
-        variational_bayes: bool = True,
-        null_word: bool = True,
+        model: str = "hmm",
+        heuristic: str | None = None,
+        iterations: int | None = None,
+        p0: float | None = None,
+        alpha: float | None = None,
+        threshold: float | None = None,
+        stems: str | Sequence[str] | None = None,
+        fold_case: bool | None = None,
+        tension: float | None = None,
+        favor_diagonal: bool | None = None,
+        optimize_tension: bool | None = None,
+        variational_bayes: bool | None = None,
+        null_word: bool | None = None,
         max_length: int = 0,
         threads: int | None = None,
         memory: str = "auto",
         max_memory: int | None = None,
         temp_dir: str | Path | None = None,
     ) -> None:
-        if heuristic not in HEURISTICS + DIRECTIONS:
-            names = ", ".join(HEURISTICS + DIRECTIONS)
+        _check("model", model in MODELS, f"one of {', '.join(MODELS)}")
+        self.kind = model
+        self.settings = _settings(
+            model,
+            iterations=iterations,
+            p0=p0,
+            alpha=alpha,
+            threshold=threshold,
+            stems=stems,
+            fold_case=fold_case,
+            tension=tension,
+            favor_diagonal=favor_diagonal,
+            optimize_tension=optimize_tension,
+            variational_bayes=variational_bayes,
+            null_word=null_word,
+        )
+        self.heuristic = heuristic or (POSTERIOR if model == "hmm" else "grow-diag-final-and")
+        if self.heuristic not in self.heuristics:
+            names = ", ".join(self.heuristics)
             raise InputError(f"unknown heuristic {heuristic!r}; there are {names}")
-        _check("iterations", 1 <= iterations < 2**31, "at least 1")
-        _check("p0", 0 <= p0 < 1, "at least 0 and below 1")
-        _check("tension", 1e-6 <= tension <= 14, "at least 1e-6 and at most 14")
-        _check("alpha", 0 < alpha <= 1e6, "above 0 and at most 1e6")
         _check("max_length", 0 <= max_length < 2**31, "at least 0 and below 2^31")
         _check("memory", memory in MEMORY_MODES, f"one of {', '.join(MEMORY_MODES)}")
         _check("max_memory", max_memory is None or max_memory > 0, "above 0")
-        self.heuristic = heuristic
-        self.settings: dict[str, Any] = {
-            "iterations": iterations,
-            "p0": float(p0),
-            "tension": float(tension),
-            "alpha": float(alpha),
-            "favor_diagonal": favor_diagonal,
-            "optimize_tension": optimize_tension,
-            "variational_bayes": variational_bayes,
-            "null_word": null_word,
-        }
         self.max_length = max_length
         self.dropped = DroppedPairs()
         self.scores: dict[str, NDArray[np.float64]] = {}
@@ -141,6 +190,12 @@ class Aligner:
         self._max_memory = max_memory
         self._temp_dir = str(temp_dir or tempfile.gettempdir())
         self._model: _native.Model | None = None
+        self.hmm = Hmm(self.settings) if model == "hmm" else None
+
+    @property
+    def heuristics(self) -> tuple[str, ...]:
+        """What `heuristic` may be."""
+        return (POSTERIOR,) * (self.kind == "hmm") + HEURISTICS + DIRECTIONS
 
     def save(self, directory: str | Path) -> None:
         """Write the trained model to a directory; see `weam_ext.align_files.save_aligner`."""
@@ -157,7 +212,12 @@ class Aligner:
 
     @property
     def model(self) -> _native.Model:
-        """The trained model. Raises `RuntimeError` where there is none."""
+        """The trained model; of an HMM with several stems, that of the first.
+
+        Raises `RuntimeError` where there is none.
+        """
+        if self.hmm and self.hmm.models:
+            return self.hmm.models[0]
         if self._model is None:
             raise RuntimeError("the aligner has not been trained: call fit first")
         return self._model
@@ -215,6 +275,12 @@ class Aligner:
 
     def align_pair(self, source: Sentence, target: Sentence) -> list[Link]:
         """The links of one sentence pair, in microseconds and on this thread."""
+        if self.hmm:
+            dropped, scores = self.dropped, self.scores
+            try:
+                return self.align([source], [target])[0]
+            finally:
+                self.dropped, self.scores = dropped, scores
         if self.heuristic != "backward":
             return self.model.align_pair(source, target, self._method(), self.max_length)
         links = self.model.align_pair(target, source, None, self.max_length)
@@ -224,7 +290,7 @@ class Aligner:
         """For each word its `top` most probable translations and their probabilities.
 
         "forward" gives t(target word | source word). Words without any translation more probable
-        than that of an unseen pair are left out.
+        than that of an unseen pair are left out. Those of an HMM are stems, of its first model.
         """
         model, number = self.model, self._direction_number(direction)
         offsets, words, probabilities = model.lexicon(number, top, self._threads)
@@ -249,8 +315,7 @@ class Aligner:
 
         Of each row, what has log t at least -`threshold` times the logarithm of its largest t.
         """
-        if self.heuristic not in DIRECTIONS:
-            raise InputError("a parameter file of fast_align holds one direction only")
+        self._check_parameters()
         return self.model.parameters(threshold, self._threads)
 
     def take_parameters(self, path: Path, length_ratio: float = 1.0) -> Self:
@@ -260,8 +325,7 @@ class Aligner:
         fast_align prints as "expected target length". Raises `InputError` for a line that is not
         "source TAB target TAB log probability".
         """
-        if self.heuristic not in DIRECTIONS:
-            raise InputError("a parameter file of fast_align holds one direction only")
+        self._check_parameters()
         _check("length_ratio", 0 < length_ratio < math.inf, "above 0 and finite")
         try:
             text = path.read_bytes()
@@ -308,8 +372,12 @@ class Aligner:
         With `model`, words that it does not know are unknown; else they are learnt, after those of
         `init`. Files can be lower-cased; `on_bytes` is told how much has been read.
         """
-        text = _native.Text(self._start(init) or model, learn=model is None)
-        reversed_ = self.heuristic == "backward"
+        self._check_start(init)
+        if self.hmm:  # its models know stems
+            text = _native.Text(None, learn=True)
+        else:
+            text = _native.Text(init.model if init else model, learn=model is None)
+        reversed_ = self._reversed()
         files = _files(source, target)
         if files:
             columns = files.columns
@@ -340,27 +408,45 @@ class Aligner:
         on_memory: Callable[[MemoryPlan], object] = lambda plan: None,
         take: Take | None = None,
     ) -> None:
-        """Train on a text that `read` has read, which belongs to the model from then on.
+        """Train on a text that `read` has read, which fast-align's model takes over.
 
         `on_memory` is told before training starts, `progress` what each iteration measured in each
         direction, and `take` the links and scores of the text, block by block in its order.
         """
         held = used_memory()  # the text, and the interpreter
+        self._check_start(init)
+        resources: Any = {
+            "threads": self._threads,
+            "memory": self._memory,
+            "bytes": max(0, self._budget() - held + text.bytes),
+            "directory": self._temp_dir,
+        }
+
+        def tell(mode: str, needed: int, fast: int) -> None:
+            on_memory(MemoryPlan(mode, held + needed, held + fast, self._max_memory))
+
+        if self.hmm:
+            start = init.hmm if init else None
+            self.hmm, texts = self.hmm.fit(text, start, tell, progress, **resources)
+            if take:
+                self._align_hmm(texts, take, posteriors=False)
+            return
         self._model = _native.fit(
             text,
             _native.Settings(**self.settings),
             len(self._directions()),
-            self._threads,
-            self._memory,
-            max(0, self._budget() - held + text.bytes),
-            self._temp_dir,
-            self._start(init),
-            lambda mode, needed, fast: on_memory(
-                MemoryPlan(mode, held + needed, held + fast, self._max_memory)
-            ),
-            progress,
-            None if take is None else self._output(take, posteriors=False),
+            init=init.model if init else None,
+            on_memory=tell,
+            progress=progress,
+            output=None if take is None else self._output(take, posteriors=False),
+            **resources,
         )
+
+    def iterations(self, text: _native.Text, init: "Aligner | None" = None) -> int:
+        """How many times `fit_text` will call `progress`."""
+        if self.hmm:
+            return self.hmm.iterations(text, init.hmm if init else None)
+        return int(self.settings["iterations"])
 
     def align_text(
         self,
@@ -370,15 +456,25 @@ class Aligner:
         posteriors: bool = False,
     ) -> None:
         """Give `take` the links and scores of a text, block by block in its order."""
+        if self.hmm:
+            self._align_hmm(self.hmm.texts(text), take, posteriors)
+            return
         _native.align(self.model, text, self._threads, self._output(take, posteriors))
 
     # ------------------------------------------------------------------------------------ inside
 
-    def _start(self, init: "Aligner | None") -> _native.Model | None:
+    def _check_start(self, init: "Aligner | None") -> None:
+        if init and init.kind != self.kind:
+            raise InputError(f"the model to go on from is of {init.kind}, not {self.kind}")
         if init and init._directions() != self._directions():
             there, wanted = (" and ".join(each._directions()) for each in (init, self))
             raise InputError(f"the model to go on from is {there}, not {wanted}")
-        return init.model if init else None
+
+    def _check_parameters(self) -> None:
+        if self.hmm:
+            raise InputError("a parameter file of fast_align holds no HMM")
+        if self.heuristic not in DIRECTIONS:
+            raise InputError("a parameter file of fast_align holds one direction only")
 
     def _budget(self) -> int:
         return self._max_memory or used_memory() + available_memory() * 4 // 5
@@ -396,7 +492,7 @@ class Aligner:
         none = np.zeros(0)
         self.scores = {
             name: np.concatenate([none, *(block[name] for block in scores)])
-            for name in self._directions()
+            for name in (*self._directions(), *((PER_WORD,) if self.hmm else ()))
         }
         return Links.concatenate(blocks)
 
@@ -405,17 +501,36 @@ class Aligner:
             links = Links(*arrays)
             if posteriors and links.probability is None:  # no pair of the block has links
                 links.probability = np.zeros(0, np.float32)
-            if self.heuristic == "backward":
+            if self._reversed():
                 links = links.inverted()
             take(links, dict(zip(self._directions(), scores, strict=True)))
 
         return _native.Output(self._method(), posteriors, oriented)
 
+    def _align_hmm(self, texts: Sequence[_native.Text], take: Take, posteriors: bool) -> None:
+        def taken(arrays: Any, scores: list[NDArray[np.float64]]) -> None:
+            offsets, pairs, probability = arrays
+            if not posteriors:
+                probability = None
+            elif probability is None:  # no pair of the block has links
+                probability = np.zeros(0, np.float32)
+            links = Links(offsets, pairs, probability)
+            take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
+
+        assert self.hmm
+        self.hmm.align(texts, self.heuristic, self._threads, taken)
+
     def _method(self) -> str | None:
         return None if self.heuristic in DIRECTIONS else self.heuristic
 
+    def _reversed(self) -> bool:
+        """Whether the model is trained on the languages exchanged."""
+        return self.kind == "fast-align" and self.heuristic == "backward"
+
     def _directions(self) -> tuple[str, ...]:
-        return (self.heuristic,) if self.heuristic in DIRECTIONS else DIRECTIONS
+        """Those that the model has."""
+        alone = self.kind == "fast-align" and self.heuristic in DIRECTIONS
+        return (self.heuristic,) if alone else DIRECTIONS
 
     def _direction_number(self, direction: str) -> int:
         if direction not in self._directions():
@@ -444,6 +559,28 @@ def _counting(
     """A callback that counts its calls for one that wants their number."""
     done = iter(range(1, 2**31))
     return lambda measures: progress(next(done)) if progress else None
+
+
+def _settings(model: str, **given: Any) -> dict[str, Any]:
+    """The settings of a model, those that were not given by default."""
+    chosen = dict(_DEFAULTS[model])
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name not in chosen:
+            raise InputError(f"{name} is no setting of {model}")
+        chosen[name] = value
+    _check("iterations", 1 <= chosen["iterations"] < 2**31, "at least 1")
+    _check("p0", 0 <= chosen["p0"] < 1, "at least 0 and below 1")
+    _check("alpha", 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6")
+    if model == "fast-align":
+        _check("tension", 1e-6 <= chosen["tension"] <= 14, "at least 1e-6 and at most 14")
+    else:
+        _check("threshold", 0 <= chosen["threshold"] < 1, "at least 0 and below 1")
+        if chosen["stems"] != "auto":
+            chosen["stems"] = ",".join(map(str, parse_stems(chosen["stems"])))
+    numbers = ("p0", "alpha", "tension", "threshold")
+    return {name: float(value) if name in numbers else value for name, value in chosen.items()}
 
 
 def _check(name: str, valid: bool, expected: str) -> None:

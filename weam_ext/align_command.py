@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from weam_ext import _native
-from weam_ext.align import DIRECTIONS, MEMORY_MODES, Aligner, DroppedPairs, MemoryPlan
+from weam_ext.align import (
+    DIRECTIONS,
+    MEMORY_MODES,
+    MODELS,
+    PER_WORD,
+    Aligner,
+    DroppedPairs,
+    MemoryPlan,
+)
 from weam_ext.corpus import (
     BitextSource,
     Link,
@@ -29,8 +37,9 @@ from weam_ext.links import HEURISTICS, Links, score
 from weam_ext.memory import available_memory, format_size, parse_size, peak_memory
 
 _DESCRIPTION = """
-Word alignment with fast_align's model and flags. Links go to standard output, one line '0-0 1-2'
-for each input line; what is said about the run goes to standard error.
+Word alignment: fast_align's model and flags, or an HMM that is more exact (--model hmm). Links go
+to standard output, one line '0-0 1-2' for each input line; what is said about the run goes to
+standard error.
 """
 _BLANKS = re.compile("[ \t]+")
 _MOST = 2**31 - 1
@@ -38,16 +47,23 @@ _MOST = 2**31 - 1
 _CONFLICTS = (
     ("--symmetrize", "trains both directions", "-r/--reverse -p/--conditional_probabilities"),
     (
-        "--model",
+        "--model hmm",
+        "trains both directions of another model",
+        "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
+        "-T/--diagonal_tension -N/--no_null_word -p/--conditional_probabilities -f/--force_align",
+    ),
+    ("--model fast-align", "is no HMM", "--stems --keep-case --threshold --pair-scores"),
+    (
+        "--model DIR",
         "aligns with a kept model",
         "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
-        "-I/--iterations -q/--p0 -a/--alpha -T/--diagonal_tension -N/--no_null_word --init --save",
+        "-I/--iterations -q/--p0 -a/--alpha -T/--diagonal_tension -N/--no_null_word --stems "
+        "--keep-case --init --save -f/--force_align",
     ),
     (
         "-f/--force_align",
         "aligns with a parameter file, pair by pair",
-        "-p/--conditional_probabilities --symmetrize --model --init --save --lexicon --posteriors "
-        "--gold",
+        "-p/--conditional_probabilities --symmetrize --init --save --lexicon --posteriors --gold",
     ),
     ("--init", "starts from the tension of the kept model", "-T/--diagonal_tension"),
 )
@@ -93,8 +109,53 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("model").add_argument
+    add(
+        "--model",
+        default="fast-align",
+        metavar="MODEL",
+        help="fast-align or hmm, which trains both directions; anything else is the directory of a "
+        "kept model, to align without training (./hmm is a directory) (default: %(default)s)",
+    )
+    add(
+        "-I",
+        "--iterations",
+        type=_count,
+        metavar="N",
+        help="of training; fast-align's last one aligns (default: 5; hmm: 3)",
+    )
+    add(
+        "-q",
+        "--p0",
+        type=float,
+        metavar="P",
+        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.1)",
+    )
+    add(
+        "-a",
+        "--alpha",
+        type=_positive,
+        metavar="X",
+        help="of the Dirichlet prior (default: 0.01; hmm: 0.13)",
+    )
+    add("--save", metavar="DIR", help="keep the trained model")
+    add("--init", metavar="DIR", help="go on from a kept model, its counts beside the new ones")
+    add = parser.add_argument_group("the HMM").add_argument
+    add(
+        "--stems",
+        metavar="STEMS",
+        help="what of each word is learnt: words, prefix:N, suffix:N, or several with commas, "
+        "whose posteriors are averaged (default: by the size of the text)",
+    )
+    add("--keep-case", action="store_true", help="learn words with their case (default: off)")
+    add(
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="link where the mean of both directions' posteriors is above it (default: 0.5)",
+    )
     add = parser.add_argument_group(
-        "model, with fast_align's letters (recommended: -d -o -v)"
+        "fast-align, with fast_align's letters (recommended: -d -o -v)"
     ).add_argument
     add("-d", "--favor_diagonal", action="store_true", help="favour the diagonal (default: off)")
     add("-o", "--optimize_tension", action="store_true", help="learn how much (default: off)")
@@ -112,30 +173,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "word); links stay 'source-target'",
     )
     add(
-        "-I",
-        "--iterations",
-        type=_count,
-        default=5,
-        metavar="N",
-        help="of training; the last one aligns (default: %(default)s)",
-    )
-    add(
-        "-q",
-        "--p0",
-        type=float,
-        default=0.08,
-        metavar="P",
-        help="with -d, the prior of NULL (default: %(default)s)",
-    )
-    add(
-        "-a",
-        "--alpha",
-        type=_positive,
-        default=0.01,
-        metavar="X",
-        help="of the Dirichlet prior (default: %(default)s)",
-    )
-    add(
         "-T",
         "--diagonal_tension",
         type=float,
@@ -143,10 +180,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="how much the diagonal is favoured, with -o at the start (default: 4); implies -d",
     )
     add("-N", "--no_null_word", action="store_true", help="no NULL word (default: there is one)")
-    add = parser.add_argument_group("kept models").add_argument
-    add("--save", metavar="DIR", help="keep the trained model")
-    add("--model", metavar="DIR", help="align with a kept model, without training")
-    add("--init", metavar="DIR", help="go on from a kept model, its counts beside the new ones")
 
 
 def _add_parameter_files(parser: argparse.ArgumentParser) -> None:
@@ -196,7 +229,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         choices=HEURISTICS,
         metavar="METHOD",
         help=f"train both directions and combine them: {', '.join(HEURISTICS)} (default: one "
-        "direction)",
+        "direction; hmm: by their posteriors)",
     )
     add(
         "-s",
@@ -204,6 +237,12 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="'links ||| score': log P(target | source), with -r log P(source | target); with "
         "--symmetrize both, in this order (default: off)",
+    )
+    add(
+        "--pair-scores",
+        metavar="FILE",
+        help="with an HMM, write the log-probability per word of each pair, the mean of both "
+        "directions': low for what is no translation",
     )
     add(
         "--posteriors",
@@ -289,7 +328,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(gold) > len(text):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(text)}")
     output = _Output(aligner, options, len(gold))
-    if options.model:
+    if _kept(options):
         aligner.align_text(text, output.take, posteriors=options.posteriors)
     else:
         _train(aligner, init, text, bitext, None if options.posteriors else output)
@@ -300,6 +339,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         aligner.save(options.save)
     for path, make in files.items():
         write_whole(path, make())
+    if options.pair_scores:
+        lines = "".join(f"{value:.6g}\n" for value in output.per_word)
+        write_whole(Path(options.pair_scores), lines.encode())
     say(f"dropped pairs: {aligner.dropped}")
     say(f"peak memory: {format_size(peak_memory())}")
     if gold:
@@ -324,11 +366,17 @@ def _refuse_conflicts(
             return ""
         return forms[-1] if forms[-1] in written else forms[0]
 
+    chosen = f"--model {'DIR' if _kept(options) else options.model}"
     for names, does, others in _CONFLICTS:
-        flag = found(names)
+        flag = found(names) if " " not in names else names == chosen and f"--model {options.model}"
         for other in filter(None, map(found, others.split())):
             if flag:
                 raise InputError(f"{flag} {does}: leave out {other}")
+
+
+def _kept(options: argparse.Namespace) -> bool:
+    """Whether --model names the directory of a kept model."""
+    return options.model not in MODELS
 
 
 def _bitext(options: argparse.Namespace) -> BitextSource:
@@ -347,27 +395,45 @@ def _aligner(options: argparse.Namespace) -> Aligner:
         "max_memory": options.max_memory,
         "temp_dir": options.temp_dir,
     }
-    if options.model:
+    if _kept(options):
         return _kept_aligner(options, resources)
+    shared = {
+        "iterations": options.iterations,
+        "p0": options.p0,
+        "alpha": options.alpha,
+        "max_length": options.max_length,
+        **resources,
+    }
+    if options.model == "hmm":
+        return Aligner(
+            heuristic=options.symmetrize,
+            threshold=options.threshold,
+            stems=options.stems,
+            fold_case=not options.keep_case,
+            **shared,
+        )
     tension = options.diagonal_tension
     return Aligner(
+        model="fast-align",
         heuristic=options.symmetrize or DIRECTIONS[options.reverse],
-        iterations=options.iterations,
-        p0=options.p0,
-        tension=4.0 if tension is None else tension,
-        alpha=options.alpha,
+        tension=tension,
         favor_diagonal=options.favor_diagonal or tension is not None,
         optimize_tension=options.optimize_tension,
         variational_bayes=options.variational_bayes,
         null_word=not options.no_null_word,
-        max_length=options.max_length,
-        **resources,
+        **shared,
     )
 
 
 def _kept_aligner(options: argparse.Namespace, resources: dict[str, Any]) -> Aligner:
     aligner = Aligner.load(options.model, **resources)
-    one_direction = aligner.heuristic in DIRECTIONS
+    one_direction = not aligner.hmm and aligner.heuristic in DIRECTIONS
+    for name in ("threshold", "pair_scores"):
+        if getattr(options, name) is not None and not aligner.hmm:
+            flag = name.replace("_", "-")
+            raise InputError(f"{options.model} is of fast-align: leave out --{flag}")
+    if options.threshold is not None:
+        aligner.settings["threshold"] = options.threshold
     if options.symmetrize and one_direction:
         raise InputError(f"{options.model} has one direction only: leave out --symmetrize")
     if options.conditional_probabilities and not one_direction:
@@ -383,7 +449,7 @@ def _files(aligner: Aligner, options: argparse.Namespace) -> _Files:
     if options.conditional_probabilities:
         path = Path(options.conditional_probabilities)
         files[path] = partial(aligner.parameters_text, options.beam_threshold)
-    if options.lexicon and aligner.heuristic in DIRECTIONS:
+    if options.lexicon and not aligner.hmm and aligner.heuristic in DIRECTIONS:
         path = Path(options.lexicon)
         files[path] = partial(aligner.lexicon_text, options.top, aligner.heuristic)
     elif options.lexicon:
@@ -395,7 +461,7 @@ def _files(aligner: Aligner, options: argparse.Namespace) -> _Files:
 
 def _check_places(files: _Files, options: argparse.Namespace) -> None:
     """Notice now what could not be written after hours of training."""
-    for path in files:
+    for path in [*files, *([Path(options.pair_scores)] if options.pair_scores else [])]:
         check_writable(path)
     if options.save:
         check_folder_writable(Path(options.save))
@@ -410,7 +476,7 @@ def _read(
         return aligner.read(
             bitext,
             init=init,
-            model=aligner.model if options.model else None,
+            model=aligner.model if _kept(options) else None,
             lowercase=options.lowercase,
             on_bytes=bar.update,
         )
@@ -423,8 +489,9 @@ def _train(
     bitext: BitextSource,
     output: "_Output | None",
 ) -> None:
-    total = aligner.settings["iterations"]
-    names = (aligner.heuristic,) if aligner.heuristic in DIRECTIONS else DIRECTIONS
+    total = aligner.iterations(text, init)
+    alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
+    names = (aligner.heuristic,) if alone else DIRECTIONS
     numbers = iter(range(1, total + 1))
     with tqdm(total=total, desc="aligning", unit="iteration", disable=None) as bar:
 
@@ -446,7 +513,11 @@ def _train(
     for name in names:
         prefix = f"{name}: " if len(names) > 1 else ""
         say(f"{prefix}expected target length = source length * {aligner.length_ratio[name]:.6g}")
-        if aligner.settings["favor_diagonal"] and aligner.settings["optimize_tension"]:
+        if (
+            not aligner.hmm
+            and aligner.settings["favor_diagonal"]
+            and aligner.settings["optimize_tension"]
+        ):
             say(f"{prefix}final tension: {aligner.tension[name]:.6g}")
 
 
@@ -483,18 +554,22 @@ class _Output:
 
     def __init__(self, aligner: Aligner, options: argparse.Namespace, gold: int) -> None:
         self.tail: list[list[Link]] = []
+        alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
+        self._names = (aligner.heuristic,) if alone else DIRECTIONS
         self._by_target = aligner.heuristic == "forward"
         self._scores = options.scores
         self._posteriors = options.posteriors
         self._threads = options.threads
         self._gold = gold
+        self.per_word: list[float] = []
 
     def take(self, links: Links, scores: dict[str, NDArray[np.float64]]) -> None:
         text = links.to_pharaoh(
             by_target=self._by_target, probabilities=self._posteriors, threads=self._threads
         )
+        self.per_word += scores.get(PER_WORD, np.zeros(0)).tolist()
         if self._scores:
-            columns = zip(*(values.tolist() for values in scores.values()), strict=True)
+            columns = zip(*(scores[name].tolist() for name in self._names), strict=True)
             lines = zip(text.splitlines(), columns, strict=True)
             text = "".join(
                 f"{line} ||| {' '.join(f'{value:.6g}' for value in row)}\n" for line, row in lines

@@ -3,19 +3,20 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from weam_ext import _native
 from weam_ext.align import DIRECTIONS, Aligner
+from weam_ext.align_hmm import Hmm
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest, rename_durably, sync, write_durably
-from weam_ext.links import HEURISTICS
+from weam_ext.stems import parse_stems
 
 FORMAT = "weam_ext aligner"
-VERSION = 1
+VERSIONS = {"fast-align": 1, "hmm": 2}
 _DESCRIPTION = "aligner.json"
 _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
@@ -25,31 +26,34 @@ def save_aligner(aligner: Aligner, directory: str | Path) -> None:
 
     The tensors: `rows` uint64 [source words + 1], `columns` uint32 [cells] (target words, ascending
     in each row), `t` float32 [cells, directions] (probabilities times 2^96), and for each side the
-    UTF-8 of its words, where each ends, t(word | NULL) and expected counts. The description is
-    written last, so that whenever this stops, the directory holds a whole aligner, old or new.
+    UTF-8 of its words, where each ends, t(word | NULL) and expected counts. An HMM also has the
+    weights of its jumps, from -10 to 10 and of all longer ones; the names of its models' tensors
+    begin with "0.", "1." and so on. The description is written last, so that whenever this stops,
+    the directory holds a whole aligner, old or new.
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    model = aligner.model
+    models = aligner.hmm.models if aligner.hmm else [aligner.model]
+    arrays = models[0].arrays()
+    if aligner.hmm:
+        arrays = {
+            f"{number}.{name}": array
+            for number, model in enumerate(models)
+            for name, array in model.arrays().items()
+        }
     part = folder / "tensors.part"
-    save_file(model.arrays(), part)
+    save_file(arrays, part)
     sync(part)
     digest = file_digest(part)
     tensors = folder / f"{digest[:16]}.safetensors"
     rename_durably(part, tensors)
     description = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": VERSIONS[aligner.kind],
         "heuristic": aligner.heuristic,
         "max_length": aligner.max_length,
         "settings": aligner.settings,
-        "tension": model.tension[: model.directions],
-        "length_ratio": model.length_ratio[: model.directions],
-        "null_totals": model.null_totals[: model.directions],
-        "history": [
-            [{name: getattr(measures, name) for name in _MEASURES} for measures in iterations]
-            for iterations in aligner.history.values()
-        ],
+        **_describe(aligner, models),
         "tensors": {"file": tensors.name, "sha256": digest},
     }
     part = folder / "description.part"
@@ -58,6 +62,30 @@ def save_aligner(aligner: Aligner, directory: str | Path) -> None:
     for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # the folder may hold others' files
         if old.name != tensors.name:
             old.unlink()
+
+
+def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
+    described = [
+        {
+            "tension": model.tension[: model.directions],
+            "length_ratio": model.length_ratio[: model.directions],
+            "null_totals": model.null_totals[: model.directions],
+            "history": [
+                [
+                    {name: getattr(measures, name) for name in _MEASURES}
+                    for measures in model.history(direction)
+                ]
+                for direction in range(model.directions)
+            ],
+        }
+        for model in models
+    ]
+    if not aligner.hmm:
+        return described[0]
+    if not models:
+        raise RuntimeError("the aligner has not been trained: call fit first")
+    stems = list(map(str, aligner.hmm.stems))
+    return {"model": "hmm", "stems": stems, "models": described}
 
 
 def load_aligner(directory: str | Path, **options: Any) -> Aligner:
@@ -115,17 +143,16 @@ class _Reading:
 
 
 def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Aligner:
-    if (description.take("format", str), description.take("version", int)) != (FORMAT, VERSION):
-        raise ValueError(f"not version {VERSION} of the format {FORMAT!r}")
-    heuristic = description.take("heuristic", str)
-    if heuristic not in HEURISTICS + DIRECTIONS:
-        raise ValueError(f"there is no heuristic {heuristic!r}")
-    directions = 1 if heuristic in DIRECTIONS else 2
-    settings = _settings(description.within("settings"))
+    version = description.take("version", int)
+    if description.take("format", str) != FORMAT or version not in VERSIONS.values():
+        known = " or ".join(map(str, VERSIONS.values()))
+        raise ValueError(f"not version {known} of the format {FORMAT!r}")
+    kind = next(kind for kind, number in VERSIONS.items() if number == version)
     aligner = Aligner(
-        heuristic=heuristic,
+        model=kind,
+        heuristic=description.take("heuristic", str),
         max_length=description.take("max_length", int),
-        **cast(dict[str, Any], settings),
+        **_settings(description.within("settings"), kind),
         **options,
     )
     tensors = description.within("tensors")
@@ -134,37 +161,66 @@ def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Align
         raise ValueError(f"{name!r} is not the name of a file beside it")
     if file_digest(folder / name) != tensors.take("sha256", str):
         raise ValueError(f"{name} has been changed or damaged (its SHA-256 differs)")
-    tension = description.numbers("tension", directions)
-    ratio = description.numbers("length_ratio", directions)
-    totals = description.numbers("null_totals", directions)
+    arrays = load_file(folder / name)
+    if kind == "hmm":
+        aligner.hmm = _load_hmm(aligner.settings, description, arrays)
+    else:
+        directions = 1 if aligner.heuristic in DIRECTIONS else 2
+        settings = _native.Settings(**aligner.settings)
+        measured = _measured(description, directions)
+        aligner.model = _native.load_model(arrays, settings, directions, *measured)
+    return aligner
+
+
+def _load_hmm(settings: dict[str, Any], description: _Reading, arrays: dict[str, Any]) -> Hmm:
+    stems = description.take("stems", list)
+    if not all(isinstance(stem, str) for stem in stems):
+        raise ValueError("'stems' has one that is no string")
+    hmm = Hmm(settings, parse_stems(stems))
+    models = description.take("models", list)
+    if len(models) != len(stems):
+        raise ValueError("'models' has another number of entries than 'stems'")
+    for number, model in enumerate(models):
+        prefix = f"{number}."
+        own = {
+            name.removeprefix(prefix): array
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        measured = _measured(_Reading(model), 2)
+        hmm.models.append(_native.load_hmm(own, hmm.native_settings(), *measured))
+    return hmm
+
+
+def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, Any]:
+    """Tension, length ratio and counts of NULL by direction, and what each iteration measured."""
     history = [
         [_Reading(measures) for measures in iterations]
         for iterations in description.take("history", list)
         if isinstance(iterations, list)
     ]
-    aligner.model = _native.load_model(
-        load_file(folder / name),
-        _native.Settings(**aligner.settings),
-        directions,
-        _two(tension),
-        _two(ratio),
-        _two(totals),
+    return (
+        _two(description.numbers("tension", directions)),
+        _two(description.numbers("length_ratio", directions)),
+        _two(description.numbers("null_totals", directions)),
         [
             [_native.Iteration(*(measures.number(name) for name in _MEASURES)) for measures in row]
             for row in history
         ],
     )
-    return aligner
 
 
-def _settings(settings: _Reading) -> dict[str, float | bool]:
-    numbers = {name: settings.number(name) for name in ("p0", "tension", "alpha")}
+def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
+    taken: dict[str, Any] = {"iterations": settings.take("iterations", int)}
+    if kind == "hmm":
+        taken |= {name: settings.number(name) for name in ("p0", "alpha", "threshold")}
+        return taken | {
+            "stems": settings.take("stems", str),
+            "fold_case": settings.take("fold_case", bool),
+        }
     switches = ("favor_diagonal", "optimize_tension", "variational_bayes", "null_word")
-    return (
-        {"iterations": settings.take("iterations", int)}
-        | numbers
-        | {name: settings.take(name, bool) for name in switches}
-    )
+    taken |= {name: settings.number(name) for name in ("p0", "tension", "alpha")}
+    return taken | {name: settings.take(name, bool) for name in switches}
 
 
 def _two(values: list[float]) -> list[float]:

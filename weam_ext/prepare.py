@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from weam_ext.align import Aligner
+from weam_ext.align import MODELS, POSTERIOR, Aligner
 from weam_ext.corpus import (
     BitextSource,
     MonolingualSource,
@@ -228,9 +228,10 @@ class _Work:
             path.unlink()
         aligner.save(self._model)
         return {
+            "model": aligner.kind,
             **aligner.settings,
             "heuristic": aligner.heuristic,
-            "tension": {name: steps[-1].tension for name, steps in aligner.history.items()},
+            "tension": aligner.tension,
             "dropped": asdict(aligner.dropped),
         }
 
@@ -262,7 +263,9 @@ class _Work:
 
 
 def _aligner(settings: PrepareSettings, options: dict[str, Any]) -> Aligner:
-    return Aligner(heuristic=settings.heuristic, max_length=_MOST_WORDS, **options)
+    return Aligner(
+        model=settings.aligner, heuristic=settings.heuristic, max_length=_MOST_WORDS, **options
+    )
 
 
 def _by_range(ranks: Ranks, mine: dict[int, Item]) -> dict[int, Item]:
@@ -311,8 +314,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for the aligner only",
     )  # fmt: skip
     words.add_argument(
-        "--heuristic", choices=HEURISTICS, default=default.heuristic, metavar="METHOD",
-        help=f"of symmetrisation: {', '.join(HEURISTICS)} (%(default)s)",
+        "--aligner", choices=MODELS, default=default.aligner,
+        help="hmm has far fewer wrong links, fast-align is the paper's (%(default)s)",
+    )  # fmt: skip
+    words.add_argument(
+        "--heuristic", choices=(POSTERIOR, *HEURISTICS), metavar="METHOD",
+        help=f"how its two directions are combined: {POSTERIOR} (hmm alone, and its default), "
+        f"{', '.join(HEURISTICS)} (fast-align's default)",
     )  # fmt: skip
     words.add_argument(
         "--posteriors", action=argparse.BooleanOptionalAction, default=default.posteriors,
@@ -336,6 +344,7 @@ def settings_of(options: argparse.Namespace) -> PrepareSettings:
     return PrepareSettings(
         words=options.words,
         lowercase=options.lowercase,
+        aligner=options.aligner,
         heuristic=options.heuristic,
         posteriors=options.posteriors,
         max_length=options.max_length,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from weam_ext.align import Aligner
 from weam_ext.corpus import BitextSource
 from weam_ext.errors import InputError
-from weam_ext.links import HEURISTICS, Links
+from weam_ext.links import Links
 from weam_ext.pieces import Pieces, Tokenised
 from weam_ext.shards import (
     COLUMNS,
@@ -44,7 +44,10 @@ class PrepareSettings:
     words: str = "bert"
     lowercase: bool = False
     """Only what the aligner sees."""
-    heuristic: str = "grow-diag-final-and"
+    aligner: str = "hmm"
+    """A model of `weam_ext.align.MODELS`."""
+    heuristic: str | None = None
+    """How its directions are combined; None: as that model does by default."""
     posteriors: bool = False
     """Whether the shards hold the posterior probability of each link."""
     max_length: int = 128
@@ -57,11 +60,11 @@ class PrepareSettings:
     def __post_init__(self) -> None:
         for name, value, names in (
             ("words", self.words, SEGMENTERS),
-            ("heuristic", self.heuristic, HEURISTICS),
             ("overlong", self.overlong, OVERLONG),
         ):
             if value not in names:
                 raise InputError(f"unknown {name} {value!r}; there are {', '.join(names)}")
+        Aligner(model=self.aligner, heuristic=self.heuristic)  # refuses what it does not know
         if self.max_length < 8:
             raise InputError(f"{self.max_length} tokens leave no room for a pair")
         if self.heldout < 1:

@@ -206,6 +206,7 @@ def fit(
     target: Sequence[Sequence[str]],
     settings: DiagonalSettings = DiagonalSettings(),
     init: DiagonalModel | None = None,
+    same_word: float = 1.0,
 ) -> DiagonalModel:
     """Fit P(target | source) by EM; sentence k of `source` is paired with sentence k of `target`.
 
@@ -220,11 +221,17 @@ def fit(
     visited and the statistics of the other are kept. Lengths are not: the tension and the ratio of
     the lengths are those of the new text. `init` may have other settings, and stays as it was.
 
+    Without `init`, a word is `same_word` times as probable as others as its own translation at the
+    start.
+
     Raises ValueError where the two sides differ in their number of sentences.
     """
     pairs = [(e, f) for e, f in zip(source, target, strict=True) if e and f]
     lengths = Counter((len(f), len(e)) for e, f in pairs)
     model = starting_point(pairs, settings, init)
+    if not init and same_word != 1.0:
+        words = {word for pair in pairs for side in pair for word in side}
+        model.table = {word: {word: same_word * UNSEEN} for word in words}
     kept = recovered_counts(init) if init else {}
     for iteration in range(1, settings.iterations + 1):
         counts, statistics = expectation(model, pairs)

@@ -1,0 +1,261 @@
+"""The HMM, fast_align and eflomal on every set of gold links: error rates, by default settings.
+
+    python benchmarks/gold_sets.py --data DIR --fast-align PATH --eflomal PATH
+    python benchmarks/gold_sets.py --table
+
+The first command measures and adds each figure to a JSON file at once; given again, it goes on
+where it was stopped. The second writes the file's table into docs/aligner.md.
+
+Every system is trained on the lower-cased text of the set and of the bitext of its language pair,
+words set off from punctuation. The peers get the first four characters of each word as well as
+whole words: the stems that the HMM takes by itself are no advantage over them.
+"""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aligner_results import replace_durably
+from compare_aligners import ROOT, Gold, Step, gold_links, hmm_step, program, run_step
+
+from weam_ext.align import DIRECTIONS, POSTERIOR
+from weam_ext.corpus import read_gold, read_lines
+from weam_ext.errors import InputError, Parser, run, say
+from weam_ext.links import Links, score, symmetrize
+
+RESULTS = ROOT / "benchmarks" / "results" / "gold_sets.json"
+BEGIN = "<!-- gold sets: written by benchmarks/gold_sets.py --table -->"
+END = "<!-- gold sets: end -->"
+# Of the peers, whose best is taken: that is in their favour.
+METHODS = ("intersect", "grow-diag", "grow-diag-final-and")
+STEM = 4
+# The bitext of these has no blanks between words, unlike the gold sets.
+UNSEGMENTED = ("zh",)
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class GoldSet:
+    """Pairs with gold links, and the bitext of the same languages: (file, its two columns)."""
+
+    name: str
+    language: str
+    pairs: list[Pair]
+    gold: Gold
+    own: list[Pair]
+    """More text of the set, without gold links."""
+    recall: bool = False
+    """Whether its gold links are of content words alone: then recall is what it measures."""
+
+
+def plain(folder: Path, name: str, sides: Pair, gold: str) -> tuple[list[Pair], Gold]:
+    texts = [list(read_lines(str(folder / f"{name}.{side}"))) for side in sides]
+    return list(zip(*texts, strict=True)), read_gold(str(folder / gold))
+
+
+def tabbed(path: Path) -> tuple[list[Pair], Gold]:
+    rows = [line.split("\t") for line in read_lines(str(path))]
+    links = [{(int(i), int(j)) for i, j in (x.split("-") for x in r[2].split())} for r in rows]
+    return [(row[0], row[1]) for row in rows], [(sure, sure) for sure in links]
+
+
+def gold_sets(data: Path) -> Iterator[GoldSet]:
+    """All but the Hansards, which compare_aligners.py is for."""
+    yield GoldSet(
+        "en-sv", "sv", *plain(data / "wa-ensv", "gold", ("en", "sv"), "gold.en-sv.gold"), []
+    )
+    pairs, gold = plain(data / "wa-zhen", "test", ("zh", "en"), "test.zh-en.gold")
+    exchanged = [tuple({(j, i) for i, j in links} for links in both) for both in gold]
+    yield GoldSet("zh-en", "zh", [(e, z) for z, e in pairs], exchanged, [])  # type: ignore[arg-type]
+    for language in ("es", "fr", "pt"):
+        folder, name = data / f"wa-golden-{language}", f"gold.en-{language}.gold"
+        yield GoldSet(
+            f"golden {language}", language, *plain(folder, "gold", ("en", language), name), []
+        )
+    for folder in sorted((data / "wa-xlwa").iterdir()):
+        parts = {
+            name: tabbed(folder / f"{name}.tsv")
+            for name in ("train", "dev", "test")
+            if (folder / f"{name}.tsv").exists()
+        }
+        last = "test" if "test" in parts else "dev"
+        if "train" in parts:
+            own = [pair for name in parts if name != last for pair in parts[name][0]]
+            yield GoldSet(f"XL-WA {folder.name} {last}", folder.name, *parts[last], own)
+    for folder in sorted((data / "wa-pud").iterdir()):
+        language = folder.name
+        if folder.is_dir():
+            read = plain(folder, "pud", ("en", language), f"pud.en-{language}.gold")
+            yield GoldSet(f"PUD {language}", language, *read, [], recall=True)
+
+
+def bitext(data: Path, language: str, most: int) -> Iterator[Pair]:
+    """The first pairs of each bitext of English and a language."""
+    files = (
+        (f"bitext-opus-testsets/opus.en-{language}.tsv.xz", (1, 2)),
+        (f"bitext-msdocs/msdocs.en-{language}.tsv.xz", (0, 1)),
+        (f"bitext-manythings/tatoeba.en-{language}.tsv.xz", (0, 1)),
+    )
+    for name, (source, target) in files:
+        if (data / name).exists() and language not in UNSEGMENTED:
+            for number, line in enumerate(read_lines(str(data / name))):
+                if number == most:
+                    break
+                row = line.split("\t")
+                yield (" ".join(_WORD.findall(row[side])) for side in (source, target))  # type: ignore[misc]
+
+
+def write_text(path: Path, gold_set: GoldSet, data: Path, most: int, stem: int | None) -> int:
+    """The gold pairs at the end. Returns the number of pairs before them."""
+    before = 0
+    with path.open("w", encoding="utf-8") as file:
+        for number, part in enumerate(
+            (bitext(data, gold_set.language, most), gold_set.own, gold_set.pairs)
+        ):
+            for pair in part:
+                sides = [[word[:stem] for word in side.lower().split()] for side in pair]
+                if number < 2 and not all(sides):
+                    continue
+                file.write(" ||| ".join(map(" ".join, sides)) + "\n")
+                before += number < 2
+    return before
+
+
+def steps(system: str, text: str, paths: dict[str, str], threads: int) -> list[Step]:
+    if system == "eflomal":
+        command = (paths[system], "-m", "3", "-f", "forward", "-r", "backward", "--overwrite")
+        return [Step("eflomal", (*command, "-i", text))]
+    if system == "fast_align":
+        flags = {"forward": (), "backward": ("-r",)}
+        return [
+            Step(name, (paths[system], "-i", text, "-d", "-o", "-v", *flags[name]))
+            for name in DIRECTIONS
+        ]
+    return [hmm_step(text, threads)]
+
+
+def error_rate(folder: Path, gold_set: GoldSet, before: int) -> dict[str, float]:
+    """By the name of the links; of the set's measure, 1 - recall or AER."""
+
+    def rate(links: Sequence[Any]) -> float:
+        found = score(links, gold_set.gold)
+        return 1 - found.recall if gold_set.recall else found.aer
+
+    if (folder / POSTERIOR).exists():
+        return {POSTERIOR: rate(gold_links(folder / POSTERIOR, before, gold_set.gold))}
+    both = [
+        Links.from_lists(gold_links(folder / name, before, gold_set.gold)) for name in DIRECTIONS
+    ]
+    return {method: rate(list(symmetrize(both[0], both[1], method))) for method in METHODS}
+
+
+def measure(options: argparse.Namespace) -> None:
+    paths = {"fast_align": options.fast_align, "eflomal": options.eflomal}
+    paths = {name: program(f"--{name}", path) for name, path in paths.items() if path}
+    found: dict[str, Any] = (
+        json.loads(options.output.read_text()) if options.output.exists() else {}
+    )
+    work = options.output.with_suffix(".work")
+    for gold_set in gold_sets(options.data):
+        for system, stem in (("hmm", None), *((name, k) for name in paths for k in (STEM, None))):
+            label = f"{system}, {STEM} characters" if stem else system
+            rates = found.setdefault(gold_set.name, {"recall": gold_set.recall, "systems": {}})
+            if label in rates["systems"]:
+                continue
+            folder = work / "links"
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.iterdir():
+                old.unlink()
+            text = work / "text"
+            before = write_text(text, gold_set, options.data, options.bitext, stem)
+            for step in steps(system, str(text.absolute()), paths, options.threads):
+                run_step(step, folder, options.threads)
+            rates |= {"pairs": before + len(gold_set.pairs), "gold": len(gold_set.gold)}
+            rates["systems"][label] = error_rate(folder, gold_set, before)
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            replace_durably(options.output, (json.dumps(found, indent=1) + "\n").encode())
+            say(f"{gold_set.name}, {label}: {rates['systems'][label]}")
+
+
+def table(path: Path) -> str:
+    """Markdown: the best links of each peer, and those of the HMM."""
+    found = json.loads(path.read_text())
+    labels = list(dict.fromkeys(label for row in found.values() for label in row["systems"]))
+    lines = [
+        f"| set | pairs | with gold | measure | {' | '.join(labels)} |",
+        f"|{' --- |' * (len(labels) + 4)}",
+    ]
+    better = 0
+    for name, row in found.items():
+        best = {label: min(rates.values()) for label, rates in row["systems"].items()}
+        peers = [rate for label, rate in best.items() if label.startswith("eflomal")]
+        better += bool(peers) and best["hmm"] < min(peers)
+        cells = [f"{best[label]:.4f}" if label in best else "–" for label in labels]
+        measure = "1 - recall" if row["recall"] else "AER"
+        lines.append(
+            f"| {name} | {row['pairs']:,} | {row['gold']:,} | {measure} | {' | '.join(cells)} |"
+        )
+    lines.append("")
+    lines.append(f"The HMM is better than the better of eflomal's two on {better} of {len(found)}.")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    made = Parser("benchmarks/gold_sets.py", (__doc__ or "").split("\n")[0])
+    data = os.environ.get("WEAM_DATA")
+    made.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        default=Path(data) if data else None,
+        help="the folder of the data sets (default: $WEAM_DATA)",
+    )
+    made.add_argument(
+        "--bitext",
+        type=int,
+        metavar="N",
+        default=20_000,
+        help="the first N pairs of each bitext of the language (%(default)s)",
+    )
+    made.add_argument("--threads", type=int, metavar="T", default=2, help="(%(default)s)")
+    made.add_argument("--fast-align", metavar="PATH", help="the original program")
+    made.add_argument("--eflomal", metavar="PATH", help="eflomal-align")
+    made.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        default=RESULTS,
+        help="the figures; what it holds already is not measured again (benchmarks/results/"
+        "gold_sets.json)",
+    )
+    made.add_argument(
+        "--table",
+        type=Path,
+        nargs="?",
+        metavar="FILE",
+        const=ROOT / "docs" / "aligner.md",
+        help="measure nothing: write the table into a file, between its markers (docs/aligner.md)",
+    )
+    options = made.parse_args(arguments)
+    if not options.table:
+        if options.data is None:
+            raise InputError("--data is needed where WEAM_DATA is not set")
+        measure(options)
+        return
+    text = options.table.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{options.table}: expected the lines {BEGIN!r} and {END!r}")
+    replace_durably(options.table, f"{head}{BEGIN}\n{table(options.output)}\n{END}{tail}".encode())
+
+
+if __name__ == "__main__":
+    run("gold_sets", main)

@@ -1,0 +1,25 @@
+// Training of the HMM, both directions at once and in agreement.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <vector>
+
+#include "fit_diagonal.h"
+#include "hmm.h"
+
+namespace weam {
+
+// The footprint of the diagonal model's training and of the counts.
+Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words,
+                                const Parallel& parallel);
+
+// Trains the diagonal model, and from there this one. Every iteration ends with an update. In place of its own
+// posterior each direction counts the product of both directions' (Liang, Taskar & Klein 2006), NULL what that leaves
+// of a word. `same[e]` is the target word that is the same string as source word e, or kUnknown. With `init` as in
+// fit_diagonal.
+HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_words, const HmmSettings& settings,
+                 const std::vector<Word>& same, const Layout& layout, const HmmModel* init, const Parallel& parallel,
+                 const std::function<void(const DiagonalModel&)>& progress);
+
+}  // namespace weam

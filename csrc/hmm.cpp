@@ -1,0 +1,471 @@
+#include "hmm.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "numeric.h"
+
+namespace weam {
+
+namespace {
+
+// A state that no word has entered loses a factor with every NULL; below this it counts as lost, as denormal numbers
+// would take a hundred times longer.
+constexpr float kLost = 1e-30f;
+// No t counts as less, so that what is made of a few stays a normal number.
+constexpr float kLeast = static_cast<float>(1e-30 * kScale);
+constexpr int kBand = Jumps::kBand;
+
+}  // namespace
+
+// The arithmetic of a chain, on plain pointers.
+struct Steps {
+  std::size_t width, generated, stride;
+  const float *t, *null, *leave, *end;
+  float *real, *x, *scale, *state, *y;
+  float near[Jumps::kNear];  // above `far`
+  float far, p0;
+
+  Steps(Chain& chain, const Jumps& jumps, double null_prior)
+      : width(chain.width_),
+        generated(chain.generated_),
+        stride(chain.width_ + 2 * Chain::kMargin),
+        t(chain.t_.data()),
+        null(chain.null_.data()),
+        leave(chain.leave_.data()),
+        end(chain.end_.data()),
+        real(chain.real_.data()),
+        x(chain.x_.data() + Chain::kMargin),
+        scale(chain.scale_.data()),
+        state(chain.state_.data()),
+        y(chain.y_.data() + Chain::kMargin),
+        far(jumps.far),
+        p0(static_cast<float>(null_prior)) {
+    for (std::size_t d = 0; d < Jumps::kNear; ++d) near[d] = jumps.near[d] - jumps.far;
+  }
+};
+
+namespace {
+
+// sum = base + sum over d of values[-kSign * d] * near[d], for kLanes states at once.
+template <int kSign>
+WEAM_INLINE void convolve(const float* values, const float* near, float base, Lanes& sum) {
+  Lanes even = Lanes{} + base, odd = {};  // two sums: each addition waits for the one before
+  for (int d = -kBand; d < kBand; d += 2) {
+    Lanes at, next;
+    load_lanes(at, values - kSign * d);
+    load_lanes(next, values - kSign * (d + 1));
+    even += at * near[d + kBand];
+    odd += next * near[d + 1 + kBand];
+  }
+  Lanes last;
+  load_lanes(last, values - kSign * kBand);
+  sum = (even + odd) + last * near[2 * kBand];
+}
+
+// The forward variables, scaled to a sum of 1 at each word: `state` ends with those of the last.
+WEAM_CLONES void go_forward(const Steps& c) {
+  float* const state = c.state;
+  for (std::size_t j = 0; j < c.generated; ++j) {
+    const float* const t = c.t + j * c.width;
+    float *const real = c.real + j * c.width, *const x = c.x + j * c.stride;
+    Lanes sums = {}, totals = {};
+    for (std::size_t s = 0; s < c.width; s += kLanes) {
+      Lanes now, leave;
+      load_lanes(now, state + s);
+      load_lanes(leave, c.leave + s);
+      leave *= now;
+      sums += leave;
+      store_lanes(x + s, leave);
+    }
+    const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j];
+    for (std::size_t s = 0; s < c.width; s += kLanes) {
+      Lanes enter, now, word;
+      convolve<1>(x + s, c.near, base, enter);
+      load_lanes(word, t + s);
+      load_lanes(now, state + s);
+      enter *= word;
+      now = enter + now * null;
+      totals += now;
+      store_lanes(real + s, enter);
+      store_lanes(state + s, now);
+    }
+    const float scale = 1.0f / add_lanes(totals);
+    for (std::size_t s = 0; s < c.width; ++s) {
+      state[s] *= scale;
+      real[s] *= scale;
+    }
+    if (state[0] < kLost) state[0] = 0;
+    c.scale[j] = scale;
+  }
+}
+
+// Adds to counts[d] what came by a jump of d into a word.
+WEAM_INLINE void count_jumps(const Steps& c, const float* x, float factor, double* counts) {
+  for (int d = -kBand; d <= kBand; ++d) {
+    Lanes sums = {};
+    for (std::size_t s = 0; s < c.width; s += kLanes) {
+      Lanes from, to;
+      load_lanes(from, x + s - d);
+      load_lanes(to, c.y + s);
+      sums += from * to;
+    }
+    counts[d + kBand] += static_cast<double>(add_lanes(sums)) * factor * (c.near[d + kBand] + c.far);
+  }
+}
+
+// The backward variables, in `state`, and with them the posteriors. `total` is the sum of forward * backward, which is
+// the same at every word.
+WEAM_CLONES void go_backward(const Steps& c, float total, double* jump_counts) {
+  float* const state = c.state;
+  std::copy(c.end, c.end + c.width, state);
+  const float share = 1.0f / total;
+  for (std::size_t j = c.generated; j-- > 0;) {
+    const float* const t = c.t + j * c.width;
+    float* const real = c.real + j * c.width;
+    Lanes sums = {};
+    for (std::size_t s = 0; s < c.width; s += kLanes) {
+      Lanes now, word, posterior;
+      load_lanes(now, state + s);
+      load_lanes(word, t + s);
+      load_lanes(posterior, real + s);
+      word *= now;
+      sums += word;
+      posterior *= now * share;
+      store_lanes(c.y + s, word);
+      store_lanes(real + s, posterior);
+    }
+    if (jump_counts) count_jumps(c, c.x + j * c.stride, c.scale[j] * share, jump_counts);
+    const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j] * c.scale[j];
+    for (std::size_t s = 0; s < c.width; s += kLanes) {
+      Lanes from, now, leave;
+      convolve<-1>(c.y + s, c.near, base, from);
+      load_lanes(now, state + s);
+      load_lanes(leave, c.leave + s);
+      now = (leave * c.scale[j]) * from + now * null;
+      store_lanes(state + s, now);
+    }
+  }
+}
+
+WEAM_CLONES float dot(const float* a, const float* b, std::size_t size) {
+  Lanes sums = {};
+  for (std::size_t s = 0; s < size; s += kLanes) {
+    Lanes left, right;
+    load_lanes(left, a + s);
+    load_lanes(right, b + s);
+    sums += left * right;
+  }
+  return add_lanes(sums);
+}
+
+}  // namespace
+
+DiagonalSettings trained_settings(const HmmSettings& settings) {
+  DiagonalSettings trained;
+  trained.iterations = settings.start_iterations;
+  trained.alpha = settings.alpha;
+  return trained;
+}
+
+Jumps::Jumps() {
+  for (int d = -kBand; d <= kBand; ++d) near[static_cast<std::size_t>(d + kBand)] = 1.0f / (1.0f + std::abs(d - 1.0f));
+  far = near[0] / 2;
+}
+
+void JumpCounts::add(const JumpCounts& other) {
+  for (std::size_t d = 0; d < near.size(); ++d) near[d] += other.near[d];
+  all += other.all;
+}
+
+Jumps JumpCounts::weights() const {
+  double within = 0;
+  for (const double count : near) within += count;
+  const double share = 1.0 / (all + 0.5 * (Jumps::kNear + 1));
+  Jumps jumps;
+  jumps.far = static_cast<float>((std::max(0.0, all - within) + 0.5) / 20 * share);
+  for (std::size_t d = 0; d < near.size(); ++d) {
+    jumps.near[d] = std::max(static_cast<float>((near[d] + 0.5) * share), jumps.far);
+  }
+  return jumps;
+}
+
+void Chain::begin(std::size_t given, std::size_t generated) {
+  given_ = given;
+  generated_ = generated;
+  width_ = padded(given + 1);
+  const std::size_t size = generated * width_, stride = width_ + 2 * kMargin;
+  t_.assign(size, 0.0f);
+  real_.resize(std::max(real_.size(), size));
+  x_.assign(generated * stride, 0.0f);
+  null_.resize(std::max(null_.size(), generated));
+  scale_.resize(std::max(scale_.size(), generated));
+  state_.resize(std::max(state_.size(), width_));
+  y_.assign(stride, 0.0f);
+  leave_.assign(width_, 0.0f);
+  end_.assign(width_, 0.0f);
+}
+
+// From each state, (1 - p0) / the sum of the jumps to all words; and the jump beyond the last word.
+void Chain::leave_weights(const Jumps& jumps, double p0) {
+  double sums[Jumps::kNear + 1] = {};  // of near[0 .. d)
+  for (std::size_t d = 0; d < Jumps::kNear; ++d) sums[d + 1] = sums[d] + jumps.near[d];
+  for (std::size_t k = 0; k <= given_; ++k) {
+    const std::int64_t first = 1 - static_cast<std::int64_t>(k), last = first + static_cast<std::int64_t>(given_) - 1;
+    const std::int64_t low = std::max<std::int64_t>(first, -kBand), high = std::min<std::int64_t>(last, kBand);
+    const std::int64_t count = std::max<std::int64_t>(0, high - low + 1);
+    const double within = count ? sums[high + kBand + 1] - sums[low + kBand] : 0.0;
+    const double all =
+        within + static_cast<double>(jumps.far) * static_cast<double>(static_cast<std::int64_t>(given_) - count);
+    leave_[k] = static_cast<float>((1.0 - p0) / all);
+    end_[k] = jumps(static_cast<std::int64_t>(given_ + 1 - k));
+  }
+}
+
+double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
+  leave_weights(jumps, p0);
+  const Steps steps(*this, jumps, p0);
+  std::fill_n(state_.begin(), width_, 0.0f);
+  state_[0] = 1;
+  go_forward(steps);
+  const float total = dot(state_.data(), end_.data(), width_);
+  double log_probability = 0, product = 1;
+  for (std::size_t j = 0; j < generated_; ++j) {
+    product *= scale_[j];
+    if (j % 4 != 3) continue;  // a logarithm for each word would take longer
+    log_probability -= std::log(product);
+    product = 1;
+  }
+  go_backward(steps, total, counts ? counts->near.data() : nullptr);
+  if (counts) {
+    for (std::size_t j = 0; j < generated_; ++j) {
+      for (std::size_t s = 0; s < width_; ++s) counts->all += real_[j * width_ + s];
+    }
+  }
+  return log_probability - std::log(product) + std::log(total) - std::log(kScale) * static_cast<double>(generated_);
+}
+
+void Chain::best_path(const Jumps& jumps, double p0, std::vector<std::int32_t>& partners) {
+  leave_weights(jumps, p0);
+  const std::size_t states = given_ + 1;
+  std::vector<float> best(generated_ * states), left(states);  // the better of real and NULL, and of leaving it
+  std::vector<char> real(generated_ * states);
+  const auto entering = [&](std::size_t s, std::size_t k) {
+    return left[k] * jumps(static_cast<std::int64_t>(s) - static_cast<std::int64_t>(k));
+  };
+  const auto leave = [&](std::size_t j) {  // what `left` is before word j
+    for (std::size_t k = 0; k < states; ++k) {
+      left[k] = (j == 0 ? k == 0 ? 1.0f : 0.0f : best[(j - 1) * states + k]) * leave_[k];
+    }
+  };
+  for (std::size_t j = 0; j < generated_; ++j) {
+    float* const row = best.data() + j * states;
+    leave(j);
+    const float null = static_cast<float>(p0) * null_[j], far = *std::max_element(left.begin(), left.end()) * jumps.far;
+    float most = 0;
+    for (std::size_t s = 0; s < states; ++s) {
+      float into = far;
+      for (std::size_t k = s < kBand ? 0 : s - kBand; k < std::min(states, s + kBand + 1); ++k) {
+        into = std::max(into, entering(s, k));
+      }
+      const float stay = null * (j == 0 ? s == 0 ? 1.0f : 0.0f : best[(j - 1) * states + s]);
+      const float enter = t_[j * width_ + s] * into;
+      real[j * states + s] = enter > stay;
+      row[s] = std::max(enter, stay);
+      most = std::max(most, row[s]);
+    }
+    for (std::size_t s = 0; s < states; ++s) row[s] /= most;
+  }
+  partners.assign(generated_, -1);
+  std::size_t state = 0;
+  for (std::size_t s = 1; s < states; ++s) {
+    const float* const last = best.data() + (generated_ - 1) * states;
+    if (last[s] * end_[s] > last[state] * end_[state]) state = s;
+  }
+  for (std::size_t j = generated_; j-- > 0;) {
+    if (!real[j * states + state]) continue;
+    partners[j] = static_cast<std::int32_t>(state) - 1;
+    leave(j);
+    std::size_t from = 0;
+    for (std::size_t k = 1; k < states; ++k) {
+      if (entering(state, k) > entering(state, from)) from = k;
+    }
+    state = from;
+  }
+}
+
+void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,
+               std::vector<std::uint64_t>& cells) {
+  const TTable& table = model.base.table;
+  const Pair& pair = bitext.pairs[k];
+  const std::size_t source = pair.sides[0].length, target = pair.sides[1].length;
+  const Word* const words[2] = {bitext.sentence(0, k), bitext.sentence(1, k)};
+  Chain &forward = chains[0], &backward = chains[1];
+  forward.begin(source, target);
+  backward.begin(target, source);
+  for (int d = 0; d < 2; ++d) {
+    for (std::size_t n = 0; n < chains[d].generated(); ++n) {
+      const Word word = words[1 - d][n];
+      chains[d].null(n) = word == kUnknown ? kUnseen : std::max(table.null_row[d][word], kLeast);
+    }
+  }
+  float* const column = forward.t(0) + 1;
+  const std::size_t width = forward.width();
+  const auto set = [&](std::size_t i, std::size_t j, const float* t) {
+    column[j * width + i] = std::max(t[0], kLeast);
+    backward.t(i)[j + 1] = std::max(t[1], kLeast);
+  };
+  const float unseen[2] = {kUnseen, kUnseen};
+  if (!tile) {
+    cells.resize(std::max(cells.size(), target));
+    for (std::size_t i = 0; i < source; ++i) {
+      table.find(words[0][i], words[1], target, cells.data());
+      for (std::size_t j = 0; j < target; ++j) {
+        set(i, j, cells[j] == TTable::kNoCell ? unseen : table.t.data() + cells[j] * 2);
+      }
+    }
+    return;
+  }
+  const std::uint32_t begin = tile->entries[k - tile->pairs.begin], end = tile->entries[k - tile->pairs.begin + 1];
+  for (std::uint64_t entry = begin; entry < end; ++entry) {
+    tile->prefetch_list(entry + 2);
+    const std::size_t i = tile->position[entry];
+    const float* const row = table.t.data() + table.rows[words[0][i]] * 2;
+    tile->numbers(tile->list[entry], words[0][i] - tile->words.begin, [&](const auto* numbers) {
+      using Number = std::remove_const_t<std::remove_reference_t<decltype(*numbers)>>;
+      for (std::size_t j = 0; j < target; ++j) {
+        set(i, j, numbers[j] == Tile::kMissing<Number> ? unseen : row + static_cast<std::size_t>(numbers[j]) * 2);
+      }
+    });
+  }
+  if (end - begin == source) return;
+  for (std::size_t i = 0; i < source; ++i) {
+    for (std::size_t j = 0; words[0][i] == kUnknown && j < target; ++j) set(i, j, unseen);
+  }
+}
+
+namespace {
+
+// So few pairs are looked up word by word: an index would cost more.
+constexpr std::size_t kFewPairs = 64;
+
+// One thread's: the links of one pair after the other.
+class Decoder {
+ public:
+  Decoder(const std::vector<HmmView>& views, const Decoding& decoding) : views_(views), decoding_(decoding) {}
+
+  // `tiles` is one for each view, or nothing.
+  void decode(std::size_t k, const std::vector<Tile>& tiles, Links& links, double* scores, double& per_word) {
+    const Pair& pair = views_[0].bitext->pairs[k];
+    const std::size_t source = pair.sides[0].length, target = pair.sides[1].length;
+    mean_.assign(source * target, 0.0f);
+    for (int d = 0; d < 2; ++d) scores[d] = source ? 0.0 : std::nan("");
+    for (std::size_t view = 0; source && view < views_.size(); ++view) {
+      const HmmModel& model = *views_[view].model;
+      load_pair(model, tiles.empty() ? nullptr : &tiles[view], *views_[view].bitext, k, chains_, cells_);
+      for (int d = 0; d < 2; ++d) {
+        const double log_probability = chains_[d].run(model.jumps[d], model.settings.p0, nullptr);
+        scores[d] += pair_score(model.base, d, pair, log_probability) / static_cast<double>(views_.size());
+        if (view == 0 && decoding_.method != Decoding::Method::kPosterior) {
+          chains_[d].best_path(model.jumps[d], model.settings.p0, partners_[d]);
+        }
+      }
+      add_posteriors(source, target);
+    }
+    per_word = (scores[0] / static_cast<double>(target) + scores[1] / static_cast<double>(source)) / 2;
+    append(source, target, links);
+  }
+
+ private:
+  void add_posteriors(std::size_t source, std::size_t target) {
+    const float share = 0.5f / static_cast<float>(views_.size());
+    const float* const column = chains_[0].posterior(0) + 1;
+    for (std::size_t i = 0; i < source; ++i) {
+      const float* const row = chains_[1].posterior(i) + 1;
+      for (std::size_t j = 0; j < target; ++j) {
+        mean_[i * target + j] += share * (column[j * chains_[0].width() + i] + row[j]);
+      }
+    }
+  }
+
+  void append(std::size_t source, std::size_t target, Links& links) {
+    const std::size_t begin = links.links.size();
+    if (decoding_.method == Decoding::Method::kPosterior) {
+      for (std::size_t n = 0; n < source * target; ++n) {
+        if (!(mean_[n] > decoding_.threshold)) continue;
+        links.links.push_back({static_cast<std::int32_t>(n / target), static_cast<std::int32_t>(n % target)});
+      }
+    } else if (source) {
+      append_paths(links);
+    }
+    for (std::size_t n = begin; n < links.links.size(); ++n) {
+      const Link link = links.links[n];
+      links.probability.push_back(std::min(1.0f, mean_[link.source * target + link.target]));  // it is rounded
+    }
+    links.offsets.push_back(static_cast<std::int64_t>(links.links.size()));
+  }
+
+  void append_paths(Links& links) {
+    Links paths[2];
+    for (int d = 0; d < 2; ++d) {
+      for (std::size_t n = 0; n < partners_[d].size(); ++n) {
+        const std::int32_t word = static_cast<std::int32_t>(n), partner = partners_[d][n];
+        if (partner >= 0) paths[d].links.push_back(d == 0 ? Link{partner, word} : Link{word, partner});
+      }
+      paths[d].offsets.push_back(static_cast<std::int64_t>(paths[d].links.size()));
+      sort_pairs(paths[d]);
+    }
+    const bool both = decoding_.method == Decoding::Method::kSymmetrized;
+    const Links taken = both ? symmetrize(paths[0], paths[1], decoding_.heuristic, Parallel())
+                             : std::move(paths[decoding_.method == Decoding::Method::kBackward]);
+    links.links.insert(links.links.end(), taken.links.begin(), taken.links.end());
+  }
+
+  const std::vector<HmmView>& views_;
+  const Decoding& decoding_;
+  Chain chains_[2];
+  std::vector<std::uint64_t> cells_;
+  std::vector<float> mean_;  // [source][target], of the posteriors of both directions and all views
+  std::vector<std::int32_t> partners_[2];
+};
+
+}  // namespace
+
+void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, const Parallel& parallel,
+               const HmmSink& sink) {
+  const Bitext& bitext = *views[0].bitext;
+  const std::vector<std::size_t> chunks = chunk_pairs(bitext);
+  std::vector<Decoder> decoders(parallel.threads, Decoder(views, decoding));
+  std::vector<std::vector<Slots>> slots(views.size());
+  for (const Range range : cut_pairs(bitext, chunks, kTileBytes / views.size())) {
+    const Range pairs{chunks[range.begin], chunks[range.end]};
+    std::vector<Tile> tiles;
+    for (std::size_t view = 0; bitext.size() > kFewPairs && view < views.size(); ++view) {
+      const TTable& table = views[view].model->base.table;
+      if (slots[view].empty()) slots[view].assign(parallel.threads, Slots(table.null_row[0].size()));
+      tiles.push_back(list_occurrences(*views[view].bitext, {0, table.sources()}, pairs));
+      add_lists(tiles.back(), *views[view].bitext, table, slots[view], parallel);
+    }
+    HmmBlock block;
+    block.begin = pairs.begin;
+    for (std::vector<double>* scores : {&block.scores[0], &block.scores[1], &block.per_word}) {
+      scores->resize(pairs.size());
+    }
+    std::vector<Links> parts(range.size());
+    parallel.run(range.size(), [&](std::size_t part, int thread) {
+      for (std::size_t k = chunks[range.begin + part]; k < chunks[range.begin + part + 1]; ++k) {
+        double scores[2];
+        decoders[thread].decode(k, tiles, parts[part], scores, block.per_word[k - block.begin]);
+        for (int d = 0; d < 2; ++d) block.scores[d][k - block.begin] = scores[d];
+      }
+    });
+    block.links = concatenate(std::move(parts));
+    sink(std::move(block));
+  }
+}
+
+}  // namespace weam

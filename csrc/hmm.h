@@ -1,0 +1,129 @@
+// The hidden Markov model of word alignment (Vogel, Ney & Tillmann 1996) with the NULL states of Och & Ney (2003,
+// section 2.2), both directions over one translation table. States are the positions 0 .. I of the given sentence, each
+// real or NULL; 0, before the first word, is where a sentence starts, and has no word.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "corpus.h"
+#include "diagonal.h"
+#include "links.h"
+#include "parallel.h"
+#include "symmetrize.h"
+#include "ttable.h"
+
+namespace weam {
+
+struct HmmSettings {
+  int start_iterations = 3;  // of the diagonal model
+  int iterations = 3;        // of this one
+  double p0 = 0.1;           // of a word to come from NULL
+  double alpha = 0.13;       // Dirichlet prior of the variational update
+  double same_word = 11;     // times as probable is a word as its own translation, at the start
+};
+
+// Jumps of a text of less than 2^60 words weigh more.
+constexpr float kLeastJump = 1e-20f;
+
+// How likely a jump of `distance` positions is, but for a factor. All beyond the band share one weight: then the sum
+// over all jumps into a position is a constant part and a narrow convolution.
+struct Jumps {
+  static constexpr int kBand = 10;
+  static constexpr std::size_t kNear = 2 * kBand + 1;
+
+  std::array<float, kNear> near{};  // of -kBand .. kBand; none below `far`
+  float far = 0;                    // of every longer one
+
+  Jumps();  // 1 / (1 + |distance - 1|)
+  float operator()(std::int64_t distance) const {
+    return distance >= -kBand && distance <= kBand ? near[static_cast<std::size_t>(distance + kBand)] : far;
+  }
+};
+
+// Of the table of a model, once it is trained.
+DiagonalSettings trained_settings(const HmmSettings& settings);
+
+struct JumpCounts {
+  std::array<double, Jumps::kNear> near{};
+  double all = 0;
+
+  void add(const JumpCounts& other);
+  Jumps weights() const;
+};
+
+// The table and the measures are those of the diagonal model that it started from, trained further.
+struct HmmModel {
+  HmmSettings settings;
+  DiagonalModel base;
+  Jumps jumps[2];
+};
+
+// One direction of one sentence pair. Rows are of the generated words, in states 0 .. given, padded: t and what is made
+// of it is 0 in state 0 and in the padding.
+class Chain {
+ public:
+  void begin(std::size_t given, std::size_t generated);
+
+  std::size_t width() const { return width_; }
+  std::size_t given() const { return given_; }
+  std::size_t generated() const { return generated_; }
+  // t(word | state), times 2^96.
+  float* t(std::size_t word) { return t_.data() + word * width_; }
+  float& null(std::size_t word) { return null_[word]; }  // t(word | NULL)
+  // The posteriors of the real states, after `run`.
+  const float* posterior(std::size_t word) const { return real_.data() + word * width_; }
+
+  // The forward-backward algorithm. Returns the logarithm of the probability; adds to the counts, if any.
+  double run(const Jumps& jumps, double p0, JumpCounts* counts);
+  // The most probable states (Viterbi): of each word its given word, or -1 for NULL.
+  void best_path(const Jumps& jumps, double p0, std::vector<std::int32_t>& partners);
+
+ private:
+  friend struct Steps;
+  static constexpr std::size_t kMargin = 16;  // zeros on both sides of what is convolved
+
+  void leave_weights(const Jumps& jumps, double p0);
+
+  std::size_t given_ = 0, generated_ = 0, width_ = 0;
+  std::vector<float> t_, real_;      // [generated][width]
+  std::vector<float> x_;             // [generated][margin + width + margin]: what jumps into each word
+  std::vector<float> null_, scale_;  // [generated]
+  std::vector<float> state_, y_;     // [width], with margins
+  std::vector<float> leave_, end_;   // [width]
+};
+
+// How links are taken from posteriors or paths.
+struct Decoding {
+  enum class Method { kPosterior, kForward, kBackward, kSymmetrized };
+  Method method = Method::kPosterior;
+  Heuristic heuristic = Heuristic::kIntersect;  // of kSymmetrized
+  float threshold = 0.5f;                       // of kPosterior
+};
+
+struct HmmBlock {
+  std::size_t begin = 0;          // the first pair
+  Links links;                    // with probabilities
+  std::vector<double> scores[2];  // of each pair, by direction
+  std::vector<double> per_word;   // of each pair: the mean over directions of score / generated words
+};
+using HmmSink = std::function<void(HmmBlock&&)>;
+
+// A model with sorted rows, and a text in its words.
+struct HmmView {
+  const HmmModel* model;
+  const Bitext* bitext;
+};
+
+// Links for a text under one model, or under several, whose posteriors are averaged; then the text comes once in the
+// words of each.
+void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, const Parallel& parallel,
+               const HmmSink& sink);
+
+// Writes t of a pair into both chains. With a tile, which has all its known words; else looked up.
+void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,
+               std::vector<std::uint64_t>& cells);
+
+}  // namespace weam

@@ -1,0 +1,87 @@
+#include "update.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "numeric.h"
+
+namespace weam {
+
+namespace {
+
+constexpr std::size_t kChunks = 256;
+
+WEAM_CLONES void normalize_bayes(double* values, std::size_t size, double alpha, double scale) {
+  for (std::size_t k = 0; k < size; ++k) values[k] = exp_digamma(values[k] + alpha) * scale;
+}
+
+// x of exp_digamma(x) = value: Newton's method from the start of Minka (2000), appendix C.
+double inverse_exp_digamma(double value) {
+  constexpr double kEuler = 0.5772156649015329;
+  const double goal = std::log(value);
+  double x = goal >= -2.22 ? value + 0.5 : -1.0 / (goal + kEuler);
+  for (int step = 0; step < 6; ++step) {
+    double z = x, trigamma = 0;
+    for (; z < 6; ++z) trigamma += 1 / (z * z);
+    const double r = 1 / (z * z);
+    trigamma += 1 / z + r / 2 + r / z * (1.0 / 6 - r * (1.0 / 30 - r / 42));
+    const double change = (std::log(exp_digamma(x)) - goal) / trigamma;
+    x = std::max(x - change, x / 16);
+    if (std::fabs(change) < 1e-8 * x) break;
+  }
+  return x;
+}
+
+// The expected count of a cell of which the update made t, a row with so many cells having this total.
+double expected_count(const DiagonalSettings& settings, double t, double total, double cells) {
+  t /= kScale;
+  if (!settings.variational_bayes) return t * total;
+  const double value = t * exp_digamma(total + cells * settings.alpha);
+  return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
+}
+
+}  // namespace
+
+double normalizer(const DiagonalSettings& settings, double counts, double cells) {
+  constexpr double kTiny = 1e-270;  // of no counts under a tiny alpha: its reciprocal is a number
+  if (settings.variational_bayes) return kScale / std::max(kTiny, exp_digamma(counts + cells * settings.alpha));
+  return counts > 0 ? kScale / counts : 0.0;
+}
+
+void normalize(const DiagonalSettings& settings, double* values, std::size_t size, double counts) {
+  const double scale = normalizer(settings, counts, static_cast<double>(size));
+  if (settings.variational_bayes) {
+    normalize_bayes(values, size, settings.alpha, scale);
+  } else {
+    for (std::size_t k = 0; k < size; ++k) values[k] *= scale;
+  }
+}
+
+std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target_words, const Parallel& parallel) {
+  const TTable& table = model.table;
+  const int directions = table.directions;
+  std::vector<double> columns(target_words, 0.0);
+  for (std::size_t cell = 0; directions == 2 && cell < table.cells(); ++cell) ++columns[table.columns[cell]];
+  std::vector<float> counts(table.cells() * directions);
+  parallel.run(kChunks, [&](std::size_t chunk, int) {
+    for (std::size_t e = table.sources() * chunk / kChunks; e < table.sources() * (chunk + 1) / kChunks; ++e) {
+      const double size = static_cast<double>(table.rows[e + 1] - table.rows[e]);
+      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) {
+        const float* const t = table.t.data() + cell * directions;
+        float* const count = counts.data() + cell * directions;
+        const Word f = table.columns[cell];
+        count[0] = static_cast<float>(expected_count(model.settings, t[0], model.totals[0][e], size));
+        if (directions == 1) continue;
+        count[1] = static_cast<float>(expected_count(model.settings, t[1], model.totals[1][f], columns[f]));
+      }
+    }
+  });
+  return counts;
+}
+
+double expected_null_count(const DiagonalModel& model, int d, Word word) {
+  const std::vector<float>& row = model.table.null_row[d];
+  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
+}
+
+}  // namespace weam

@@ -1,0 +1,25 @@
+// The M-step of a distribution, and the way back: the expected counts that made it.
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "diagonal.h"
+#include "parallel.h"
+
+namespace weam {
+
+// What a value of a distribution with these counts in all, over so many cells, is multiplied with: 2^96 / exp(digamma(
+// sum of (count + alpha))), or 2^96 / sum.
+double normalizer(const DiagonalSettings& settings, double counts, double cells);
+
+// Counts, of this total, into probabilities times 2^96: t = exp(digamma(c + alpha)) / exp(digamma(sum(c + alpha))), or
+// c / sum(c).
+void normalize(const DiagonalSettings& settings, double* values, std::size_t size, double counts);
+
+// The expected counts of all cells [cells][directions], as they were when the update made t. The totals must be known.
+std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target_words, const Parallel& parallel);
+// The same of NULL with a word of the model.
+double expected_null_count(const DiagonalModel& model, int d, Word word);
+
+}  // namespace weam

@@ -1,0 +1,341 @@
+"""The HMM of word alignment, both directions in agreement, in plain loops.
+
+Vogel, Ney & Tillmann, "HMM-based word alignment in statistical translation", 1996; NULL states of
+Och & Ney, "A systematic comparison of various statistical alignment models", 2003, section 2.2;
+agreement of Liang, Taskar & Klein, "Alignment by agreement", 2006.
+
+The states are (i, real) and (i, NULL) for i = 0..I, where 0 stands before the first given word and
+is never real. Of a pair e of I words and f of J words,
+
+    P(j is (i, real) | j-1 is at k) = (1 - p0) w(i - k) / sum_{i' = 1..I} w(i' - k)  t(f_j | e_i)
+    P(j is (i, NULL) | j-1 is at k) = p0 [i = k]  t(f_j | NULL)
+
+the sentence starts at 0, and from its last state k there is a factor w(I + 1 - k).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from weam_ref import diagonal
+from weam_ref.diagonal import DiagonalModel, DiagonalSettings, Iteration, Link, Pair, Table, Totals
+from weam_ref.special import log_poisson
+
+BAND = 10
+LEAST = 1e-30  # no t counts as less
+JUMP_PAIRS = 20_000  # jumps are counted in about so many pairs of a larger corpus
+
+Matrix = list[list[float]]
+
+
+@dataclass(frozen=True)
+class HmmSettings:
+    """Of the diagonal model's iterations, and of this one's."""
+
+    start_iterations: int = 3
+    iterations: int = 3
+    p0: float = 0.1
+    alpha: float = 0.13
+    same_word: float = 11.0
+
+
+@dataclass
+class Jumps:
+    """w(distance), but for a factor: all distances beyond the band share `far`."""
+
+    near: dict[int, float] = field(
+        default_factory=lambda: {d: 1 / (1 + abs(d - 1)) for d in range(-BAND, BAND + 1)}
+    )
+    far: float = 1 / (2 + BAND) / 2
+
+    def __call__(self, distance: int) -> float:
+        return self.near.get(distance, self.far)
+
+
+@dataclass
+class Chain:
+    """One direction of the model on one pair: what the forward-backward algorithm found.
+
+    posteriors: of each generated word (outer list) over [NULL, given words] (inner list).
+    jumps: the expected number of jumps by distance; those from the start count, those to the end
+        do not.
+    """
+
+    posteriors: Matrix
+    log_probability: float
+    jumps: dict[int, float]
+
+
+@dataclass
+class HmmModel:
+    """`forward` is P(target | source), `backward` P(source | target); `jumps` in this order."""
+
+    settings: HmmSettings
+    forward: DiagonalModel
+    backward: DiagonalModel
+    jumps: tuple[Jumps, Jumps] = field(default_factory=lambda: (Jumps(), Jumps()))
+
+    def chains(self, source: Sequence[str], target: Sequence[str]) -> tuple[Chain, Chain]:
+        p0 = self.settings.p0
+        return (
+            run_chain(self.forward, self.jumps[0], p0, source, target),
+            run_chain(self.backward, self.jumps[1], p0, target, source),
+        )
+
+    def link_posteriors(self, source: Sequence[str], target: Sequence[str]) -> Matrix:
+        """The mean of both directions' posteriors, [source words][target words]."""
+        forward, backward = (chain.posteriors for chain in self.chains(source, target))
+        return [
+            [(forward[j][i + 1] + backward[i][j + 1]) / 2 for j in range(len(target))]
+            for i in range(len(source))
+        ]
+
+    def log_probability(
+        self, direction: int, source: Sequence[str], target: Sequence[str]
+    ) -> float:
+        """log P(J | I) + log P(f | e) of direction 0, or 1; see `DiagonalModel.log_probability`."""
+        if not source or not target:
+            return math.nan
+        sides, model = (source, target), (self.forward, self.backward)[direction]
+        given, generated = sides[direction], sides[1 - direction]
+        mean = 0.05 + len(given) * model.mean_length_ratio
+        found = self.chains(source, target)[direction].log_probability
+        return found + log_poisson(len(generated), mean)
+
+    def best_path(self, direction: int, source: Sequence[str], target: Sequence[str]) -> list[Link]:
+        """Viterbi's links (source word, target word) of direction 0, or 1."""
+        model, jumps = (self.forward, self.backward)[direction], self.jumps[direction]
+        sides = (source, target)
+        path = best_path(model, jumps, self.settings.p0, sides[direction], sides[1 - direction])
+        links = [(i, j) for j, i in enumerate(path) if i is not None]
+        return sorted(links if direction == 0 else [(j, i) for i, j in links])
+
+
+def align(
+    models: Sequence[HmmModel],
+    texts: Sequence[Sequence[Pair]],
+    threshold: float,
+) -> list[list[Link]]:
+    """Links whose mean posterior under all models is above the threshold.
+
+    `texts[m]` is the text in the words of model m. A pair with an empty side has no links.
+    """
+    links = []
+    for versions in zip(*texts, strict=True):
+        source, target = versions[0]
+        found = []
+        if source and target:
+            matrices = [
+                model.link_posteriors(*pair) for model, pair in zip(models, versions, strict=True)
+            ]
+            for i in range(len(source)):
+                for j in range(len(target)):
+                    mean = sum(matrix[i][j] for matrix in matrices) / len(matrices)
+                    if mean > threshold:
+                        found.append((i, j))
+        links.append(found)
+    return links
+
+
+# --------------------------------------------------------------------------------------- one pair
+
+
+def transitions(jumps: Jumps, p0: float, words: int) -> Matrix:
+    """(1 - p0) w(i - k) / sum_i' w(i' - k) for k = 0..I (outer) and i = 0..I, which is 0 at 0."""
+    rows = []
+    for k in range(words + 1):
+        weights = [jumps(i - k) for i in range(1, words + 1)]
+        rows.append([0.0, *((1 - p0) * weight / sum(weights) for weight in weights)])
+    return rows
+
+
+def emissions(
+    model: DiagonalModel, given: Sequence[str], generated: Sequence[str]
+) -> tuple[Matrix, list[float]]:
+    """t of each generated word: over states 0..I, and under NULL."""
+    real = [[0.0, *(max(model.translation(e, f), LEAST) for e in given)] for f in generated]
+    return real, [max(model.translation(None, f), LEAST) for f in generated]
+
+
+def run_chain(
+    model: DiagonalModel, jumps: Jumps, p0: float, given: Sequence[str], generated: Sequence[str]
+) -> Chain:
+    """The forward-backward algorithm."""
+    states = range(len(given) + 1)
+    step = transitions(jumps, p0, len(given))
+    real_t, null_t = emissions(model, given, generated)
+    end = [jumps(len(given) + 1 - k) for k in states]
+
+    before = [1.0] + [0.0] * len(given)
+    forward: list[list[float]] = []  # of (i, real) and (i, NULL) together, before each word
+    real: Matrix = []
+    for j in range(len(generated)):
+        forward.append(before)
+        enter = [real_t[j][i] * sum(before[k] * step[k][i] for k in states) for i in states]
+        real.append(enter)
+        before = [enter[i] + p0 * null_t[j] * before[i] for i in states]
+    total = sum(before[k] * end[k] for k in states)
+
+    after = end
+    posteriors: Matrix = []
+    counts: dict[int, float] = {}
+    for j in reversed(range(len(generated))):
+        row = [real[j][i] * after[i] / total for i in states]
+        null = sum(forward[j][k] * p0 * null_t[j] * after[k] for k in states) / total
+        posteriors.insert(0, [null, *row[1:]])
+        for k in states:
+            for i in states[1:]:
+                share = forward[j][k] * step[k][i] * real_t[j][i] * after[i] / total
+                counts[i - k] = counts.get(i - k, 0.0) + share
+        after = [
+            sum(step[k][i] * real_t[j][i] * after[i] for i in states) + p0 * null_t[j] * after[k]
+            for k in states
+        ]
+    return Chain(posteriors, math.log(total), counts)
+
+
+def best_path(
+    model: DiagonalModel, jumps: Jumps, p0: float, given: Sequence[str], generated: Sequence[str]
+) -> list[int | None]:
+    """Viterbi: of each generated word its given word, or None for NULL.
+
+    Of equally probable ones, NULL goes before a word and the lowest position before others.
+    """
+    states = range(len(given) + 1)
+    step = transitions(jumps, p0, len(given))
+    real_t, null_t = emissions(model, given, generated)
+    best = [1.0] + [0.0] * len(given)
+    back: list[list[int | None]] = []  # where the word's real state was entered from
+    for j in range(len(generated)):
+        row: list[float] = []
+        came: list[int | None] = []
+        for i in states:
+            source = max(states, key=lambda k: best[k] * step[k][i])  # the lowest of equal ones
+            enter = real_t[j][i] * best[source] * step[source][i]
+            stay = p0 * null_t[j] * best[i]
+            row.append(max(enter, stay))
+            came.append(source if enter > stay else None)
+        best = row
+        back.append(came)
+    state = max(states, key=lambda k: best[k] * jumps(len(given) + 1 - k))
+    path: list[int | None] = []
+    for came in reversed(back):
+        source_state = came[state]
+        path.insert(0, None if source_state is None else state - 1)
+        state = state if source_state is None else source_state
+    return path
+
+
+# --------------------------------------------------------------------------------------- training
+
+
+def fit(
+    source: Sequence[Sequence[str]],
+    target: Sequence[Sequence[str]],
+    settings: HmmSettings = HmmSettings(),
+    init: HmmModel | None = None,
+) -> HmmModel:
+    """Train both directions; sentence k of `source` is paired with sentence k of `target`.
+
+    The diagonal model comes first, every iteration with an update. `init` is trained further, as in
+    `weam_ref.diagonal.fit`: the counts of its text stay beside those of the new one.
+    """
+    start = DiagonalSettings(iterations=settings.start_iterations + 1)  # the last only measures
+    halves = [
+        diagonal.fit(given, generated, start, kept, settings.same_word)
+        for given, generated, kept in (
+            (source, target, init.forward if init else None),
+            (target, source, init.backward if init else None),
+        )
+    ]
+    for half in halves:
+        half.history.pop()
+        half.settings = DiagonalSettings(settings.start_iterations, alpha=settings.alpha)
+    model = HmmModel(settings, halves[0], halves[1], init.jumps if init else (Jumps(), Jumps()))
+    kept_counts = tuple(
+        diagonal.recovered_counts(half) if half else {}
+        for half in (init.forward if init else None, init.backward if init else None)
+    )
+    pairs = list(zip(source, target, strict=True))
+    for _ in range(settings.iterations):
+        counts, jumps, measures = expectation(model, pairs)
+        for half, new, kept, measured in zip(halves, counts, kept_counts, measures, strict=True):
+            update(half, diagonal.sum_of_counts(kept, new))
+            half.history.append(measured)
+        model.jumps = jumps
+    return model
+
+
+def update(half: DiagonalModel, counts: Table) -> None:
+    """The M-step of one direction, by variational Bayes."""
+    half.table = diagonal.maximisation(counts, half.settings)
+    totals: Totals = {word: sum(row.values()) for word, row in counts.items()}
+    half.totals = totals
+
+
+def expectation(
+    model: HmmModel, pairs: Sequence[Pair]
+) -> tuple[tuple[Table, Table], tuple[Jumps, Jumps], tuple[Iteration, Iteration]]:
+    """The E-step: expected counts, the jumps that follow from them, and what it measured.
+
+    A link counts, in both directions, the product of its two posteriors (Liang et al., equation 6);
+    NULL what that leaves of each generated word.
+    """
+    counts: tuple[Table, Table] = ({}, {})
+    jumps: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    likelihoods, nulls, tokens = [0.0, 0.0], [0.0, 0.0], [0, 0]
+    stride = -(-len(pairs) // JUMP_PAIRS)
+    for number, (source, target) in enumerate(pairs):
+        if not source or not target:
+            continue
+        chains = model.chains(source, target)
+        both = agreement(chains[0].posteriors, chains[1].posteriors)
+        sides = (source, target)
+        for d in (0, 1):
+            likelihoods[d] += chains[d].log_probability
+            tokens[d] += len(sides[1 - d])
+            if number % stride == 0:
+                for distance, count in chains[d].jumps.items():
+                    jumps[d][distance] = jumps[d].get(distance, 0.0) + count
+        for i, e in enumerate(source):
+            for j, f in enumerate(target):
+                add(counts[0], e, f, both[i][j])
+                add(counts[1], f, e, both[i][j])
+        for j, f in enumerate(target):
+            nulls[0] += add(counts[0], None, f, 1 - sum(row[j] for row in both))
+        for i, e in enumerate(source):
+            nulls[1] += add(counts[1], None, e, 1 - sum(both[i]))
+    found = [
+        Iteration(
+            likelihoods[d],
+            math.exp(-likelihoods[d] / max(tokens[d], 1)),
+            nulls[d] / max(tokens[d], 1),
+            0.0,
+            (model.forward, model.backward)[d].tension,
+        )
+        for d in (0, 1)
+    ]
+    return counts, (jump_weights(jumps[0]), jump_weights(jumps[1])), (found[0], found[1])
+
+
+def add(counts: Table, given: str | None, generated: str, count: float) -> float:
+    row = counts.setdefault(given, {})
+    row[generated] = row.get(generated, 0.0) + count
+    return count
+
+
+def agreement(forward: Matrix, backward: Matrix) -> Matrix:
+    """The product of the two posteriors of each link, [source words][target words]."""
+    return [
+        [forward[j][i + 1] * backward[i][j + 1] for j in range(len(forward))]
+        for i in range(len(backward))
+    ]
+
+
+def jump_weights(counts: dict[int, float]) -> Jumps:
+    """count + 1/2 within the band, of a sum of about 1; a 20th of what lies beyond it for each."""
+    total = sum(counts.values()) + (2 * BAND + 2) / 2
+    beyond = sum(count for distance, count in counts.items() if abs(distance) > BAND)
+    far = (beyond + 0.5) / 20 / total
+    near = {d: max((counts.get(d, 0.0) + 0.5) / total, far) for d in range(-BAND, BAND + 1)}
+    return Jumps(near, far)
