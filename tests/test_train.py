@@ -97,12 +97,10 @@ def test_the_settings_of_a_run_reproduce_it(inputs: Path, whole: Path, tmp_path:
     assert log(tmp_path / "b") == log(whole)
 
 
-@pytest.mark.parametrize("step", [1, 5])
-def test_a_killed_run_ends_in_the_same_bytes(
-    inputs: Path, whole: Path, tmp_path: Path, step: int
-) -> None:
+def test_a_killed_run_ends_in_the_same_bytes(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """tests/test_kill.py does it twenty times."""
     run = tmp_path / "run"
-    assert start_and_signal(flags(inputs, run), run, step, signal.SIGKILL) == -signal.SIGKILL
+    assert start_and_signal(flags(inputs, run), run, 5, signal.SIGKILL) == -signal.SIGKILL
     assert steps_done(run) < STEPS
     train.main(flags(inputs, run))
     assert contents(run) == contents(whole)
@@ -332,7 +330,7 @@ def test_options_and_resuming(
     assert own.exists() == (changes.get("exchange_head", "shared") != "shared")
     if name == "language vectors":
         (vectors,) = load_file(own).values()
-        assert vectors.shape == (4, 16)
+        assert vectors.shape == (5, 16)  # of two bitexts' four sides, and of the text
         assert (vectors != 0).any()
         assert {"heldout/toku", "heldout/venn", "heldout/alone"} <= {k for r in log(run) for k in r}
 
@@ -493,6 +491,7 @@ def test_a_log_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"log\.jsonl: cannot be written \(File too large"):
             for step in range(1, 100):
                 written.write({"step": step, "x": "y" * 20})
+        assert step == 3  # the first of which a part did not fit
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         signal.signal(signal.SIGXFSZ, handler)
