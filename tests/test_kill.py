@@ -33,41 +33,61 @@ def belongs(pid: int, run: Path) -> bool:
         return False
 
 
-def heldout_measured(run: Path) -> int:
-    path = run / "log.jsonl"
-    return path.read_bytes().count(b'"heldout/all"') if path.exists() else 0
+class Life:
+    """What one life of the run has done: what lies there at its start is of the lives before."""
+
+    def __init__(self, run: Path) -> None:
+        self._run, self._log = run, self._inode()
+        self._begun_at: int | None = None
+
+    def _inode(self) -> int:
+        path = self._run / "log.jsonl"
+        return path.stat().st_ino if path.exists() else 0
+
+    def steps(self) -> int:
+        """Those that it has done itself; -1 until it has cut the log back, and writes to it."""
+        if self._begun_at is None:
+            if self._inode() == self._log:
+                return -1
+            self._begun_at = steps_done(self._run)
+        return steps_done(self._run) - self._begun_at
+
+    def evaluating(self) -> bool:
+        path = self._run / "log.jsonl"
+        if self.steps() < 1 or steps_done(self._run) % 4:
+            return False
+        return path.read_bytes().count(b'"heldout/all"') == steps_done(self._run) // 4
+
+    def writing(self) -> bool:
+        return self.steps() >= 0 and any(self._run.glob(".step-*.part"))
 
 
-def moments(rng: random.Random, run: Path) -> list[tuple[str, Callable[[], bool], float]]:
-    """Twenty moments: what is waited for, and the longest time after it."""
+Moment = tuple[str, Callable[[Life], bool], float]
+"""What is waited for, and the longest time after it."""
 
-    def after_steps(more: int) -> Callable[[], bool]:
-        # Those of the log that this life leaves behind: it is cut back when it begins to write.
-        return lambda: steps_done(run) % 5 == more
 
-    def writing() -> bool:
-        return any(run.glob(".step-*.part"))
+def moments(rng: random.Random, run: Path) -> list[Moment]:
+    def after_steps(number: int) -> Moment:
+        return f"step {number}", lambda life: life.steps() >= number, 0.03
 
-    def evaluating() -> bool:
-        return steps_done(run) // 4 >= heldout_measured(run)
-
-    first = [
-        ("start-up", lambda: True, 8.0),
-        ("opening", run.exists, 0.05),
-        ("preparation", (run / "tokenizer").exists, 0.5),
+    first: list[Moment] = [
+        ("start-up", lambda _: True, 8.0),
+        ("opening", lambda _: run.exists(), 0.05),
+        ("preparation", lambda _: (run / "tokenizer").exists(), 0.5),
     ]
-    rest = [
-        ("start-up", lambda: True, 8.0),
-        ("steps", after_steps(rng.randrange(5)), 0.05),
-        ("steps", after_steps(rng.randrange(5)), 0.3),
-        ("evaluation", evaluating, 0.05),
-        ("checkpoint", writing, 0.01),
-        ("checkpoint", writing, 0.04),
-        ("checkpoint", writing, 0.1),
+    rest: list[Moment] = [
+        ("start-up", lambda _: True, 8.0),
+        ("start-up", lambda _: True, 12.0),
+        *(after_steps(rng.randrange(7)) for _ in range(5)),
+        *[("evaluation", Life.evaluating, longest) for longest in (0.01, 0.05, 0.1)],
+        *[
+            ("checkpoint", Life.writing, longest)
+            for longest in (0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
+        ],
     ]
-    chosen = [*rest, *rest, *rng.sample(rest, KILLS - len(first) - 2 * len(rest))]
-    rng.shuffle(chosen)
-    return first + chosen
+    rng.shuffle(rest)
+    assert len(first) + len(rest) == KILLS
+    return first + rest
 
 
 def test_twenty_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,13 +108,8 @@ def test_twenty_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     seen: set[int] = set()
     done = []
     for name, reached, longest in moments(rng, run):
-        process = start(run)
-        begun = time.monotonic()
-        if name not in ("start-up", "opening", "preparation"):
-            # What it finds is of earlier lives until it has workers.
-            while not children(process.pid) and process.poll() is None:
-                time.sleep(0.01)
-        while not reached() and process.poll() is None and time.monotonic() - begun < PATIENCE:
+        life, process, begun = Life(run), start(run), time.monotonic()
+        while not reached(life) and process.poll() is None and time.monotonic() - begun < PATIENCE:
             time.sleep(0.001)
         time.sleep(rng.random() * longest)
         seen |= set(children(process.pid))

@@ -1,7 +1,12 @@
 """Several processes do what one does: step by step, and where one goes on from the other."""
 
+import json
 import shutil
+import signal
 import subprocess
+import sys
+from argparse import Namespace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +14,17 @@ import pytest
 import torch
 from runs import command, contents, environment, flags, log, logged, start_and_signal, write_inputs
 from safetensors.torch import load
+from small_tokenizers import tokenizer
 
 from weam_ext import train
+from weam_ext.batch import Collator, Layout
+from weam_ext.build import run_order
 from weam_ext.checkpoint import checkpoints
+from weam_ext.corpus import BitextSource
+from weam_ext.errors import InputError
+from weam_ext.parallel import MODES
+from weam_ext.prepare import PrepareSettings, prepare
+from weam_ext.shards import open_prepared
 
 DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -28,9 +41,28 @@ def arguments(inputs: Path, run: Path, **changes: Any) -> list[str]:
     return flags(inputs, run, **{**mixed, "steps": 6, "exchange_head": "separate", **changes})
 
 
-def launch(inputs: Path, run: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+DRIVER = """
+import json, sys
+from torch import distributed
+from weam_ext import train
+
+init = distributed.init_process_group
+distributed.init_process_group = lambda *given, **named: (
+    None if distributed.is_initialized() else init(*given, **named)
+)
+train.Ranks.__exit__ = lambda *_: None
+for arguments in json.loads(sys.argv[1]):
+    train.main(arguments)
+distributed.destroy_process_group()
+"""
+
+
+def launch(*runs: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Runs one after the other in the same two processes, whose start takes longest."""
+    (directory / "driver.py").write_text(DRIVER)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        command(arguments(inputs, run, **changes), processes=2),
+        [sys.executable, *torchrun, str(directory / "driver.py"), json.dumps(runs)],
         env=environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -44,17 +76,18 @@ def one(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-@pytest.fixture(scope="module", params=["ddp", "fsdp"])
-def two(
-    request: pytest.FixtureRequest, inputs: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path]:
-    run = tmp_path_factory.mktemp(request.param) / "run"
-    done = launch(inputs, run, parallel=request.param)
+@pytest.fixture(scope="module")
+def two(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("two")
+    runs = {mode: directory / mode for mode in MODES}
+    done = launch(
+        *(arguments(inputs, run, parallel=mode) for mode, run in runs.items()), directory=directory
+    )
     # Only one of them speaks.
-    assert done.stdout == f"{checkpoints(run)[-1]}\n"
-    assert done.stderr.count("step 3/6") == 1
-    assert "on cpu in 2 processes" in done.stderr
-    return request.param, run
+    assert done.stdout.splitlines() == [str(checkpoints(run)[-1]) for run in runs.values()]
+    assert done.stderr.count("step 3/6") == 2
+    assert done.stderr.count("on cpu in 2 processes") == 2
+    return runs
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
@@ -74,10 +107,11 @@ def assert_same_run(found: Path, expected: Path) -> None:
             torch.testing.assert_close(tensors[key], tensor, rtol=1e-3, atol=2e-5)
 
 
-def test_two_processes_equal_one(one: Path, two: tuple[str, Path]) -> None:
-    assert_same_run(two[1], one)
+@pytest.mark.parametrize("mode", MODES)
+def test_two_processes_equal_one(one: Path, two: dict[str, Path], mode: str) -> None:
+    assert_same_run(two[mode], one)
     counts = [record["masked"] for record in logged(one, "train")]
-    assert counts == [record["masked"] for record in logged(two[1], "train")]
+    assert counts == [record["masked"] for record in logged(two[mode], "train")]
 
 
 def cut_back(whole: Path, copy: Path, step: int) -> Path:
@@ -89,67 +123,54 @@ def cut_back(whole: Path, copy: Path, step: int) -> Path:
     return copy
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_one_process_goes_on_from_two(
-    inputs: Path, one: Path, two: tuple[str, Path], tmp_path: Path
+    inputs: Path, one: Path, two: dict[str, Path], tmp_path: Path, mode: str
 ) -> None:
-    run = cut_back(two[1], tmp_path / "run", 2)
+    run = cut_back(two[mode], tmp_path / "run", 2)
     train.main(arguments(inputs, run))
     assert_same_run(run, one)
 
 
 def test_two_processes_go_on_from_one_and_from_two(
-    inputs: Path, one: Path, two: tuple[str, Path], tmp_path: Path
+    inputs: Path, one: Path, two: dict[str, Path], tmp_path: Path
 ) -> None:
-    mode, whole = two
-    run = cut_back(one, tmp_path / "back", 4)
-    launch(inputs, run, parallel=mode)
-    assert_same_run(run, one)
-    if mode == "ddp":  # the same number of processes: the same bytes
-        run = cut_back(whole, tmp_path / "same", 2)
-        launch(inputs, run, parallel=mode)
-        assert contents(run) == contents(whole)
-        assert log(run) == log(whole)
+    back = {mode: cut_back(one, tmp_path / f"back-{mode}", 4) for mode in MODES}
+    same = {mode: cut_back(two[mode], tmp_path / f"same-{mode}", 2) for mode in MODES}
+    runs = [(mode, run) for kind in (back, same) for mode, run in kind.items()]
+    launch(*(arguments(inputs, run, parallel=mode) for mode, run in runs), directory=tmp_path)
+    for mode in MODES:
+        assert_same_run(back[mode], one)
+        # The same number of processes: the same bytes.
+        assert contents(same[mode]) == contents(two[mode])
+        assert log(same[mode]) == log(two[mode])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_signal_stops_all_processes(inputs: Path, one: Path, tmp_path: Path, mode: str) -> None:
-    import signal
-
     run = tmp_path / "run"
     given = arguments(inputs, run, parallel=mode, save_every=100)
     assert start_and_signal(given, run, 2, signal.SIGTERM, processes=2) != 0
     assert 2 <= int(checkpoints(run)[-1].name[5:]) < 6
-    launch(inputs, run, parallel=mode, save_every=100)
-    whole = logged(one, "train")
-    assert [m["loss"] for m in logged(run, "train")] == pytest.approx(
-        [m["loss"] for m in whole], rel=2e-5
-    )
+    done = subprocess.run(command(given, processes=2), env=environment(), stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    found, whole = logged(run, "train"), logged(one, "train")
+    assert [m["loss"] for m in found] == pytest.approx([m["loss"] for m in whole], rel=2e-5)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mode", ["ddp", "fsdp"])
-def test_word_aligned_in_two_processes(inputs: Path, tmp_path: Path, mode: str) -> None:
+def test_word_aligned_in_two_processes(inputs: Path, tmp_path: Path) -> None:
     changes = {"objective": "word-aligned", "monolingual": None, "batch_size": 8}
     train.main(arguments(inputs, tmp_path / "one", **changes))
-    launch(inputs, tmp_path / "two", parallel=mode, **changes)
-    for kind in ("train", "heldout/all"):
-        found, expected = (logged(tmp_path / name, kind) for name in ("two", "one"))
+    runs = [arguments(inputs, tmp_path / mode, parallel=mode, **changes) for mode in MODES]
+    launch(*runs, directory=tmp_path)
+    for mode, kind in product(MODES, ("train", "heldout/all")):
+        found, expected = logged(tmp_path / mode, kind), logged(tmp_path / "one", kind)
         assert [m["loss"] for m in found] == pytest.approx([m["loss"] for m in expected], rel=1e-4)
 
 
 def test_too_few_for_every_process(inputs: Path, tmp_path: Path) -> None:
-    from argparse import Namespace
-
-    from small_tokenizers import tokenizer
-
-    from weam_ext.batch import Collator, Layout
-    from weam_ext.build import run_order
-    from weam_ext.corpus import BitextSource
-    from weam_ext.errors import InputError
-    from weam_ext.prepare import PrepareSettings, prepare
-    from weam_ext.shards import open_prepared
-
     family = tokenizer("WordPiece")
     source = BitextSource("toku", (str(inputs / "toku.txt"),))
     prepare([source], family, tmp_path / "out", PrepareSettings(heldout=2))

@@ -1,14 +1,22 @@
 """Whole runs: what they leave, and that stopping them changes nothing."""
 
+import errno
+import math
 import os
 import resource
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from itertools import product
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from runs import (
     STEPS,
@@ -17,17 +25,25 @@ from runs import (
     environment,
     flags,
     log,
+    logged,
     start_and_signal,
     steps_done,
     write_inputs,
 )
+from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from weam_ext import train
+from weam_ext import checkpoint, train
 from weam_ext.checkpoint import checkpoints, load_state
 from weam_ext.errors import InputError
+from weam_ext.heldout import Heldout
 from weam_ext.invented import sentence_pairs, vocabulary
-from weam_ext.tokenizer import wordpiece
+from weam_ext.model import new_model
+from weam_ext.objectives import WEAM, Masking
+from weam_ext.records import Log
+from weam_ext.settings import parse
+from weam_ext.shards import open_prepared
+from weam_ext.tokenizer import load_tokenizer, wordpiece
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +97,10 @@ def test_the_settings_of_a_run_reproduce_it(inputs: Path, whole: Path, tmp_path:
     assert log(tmp_path / "b") == log(whole)
 
 
-@pytest.mark.parametrize("step", [1, 5])
-def test_a_killed_run_ends_in_the_same_bytes(
-    inputs: Path, whole: Path, tmp_path: Path, step: int
-) -> None:
+def test_a_killed_run_ends_in_the_same_bytes(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """tests/test_kill.py does it twenty times."""
     run = tmp_path / "run"
-    assert start_and_signal(flags(inputs, run), run, step, signal.SIGKILL) == -signal.SIGKILL
+    assert start_and_signal(flags(inputs, run), run, 5, signal.SIGKILL) == -signal.SIGKILL
     assert steps_done(run) < STEPS
     train.main(flags(inputs, run))
     assert contents(run) == contents(whole)
@@ -137,10 +151,30 @@ def test_a_torn_checkpoint_is_passed_over(
     torn.write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"model\.safetensors: the file was changed"):
         load_state(torn.parent)
-    torn.parent.rename(torn.parent.with_name("step-00000099"))  # as if newer than all
+    (torn.parent / "README.md").write_text("Mine, which is nobody else's concern.")
+    left = run / ".step-00000004.part"  # of a run that was killed while it wrote
+    left.mkdir()
+    train.main(flags(inputs, run, keep=1))
+    said = capsys.readouterr().err
+    assert f"passed over: {torn}: the file was changed" in said
+    assert "now called torn-step-00000008" in said
+    assert "going on from " + str(run / "step-00000006") in said
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+    assert (run / "torn-step-00000008" / "model.safetensors").read_bytes() != data
+    assert not left.exists()
+    assert [path.name for path in checkpoints(run)][-1] == "step-00000008"
+
+
+def test_an_edited_card_is_no_torn_checkpoint(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "step-00000008" / "README.md").write_text("Better words.")
     train.main(flags(inputs, run))
-    assert "passed over: " in capsys.readouterr().err
-    assert (run / "step-00000008" / "model.safetensors").read_bytes() == data
+    assert "passed over" not in capsys.readouterr().err
+    assert (run / "step-00000008" / "README.md").read_text() == "Better words."
 
 
 @pytest.mark.parametrize("objective", ["mlm", "tlm"])
@@ -187,6 +221,20 @@ def test_going_on_from_a_model(inputs: Path, whole: Path, tmp_path: Path) -> Non
     assert first == last  # the same held-out pairs, masks and weights
 
 
+def test_what_was_held_out_is_measured(whole: Path) -> None:
+    """And nothing else, with the true links."""
+    tokenizer = load_tokenizer(str(whole / "tokenizer"))
+    model = AutoModelForMaskedLM.from_pretrained(checkpoints(whole)[-1]).eval()
+    device = torch.device("cpu")
+    weam = WEAM(model, Masking.of(tokenizer, device=device, seed=0, probability=0.3)).eval()
+    _, splits = open_prepared(whole / "prepared")
+    heldout = Heldout(splits["heldout"], tokenizer, weam, batch_size=8, device=device)
+    found, written = heldout.measure(weam), log(whole)[-3:]
+    for record in written:
+        (name,) = record.keys() - {"step"}
+        assert record[name] == pytest.approx(found[name.removeprefix("heldout/")], rel=1e-6)
+
+
 def test_both_losses_fall(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train.main(
@@ -216,6 +264,292 @@ def test_links_matter(tmp_path: Path) -> None:
         heldout = [r["heldout/all"] for r in log(last.parent) if "heldout/all" in r]
         accuracy[links] = heldout[-1]["linked_accuracy"]
     assert accuracy["true"] >= accuracy["shuffled"] + 0.3
+
+
+# ---------------------------------------------------------------------- stopped, and other options
+
+
+def stopped_and_resumed(
+    inputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any
+) -> None:
+    """A run that is told to end in a step, which is no multiple of anything, and is resumed."""
+    train_step = train.Trainer.train_step
+
+    def interrupted(trainer: train.Trainer) -> Any:
+        if trainer.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", interrupted)
+        with pytest.raises(SystemExit):
+            train.main(flags(inputs, run, **changes))
+    assert load_state(checkpoints(run)[-1])["step"] == step
+    train.main(flags(inputs, run, **changes))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "word-aligned": {"objective": "word-aligned", "regularization": 0.5},
+    "separate head": {"exchange_head": "separate", "encode": "apart"},
+    "language vectors": {"exchange_head": "language", "monolingual": "alone.txt"},
+    "inner layer": {"exchange_layer": 1, "link_mode": "first", "links": "shuffled"},
+    "tokens": {"batch_tokens": 200, "temperature": 3, "accumulate": 2, "workers": 2},
+    "decay": {"layer_lr_decay": 0.5, "schedule": "cosine", "betas": [0.8, 0.95], "clip": 0.5},
+    "frozen": {"freeze_layers": 1, "exchange_head": "separate", "schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_and_resuming(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    changes = dict(OPTIONS[name])
+    if "monolingual" in changes:
+        changes["monolingual"] = inputs / changes["monolingual"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train.main(flags(inputs, whole, **changes))
+    stopped_and_resumed(inputs, run, monkeypatch, **(changes | {"workers": 0}))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+    assert all(math.isfinite(v) for record in log(whole) for m in record.values()
+               if isinstance(m, dict) for v in m.values())  # fmt: skip
+    first, last = (load_file(path / "model.safetensors") for path in ends(inputs, whole, changes))
+    moved = {key for key, tensor in last.items() if not torch.equal(tensor, first[key])}
+    layers = {key for key in first if "embeddings." in key or ".layer." in key}
+    if name == "frozen":
+        assert moved == first.keys() - layers - {"cls.predictions.decoder.weight"}
+    elif name == "word-aligned":
+        assert moved == layers  # and never the head
+        assert (whole / "initial" / "model.safetensors").exists()
+        distances = [means["anchor_distance"] for means in logged(whole, "heldout/all")]
+        assert distances[0] == 0 < min(distances[1:])  # from the initial model, not from the last
+        assert logged(run, "heldout/all")[-1]["loss"] > 0
+    else:
+        assert layers <= moved
+    own = checkpoints(whole)[-1] / "objective.safetensors"
+    assert own.exists() == (changes.get("exchange_head", "shared") != "shared")
+    if name == "language vectors":
+        (vectors,) = load_file(own).values()
+        assert vectors.shape == (5, 16)  # of two bitexts' four sides, and of the text
+        assert (vectors != 0).any()
+        assert {"heldout/toku", "heldout/venn", "heldout/alone"} <= {k for r in log(run) for k in r}
+
+
+def ends(inputs: Path, run: Path, changes: dict[str, Any]) -> tuple[Path, Path]:
+    """Directories with the weights before training and after it."""
+    before = run.parent / "before"
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    new_model(str(inputs / "model.json"), tokenizer, 128, 0).save_pretrained(before)
+    return before, checkpoints(run)[-1]
+
+
+def test_rates_of_layers(inputs: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", steps=2, warmup=0, schedule="constant", lr=0.1,
+                     layer_lr_decay=0.5))  # fmt: skip
+    rates = load_state(checkpoints(tmp_path / "run")[-1])["schedule"]["_last_lr"]
+    assert rates == pytest.approx([0.05, 0.05, 0.1, 0.1])
+    assert [means["lr"] for means in logged(tmp_path / "run", "train")] == pytest.approx([0.1] * 2)
+
+
+def test_workers_change_nothing(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", workers=2))
+    assert contents(tmp_path / "run") == contents(whole)
+    assert log(tmp_path / "run") == log(whole)
+
+
+def test_gradient_checkpointing_changes_nothing(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", gradient_checkpointing=True, steps=8))
+    losses = [[m["loss"] for m in logged(run, "train")] for run in (tmp_path / "run", whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.long
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    inputs = write_inputs(tmp_path, **still)
+    for compiled in (True, False):
+        train.main(flags(inputs, tmp_path / str(compiled), compile=compiled, steps=4))
+    losses = [[m["loss"] for m in logged(tmp_path / name, "train")] for name in ("True", "False")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_seldom_logged_it_is_resumed_to_the_same_log(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are over the steps since the last record, none of which may lie before a checkpoint."""
+    changes = {"log_every": 5, "save_every": 3}
+    train.main(flags(inputs, tmp_path / "whole", **changes))
+    steps = [record["step"] for record in log(tmp_path / "whole") if "train" in record]
+    assert steps == [3, 5, 6, 8]
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", ends_in(7))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(flags(inputs, run, **changes))
+    train.main(flags(inputs, run, **changes))
+    assert log(run) == log(tmp_path / "whole")
+    assert contents(run) == contents(tmp_path / "whole")
+
+
+def ends_in(step: int) -> Any:
+    """A step of the trainer that dies instead of doing the given one."""
+    train_step = train.Trainer.train_step
+
+    def dying(trainer: train.Trainer) -> Any:
+        if trainer.step + 1 == step:
+            raise KeyboardInterrupt
+        return train_step(trainer)
+
+    return dying
+
+
+def test_processes_have_other_dropout() -> None:
+    def draw(seed: int, step: int, rank: int) -> float:
+        trainer: Any = SimpleNamespace(
+            options=SimpleNamespace(seed=seed), step=step, ranks=SimpleNamespace(rank=rank)
+        )
+        train.Trainer._seed_generators(trainer)
+        return torch.rand(()).item()
+
+    places = list(product((0, 1), (0, 1), (0, 1)))
+    assert len({draw(*place) for place in places}) == len(places)
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+
+
+def test_the_best_is_kept(inputs: Path, tmp_path: Path) -> None:
+    """At this rate the losses rise again."""
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
+    losses = {r["step"]: r["heldout/all"]["loss"] for r in log(run) if "heldout/all" in r}
+    del losses[0]  # no checkpoint
+    best = min(losses, key=lambda step: losses[step])
+    assert best != STEPS
+    assert [path.name for path in checkpoints(run)] == [f"step-{best:08}", "step-00000008"]
+    assert (run / "best").resolve() == run / f"step-{best:08}"
+    assert load_state(run / "best")["heldout"] == losses[best]
+    # Killed after the checkpoint, before the others were removed.
+    shutil.copytree(run / "best", run / "step-00000001")
+    (run / "best").unlink()
+    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
+    assert (run / "best").exists()
+    assert len(checkpoints(run)) == 2
+
+
+def test_the_card(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, steps=2, monolingual=inputs / "alone.txt", links="random",
+                     license="apache-2.0", data_license="CC0, invented"))  # fmt: skip
+    card = (checkpoints(run)[-1] / "README.md").read_text()
+    _, front, text = card.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert matter["license"] == "apache-2.0"
+    assert matter["tags"] == ["cross-lingual", "weam_ext", "weam"]
+    assert "base_model" not in matter
+    for words in (
+        "# weam, step 2 of 2", "a control with random links", "from random weights",
+        "Licence of the data: CC0, invented.", "mask_probability: 0.3", "heuristic: ",
+        "| toku | ", "| venn | ", "| alone | ", "## Held-out losses",
+    ):  # fmt: skip
+        assert words in text, words
+    loss = logged(run, "heldout/all")[-1]["loss"]
+    assert f"{loss:.4f}" in text
+
+
+@pytest.mark.parametrize("place", ["save_file", "write_durably", "rename_durably", "sync"])
+def test_a_disk_that_fills_up_later(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """In the third checkpoint; the run goes on from the second when there is room again."""
+    run = tmp_path / "run"
+    real = getattr(checkpoint, place)
+
+    def full(*given: Any) -> Any:
+        if (run / "step-00000004").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, place, full)
+        with pytest.raises(
+            InputError, match=r"step-00000006: cannot be written \(No space left on"
+        ):
+            train.main(flags(inputs, run))
+    assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000004"]
+    assert not list(run.glob(".*"))
+    train.main(flags(inputs, run))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+
+
+def test_a_log_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
+    """What was written of a line is not what the next one begins with."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    written = Log(tmp_path, 0)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+        with pytest.raises(InputError, match=r"log\.jsonl: cannot be written \(File too large"):
+            for step in range(1, 100):
+                written.write({"step": step, "x": "y" * 20})
+        assert step == 3  # the first of which a part did not fit
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        signal.signal(signal.SIGXFSZ, handler)
+    written.close()
+    Log(tmp_path, 2).close()
+    assert [record["step"] for record in log(tmp_path)] == [1, 2]
+
+
+def test_killed_before_its_settings_were_written(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.yaml.part").write_text("half of th")
+    train.main(flags(inputs, tmp_path / "run", steps=1))
+    assert checkpoints(tmp_path / "run")
+
+
+# ------------------------------------------------------------------------------------- the figures
+
+
+def test_wandb(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="--wandb needs Weights & Biases: pip install wandb"):
+        train.main(flags(inputs, tmp_path / "run", wandb="project"))
+    assert not (tmp_path / "run").exists()  # told before the work, not after it
+
+    opened: list[dict[str, Any]] = []
+    shown: list[tuple[int, str]] = []
+    library: Any = ModuleType("wandb")
+    library.__spec__ = ModuleSpec("wandb", None)
+
+    def init(**settings: Any) -> Any:
+        opened.append(settings)
+        return SimpleNamespace(
+            log=lambda values, step: shown.extend((step, name) for name in values),
+            finish=lambda: shown.append((-1, "finish")),
+        )
+
+    library.init = init
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    stopped_and_resumed(inputs, tmp_path / "run", monkeypatch, wandb="project")
+    first, second = opened
+    assert first == second
+    assert first["id"] and first["resume"] == "allow"
+    assert (first["project"], first["name"]) == ("project", "run")
+    assert first["config"]["steps"] == STEPS
+    assert {(0, "heldout/toku/loss"), (1, "train/loss"), (8, "speed/padding")} <= set(shown)
+    assert shown.count((-1, "finish")) == 2
+    assert shown.count((5, "train/loss")) == 1
+
+
+def test_on_a_terminal_a_bar(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    train.main(flags(inputs, tmp_path / "run", steps=4))
+    said = capsys.readouterr().err
+    assert "4/4" in said and "\r" in said
+    assert "step 1/4" not in said
+    assert "held out after step 4, toku: loss" in said
+    assert said.count("\n") < 25
 
 
 # ----------------------------------------------------------------------------------------- errors
@@ -250,7 +584,75 @@ BAD = {
     "unit": ({"mask_unit": "line"}, "argument --mask-unit: invalid choice: 'line'"),
     "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
     "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
+    "layer": ({"exchange_layer": 2}, "--exchange-layer 2: the model has only 1 layers"),
+    "no layer": ({"exchange_layer": 0}, "--exchange-layer must be at least 1"),
+    "head": ({"exchange_head": "two"}, "argument --exchange-head: invalid choice: 'two'"),
+    "encode": ({"encode": "both"}, "argument --encode: invalid choice: 'both'"),
+    "frozen": ({"freeze_layers": 2}, "--freeze-layers 2: the model has only 1 layers"),
+    "negative": ({"freeze_layers": -1}, "--freeze-layers must be at least 0"),
+    "all frozen": (
+        {"freeze_layers": 1, "objective": "word-aligned"},
+        "--freeze-layers 1: nothing is left to train",
+    ),
+    "decay": ({"layer_lr_decay": 1.5}, "--layer-lr-decay must be above 0 and at most 1"),
+    "betas": ({"betas": [0.9, 1]}, "--betas must be at least 0 and below 1"),
+    "clip": ({"clip": 0}, "--clip must be above 0"),
+    "schedule": ({"schedule": "steep"}, "argument --schedule: invalid choice: 'steep'"),
+    "temperature": ({"temperature": 0}, "--temperature must be above 0"),
+    "share": ({"monolingual_share": 1}, "--monolingual-share must be between 0 and 1"),
+    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be at least 1"),
+    "accumulate": ({"accumulate": 0}, "--accumulate must be at least 1"),
+    "workers": ({"workers": -1}, "--workers must be at least 0"),
+    "keep": ({"keep": 0}, "--keep must be at least 1"),
+    "tflops": ({"peak_tflops": 0}, "--peak-tflops must be above 0"),
+    "regularization": ({"regularization": -1}, "--regularization must be at least 0"),
+    "monolingual": (
+        {"objective": "word-aligned", "monolingual": "/no/such"},
+        "--monolingual text cannot be learned with --objective word-aligned",
+    ),
+    "two models": ({"model": "."}, "--model goes on from a model, --model-config starts one"),
+    "prepared": ({"prepared": "."}, "--prepared names the data already"),
+    "parallel": ({"parallel": "both"}, "argument --parallel: invalid choice: 'both'"),
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("schedule: steep", "argument --schedule: invalid choice: 'steep'"),
+        ("betas: 5", "argument --betas: expected 2 arguments"),
+        ("batch_size: [1, 2]", "unrecognized arguments: 2"),
+        ("compile: 3", "argument --compile/--no-compile: ignored explicit argument '3'"),
+        ("lr: fast", "argument --lr: invalid float value: 'fast'"),
+        ("bitext: [3]", "3: No such file"),
+        ("rate: 1", "unknown setting 'rate'"),
+        ("1: 1", "unknown setting '1'"),
+        ("- lr", "expected settings, one 'name: value' a line"),
+        ("lr: [", "not valid YAML"),
+    ],
+)
+def test_bad_configurations(inputs: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    given = ["--output", str(tmp_path / "run"), "--tokenizer", str(inputs / "vocab.txt"),
+             "--model-config", str(inputs / "model.json"),
+             "--config", str(tmp_path / "c.yaml")]  # fmt: skip
+    with pytest.raises(InputError) as error:
+        train.main(given)
+    assert sentence in str(error.value)
+
+
+def test_the_command_line_overrides_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "compile: true\nlr: 5e-5\nmask_exact: true\nbitext: [[a, b], c]\nbetas: [0.9, 0.98]\n"
+        "steps: null\nmodel: x\nmonolingual: text\n"
+    )
+    given = ["--config", str(tmp_path / "c.yaml")]
+    options = parse(given)
+    assert (options.compile, options.lr, options.betas) == (True, 5e-5, [0.9, 0.98])
+    assert (options.bitext, options.monolingual) == ([["a", "b"], ["c"]], ["text"])
+    other = parse([*given, "--no-compile", "--lr", "1", "--bitext", "d", "--no-mask-exact"])
+    assert (other.compile, other.lr, other.mask_exact) == (False, 1.0, False)
+    assert (other.bitext, other.monolingual) == ([["d"]], ["text"])
 
 
 def test_shares_that_do_not_add_up(inputs: Path, tmp_path: Path) -> None:

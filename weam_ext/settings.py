@@ -61,7 +61,7 @@ def _as_flags(values: dict[str, Any]) -> Iterator[str]:
         flag = name.replace("_", "-")
         if name in _TEXTS:
             for files in value if isinstance(value, list) else [value] if value else []:
-                yield from [f"--{flag}", *(map(str, files) if isinstance(files, list) else [files])]
+                yield from [f"--{flag}", *map(str, files if isinstance(files, list) else [files])]
         elif isinstance(value, bool):
             yield f"--{flag}" if value else f"--no-{flag}"
         elif isinstance(value, list):
