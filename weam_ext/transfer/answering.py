@@ -202,7 +202,8 @@ class Answering:
             score, (first, last) = best_span(np.asarray(start), np.asarray(end), row["offsets"])
             example = row["example"]
             if score > best[example][0]:
-                best[example] = score, examples[example].context[first:last]
+                # Some tokens hold the blank before their word.
+                best[example] = score, examples[example].context[first:last].strip()
         return [text for _, text in best]
 
     def gold(self, example: Question) -> str:
