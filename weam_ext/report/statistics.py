@@ -47,17 +47,17 @@ def linearised_correlation(metric: str, gold: Scores, predictions: Scores) -> Sc
         return found
     value = float(stats.spearmanr(gold, predictions).statistic)
     u, v = ((stats.rankdata(side) - 0.5) / len(side) for side in (gold, predictions))
-    influence = 12 * (u * v + _mean_above(u, v) + _mean_above(v, u))
+    influence = (u * v + _mean_above(u, v) + _mean_above(v, u)) / (u.std() * v.std())
     shifted: Scores = value + influence - influence.mean()
     return shifted
 
 
 def _mean_above(by: Scores, of: Scores) -> Scores:
-    """For each i the mean over j of `of[j]` where by[j] >= by[i], and 0 elsewhere."""
+    """For each i the mean over j of `of[j]` where by[j] > by[i], half of it where equal, else 0."""
     order = np.argsort(-by, kind="stable")
-    sums = np.cumsum(of[order])
-    last = np.searchsorted(-by[order], -by, side="right") - 1
-    means: Scores = sums[last] / len(by)
+    sums = np.concatenate([[0.0], np.cumsum(of[order])])
+    ends = [np.searchsorted(-by[order], -by, side=side) for side in ("left", "right")]
+    means: Scores = (sums[ends[0]] + sums[ends[1]]) / 2 / len(by)
     return means
 
 
@@ -114,11 +114,13 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
     value = float(paired.mean())
     components = [Component(float(paired.var(ddof=1)) / count, count - 1)] if count > 1 else []
     total = sum(component.variance for component in components)
+    seeds = 0.0
     for model in models:
         between, shared = _units(model)
         for a, b in zip(between, shared, strict=True):
-            total += max(0.0, a.variance - b.variance)
+            seeds += a.variance - b.variance
             components += [a, b]
+    total += max(0.0, seeds)
     squares = sum(c.variance**2 / c.freedom for c in components if c.freedom)
     freedom = total**2 / squares if squares else math.inf
     error = math.sqrt(total)
