@@ -90,7 +90,8 @@ def _gains(results: Results) -> Iterator[Part]:
     rows = [
         [
             g.condition.title, str(g.condition), f"{g.better} against {g.worse}", str(g.sets),
-            points(g.estimate.value), interval(g.estimate.low, g.estimate.high), f"{p:.3g}",
+            points(g.estimate.value), interval(g.estimate.low, g.estimate.high),
+            f"{p:.3f}" if p >= 0.001 else "< 0.001",
             verdict(g.estimate.value, p), g.varies, g.layers or "–",
         ]
         for g, p in zip(means, corrected, strict=True)
@@ -101,11 +102,12 @@ def _gains(results: Results) -> Iterator[Part]:
     for better, worse in dict.fromkeys((g.better, g.worse) for g in found):
         own = [g for g in found if (g.better, g.worse) == (better, worse)]
         tops = [g for g in own if g.language == "mean"]
+        tops = [g for g in tops if _shown_by_language(g.condition)]
         labels = [f"{g.condition.title}: {g.condition}" for g in tops]
         title = f"{better} less {worse}: means over test sets"
         yield Figures([figures.forest(tops, labels, title)], _FOREST)
         by_task = [
-            figures.forest(rest, [g.language for g in rest], f"{c.title}: {c}")
+            figures.forest(rest, [g.language for g in rest], f"{c.title}: {c}", 5.2)
             for c in dict.fromkeys(g.condition for g in own)
             if _shown_by_language(c) and len(rest := [g for g in own if g.condition == c]) > 2
         ]
@@ -142,9 +144,8 @@ def _tables(results: Results) -> Iterator[Part]:
     yield Heading("Scores")
     for title, conditions in _by_task(_plain(results)):
         yield Heading(title, 3)
-        for condition in conditions:
-            for metric in results.metrics(condition):
-                yield _score_table(results, condition, metric)
+        for metric in results.metrics(conditions[0]):
+            yield _score_table(results, conditions, metric)
 
 
 def _by_task(conditions: Sequence[Condition]) -> list[tuple[str, list[Condition]]]:
@@ -154,48 +155,52 @@ def _by_task(conditions: Sequence[Condition]) -> list[tuple[str, list[Condition]
     return list(tasks.items())
 
 
-def _score_table(results: Results, condition: Condition, metric: str) -> Table:
-    models = results.models_of(condition)
-    rows = []
-    columns: dict[str, list[Measured]] = {model: [] for model in models}
-    for test in results.sets(condition):
-        row = [test.language]
-        for model in models:
-            found = results.chosen(condition, test, model, metric)
-            row.append(score(found.scores) if found else "–")
-            if found:
-                columns[model].append(found)
-        rows.append(row)
+def _score_table(results: Results, conditions: Sequence[Condition], metric: str) -> Table:
+    """Languages by models, the conditions side by side."""
+    columns: list[tuple[str, dict[str, Measured]]] = []
+    for condition in conditions:
+        for model in results.models_of(condition):
+            found = {
+                test.language: measured
+                for test in results.sets(condition)
+                if (measured := results.chosen(condition, test, model, metric))
+            }
+            name = ", ".join(p for p in (condition.vectors, condition.method) if p)
+            if condition.setting != "frozen":
+                name = condition.setting
+                if condition.fine_tuning != "plain":
+                    name += f", {condition.fine_tuning}"
+            columns.append((f"{model}: {name}", found))
+    languages = sorted({language for _, found in columns for language in found})
+    rows = [
+        [code, *(score(found[code].scores) if code in found else "–" for _, found in columns)]
+        for code in languages
+    ]
     if len(rows) > 1:
-        means = [score(average(columns[m])) if columns[m] else "–" for m in models]
+        means = [score(average(list(found.values()))) for _, found in columns]
         rows.append(["mean", *means])
-    layers = _chosen_layers(results, condition)
-    return Table(
-        ["language", *models], rows, f"{condition}: {metric}, %{layers}; examples a language: "
-        f"{_counts(results, condition)}",
-    )  # fmt: skip
-
-
-def _counts(results: Results, condition: Condition) -> str:
-    counts = {
-        len(m.keys)
-        for test in results.sets(condition)
-        for model in results.models_of(condition, test)
-        if (m := results.chosen(condition, test, model))
-    }
+    counts = [len(measured.keys) for _, found in columns for measured in found.values()]
     low, high = min(counts), max(counts)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    told = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    caption = f"{metric}, %; {told} examples a language{_chosen_layers(results, conditions)}"
+    return Table(["language", *(name for name, _ in columns)], rows, caption)
 
 
-def _chosen_layers(results: Results, condition: Condition) -> str:
-    if condition.vectors == "":
+def _chosen_layers(results: Results, conditions: Sequence[Condition]) -> str:
+    """Whether each language's layer was chosen without it."""
+    layered = [c for c in conditions if c.vectors]
+    if not layered:
         return ""
-    test = results.sets(condition)[0]
-    found = []
-    for model in results.models_of(condition, test):
-        layer, elsewhere = results.best_layer(condition, test, model)
-        found.append(f"{model} {layer}{'' if elsewhere else ' (chosen on the same data)'}")
-    return f"; layer of {test.language}: {', '.join(found)}"
+    alone = any(
+        not results.best_layer(c, test, model)[1]
+        for c in layered
+        for test in results.sets(c)
+        for model in results.models_of(c, test)
+    )
+    told = (
+        "on the same data where there is no other language" if alone else "on the other languages"
+    )
+    return f"; each at the layer that is best {told}"
 
 
 def score(scores: Scores) -> str:

@@ -1,17 +1,24 @@
 """Figures as SVG text: forest plots of gains, layer curves, heat-maps. With matplotlib."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import font_manager, rc_context
 from matplotlib.figure import Figure
 
 from weam_ext.report.table import Condition, Gain, Results
 
+# The scripts of the languages, as far as the machine has fonts for them.
+_WANTED = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic",
+           "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Hebrew", "Noto Sans Bengali",
+           "Noto Sans Tamil", "Noto Sans Telugu", "Arial Unicode MS")  # fmt: skip
+_FONTS = [name for name in _WANTED if name in set(font_manager.get_font_names())]
 _STYLE: Any = {
-    "svg.fonttype": "path", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "path", "font.size": 9, "font.family": _FONTS,
+    "axes.spines.top": False, "axes.spines.right": False,
     "svg.hashsalt": "weam_ext",
 }  # fmt: skip
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8a5aab", "#c77d0a", "#4a4a4a")
@@ -19,15 +26,16 @@ COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8a5aab", "#c77d0a", "#4a4a4a")
 
 def _svg(figure: Any) -> str:
     text = io.StringIO()
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # shown as a box
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
 
-def forest(gains: Sequence[Gain], labels: Sequence[str], title: str) -> str:
+def forest(gains: Sequence[Gain], labels: Sequence[str], title: str, width: float = 7.6) -> str:
     """Gains in points with their intervals, one below another; filled where 0 is outside."""
     with rc_context(_STYLE):
-        figure = Figure(figsize=(7.2, 0.9 + 0.24 * len(gains)), layout="constrained")
+        figure = Figure(figsize=(width, 0.9 + 0.24 * len(gains)), layout="constrained")
         axes = figure.subplots()
         for row, gain in enumerate(gains):
             found = gain.estimate
