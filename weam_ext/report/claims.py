@@ -131,7 +131,7 @@ class Judge:
         return a, b, names
 
     def _missing(self, *needed: str) -> str:
-        absent = [role for role in needed if role not in self.roles]
+        absent = [role for role in dict.fromkeys(needed) if role not in self.roles]
         return f"because no model is {' or '.join(absent)} (--role)" if absent else ""
 
     def _compare(

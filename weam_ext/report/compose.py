@@ -56,7 +56,7 @@ def _summary(results: Results, failed: Sequence[Failed]) -> str:
         f"{len(results.models)} models ({', '.join(results.models)}), {len(tasks)} tasks, "
         f"{len(cells)} cells. "
     )
-    return text + (f"{len(failed)} cells failed; see the end." if failed else "No cell failed.")
+    return text + (f"Failed: {len(failed)}; the end says why." if failed else "None failed.")
 
 
 # ------------------------------------------------------------------------------------------ claims
@@ -146,6 +146,25 @@ def _tables(results: Results) -> Iterator[Part]:
         yield Heading(title, 3)
         for metric in results.metrics(conditions[0]):
             yield _score_table(results, conditions, metric)
+        if axes := _CROSSED.get(conditions[0].task):
+            yield _matrices(results, conditions, axes)
+
+
+# What the two languages of a test set are.
+_CROSSED = {"gxnli": ("hypothesis", "premise"), "mlqa-gxlt": ("question", "text")}
+
+
+def _matrices(results: Results, conditions: Sequence[Condition], axes: tuple[str, str]) -> Figures:
+    svgs = []
+    for condition in conditions:
+        for model in results.models_of(condition):
+            values = {}
+            for test in results.sets(condition):
+                if found := results.chosen(condition, test, model):
+                    first, _, second = test.language.partition("-")
+                    values[first, second] = 100 * found.value
+            svgs.append(figures.matrix(values, f"{model}, {condition.setting}", *axes))
+    return Figures(svgs, "Percent, by the languages of the two texts.")
 
 
 def _by_task(conditions: Sequence[Condition]) -> list[tuple[str, list[Condition]]]:

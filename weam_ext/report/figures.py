@@ -6,18 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import font_manager, rc_context
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from weam_ext.report.table import Condition, Gain, Results
 
-# The scripts of the languages, as far as the machine has fonts for them.
-_WANTED = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic",
-           "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Hebrew", "Noto Sans Bengali",
-           "Noto Sans Tamil", "Noto Sans Telugu", "Arial Unicode MS")  # fmt: skip
-_FONTS = [name for name in _WANTED if name in set(font_manager.get_font_names())]
+# Text stays text: the browser has fonts for all scripts, and shapes them.
 _STYLE: Any = {
-    "svg.fonttype": "path", "font.size": 9, "font.family": _FONTS,
+    "svg.fonttype": "none", "font.size": 9,
     "axes.spines.top": False, "axes.spines.right": False,
     "svg.hashsalt": "weam_ext",
 }  # fmt: skip
@@ -27,7 +23,7 @@ COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8a5aab", "#c77d0a", "#4a4a4a")
 def _svg(figure: Any) -> str:
     text = io.StringIO()
     with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # shown as a box
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # not drawn here
         figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
 
@@ -92,6 +88,29 @@ def _curves(panel: Any, results: Results, condition: Condition) -> None:
         if any(spread):
             low, high = (np.array(means) + sign * np.array(spread) for sign in (-1, 1))
             panel.fill_between(layers, low, high, color=colour, alpha=0.15, lw=0)
+
+
+def matrix(values: dict[tuple[str, str], float], title: str, across: str, down: str) -> str:
+    """Scores in percent by two languages; a pair that was not tested stays empty."""
+    rows, columns = (sorted({pair[k] for pair in values}) for k in (0, 1))
+    table = np.array([[values.get((a, b), np.nan) for b in columns] for a in rows])
+    with rc_context(_STYLE):
+        size = 1.7 + 0.36 * len(columns), 1.2 + 0.3 * len(rows)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(table, cmap="YlGnBu", aspect="auto")
+        middle = (np.nanmin(table) + np.nanmax(table)) / 2
+        for (i, j), value in np.ndenumerate(table):
+            if np.isfinite(value):
+                colour = "white" if value > middle else "#1c1c1c"
+                axes.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel(across)
+        axes.set_ylabel(down)
+        axes.spines[:].set_visible(False)
+        axes.set_title(title, loc="left", fontsize=9)
+    return _svg(figure)
 
 
 def heat_map(found: dict[str, Any], title: str) -> str:
