@@ -92,13 +92,16 @@ def _gains(results: Results) -> Iterator[Part]:
             g.condition.title, str(g.condition), f"{g.better} against {g.worse}", str(g.sets),
             points(g.estimate.value), interval(g.estimate.low, g.estimate.high),
             f"{p:.3f}" if p >= 0.001 else "< 0.001",
-            verdict(g.estimate.value, p), g.varies, g.layers or "–",
+            verdict(g.estimate.value, p), f"{100 * g.estimate.examples:.2f}",
+            f"{100 * g.estimate.seeds:.2f}" if "seeds" in g.varies else "–", g.varies,
+            g.layers or "–",
         ]
         for g, p in zip(means, corrected, strict=True)
     ]  # fmt: skip
     header = ["task", "condition", "models", "test sets", "gain", "95 % interval", "p, Holm"]
-    yield Table([*header, "verdict on “better”", "varies", "layers"], rows,
-                "Mean over a task's test sets, in points.")  # fmt: skip
+    yield Table([*header, "verdict on “better”", "examples", "seeds", "varies", "layers"], rows,
+                "Mean over the test sets, in points; beside the verdict the standard errors of "
+                "examples and of seeds.")  # fmt: skip
     for better, worse in dict.fromkeys((g.better, g.worse) for g in found):
         own = [g for g in found if (g.better, g.worse) == (better, worse)]
         tops = [g for g in own if g.language == "mean"]

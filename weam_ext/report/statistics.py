@@ -82,6 +82,10 @@ class Estimate(NamedTuple):
     error: float
     """Standard error."""
     freedom: float
+    examples: float = 0.0
+    """The part of the examples in it, a standard error of its own."""
+    seeds: float = 0.0
+    """That of the units."""
 
     def against(self, bound: float) -> float:
         """The two-sided p-value of the hypothesis that it is `bound`."""
@@ -120,12 +124,15 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
         for a, b in zip(between, shared, strict=True):
             seeds += a.variance - b.variance
             components += [a, b]
-    total += max(0.0, seeds)
+    examples, seeds = total, max(0.0, seeds)
+    total += seeds
     squares = sum(c.variance**2 / c.freedom for c in components if c.freedom)
     freedom = total**2 / squares if squares else math.inf
     error = math.sqrt(total)
     half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error if error else 0.0
-    return Estimate(value, value - half, value + half, _p(value, error, freedom), error, freedom)
+    p = _p(value, error, freedom)
+    parts = math.sqrt(examples), math.sqrt(seeds)
+    return Estimate(value, value - half, value + half, p, error, freedom, *parts)
 
 
 def _p(value: float, error: float, freedom: float) -> float:

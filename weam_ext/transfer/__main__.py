@@ -26,7 +26,7 @@ from weam_ext.corpus import parse_bitext, parse_columns
 from weam_ext.errors import InputError, Parser, describe, run, say
 from weam_ext.transfer import alignment, lexicon, probe, retrieval
 from weam_ext.transfer.encoder import Encoder, encoder_digest
-from weam_ext.transfer.finetune import FineTuning, Plan, parse_setting
+from weam_ext.transfer.finetune import FineTuning, Plan, Setting, parse_setting
 from weam_ext.transfer.grid import Job, Made, run_grid
 from weam_ext.transfer.noise import Noise, parse_noises, read_lexicon
 from weam_ext.transfer.results import Cell
@@ -151,10 +151,7 @@ def _checked(options: argparse.Namespace) -> argparse.Namespace:
     for name in ("learning_rate", "epochs", "radius"):
         if (value := getattr(options, name)) is not None and not 0 < value < float("inf"):
             raise InputError(f"--{name.replace('_', '-')} must be above 0")
-    rank = int(os.environ.get("LOCAL_RANK", "0"))
-    if options.device == "auto":
-        count = torch.cuda.device_count()
-        options.device = f"cuda:{rank % count}" if count else "cpu"
+    options.device = _one_device(options.device)
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
@@ -163,6 +160,21 @@ def _checked(options: argparse.Namespace) -> argparse.Namespace:
         options.precision = "bf16" if torch.device(options.device).type == "cuda" else "fp32"
     options.settings = [parse_setting(text) for text in options.settings]
     return options
+
+
+def _one_device(wanted: str) -> str:
+    """The device, and no other GPU in sight: the Trainer would spread a model over all it sees."""
+    count = torch.cuda.device_count() if wanted.startswith(("auto", "cuda")) else 0
+    if not count:
+        return "cpu" if wanted == "auto" else wanted
+    own = int(os.environ.get("LOCAL_RANK", "0")) % count
+    if wanted.startswith("cuda:"):
+        own = int(wanted[5:]) if wanted[5:].isdecimal() else count
+        if own >= count:
+            raise InputError(f"--device {wanted}: there are {count} GPUs, counted from 0")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[own]
+    return "cuda"
 
 
 def parse_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
@@ -261,14 +273,15 @@ def _fine_tuned(
     names = ("learning_rate", "epochs", "max_length", "batch_size")
     given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
     recipe = replace(task.recipe, **given)
+    reads = {
+        str(setting): list(_readings(setting, examples, options.source))
+        if examples
+        else [("", None, fault)]
+        for setting in options.settings
+    }
     for model in models:
         for setting in options.settings:
-            apart = setting.name == "translate-train" and examples is not None
-            targets = sorted(examples.test) if apart and examples else [""]
-            for target in targets:
-                if target == options.source:
-                    continue  # its translation is the training set itself
-                own = _only(examples, target, options.source) if examples and target else examples
+            for target, own, digest in reads[str(setting)]:
                 for way in options.fine_tuning:
                     for seed in range(options.seeds):
                         plan = Plan(
@@ -279,13 +292,39 @@ def _fine_tuned(
                             model=model.name,
                             model_sha256=model.sha256,
                             task=name,
-                            data_sha256=own.sha256 if own else fault,
+                            data_sha256=digest,
                             setting=str(setting),
                             seed=seed,
                             options=_identity(plan, own, target),
                         )
                         make = _fine_tuner(model, task.family, plan, own, fault)
                         yield Job(cell, str(model.directory.resolve()), make)
+
+
+Reading = tuple[str, Examples | None, str]
+
+
+def _readings(setting: Setting, examples: Examples, source: str) -> Iterator[Reading]:
+    """What the cells of a setting read, with the digest of it; translate-train: a language each.
+
+    What a setting does not read is not there, so that its cells stay the same whatever else is.
+    """
+    shots = examples.shots if setting.shots else {}
+    if setting.name != "translate-train":
+        translated = examples.translated if setting.name == "translate-train-all" else {}
+        own = replace(examples, translated=translated, shots=shots)
+        yield "", own, own.sha256
+        return
+    for target in sorted(examples.test):
+        if target != source:  # whose translation is the training set itself
+            own = replace(
+                examples,
+                select={k: v for k, v in examples.select.items() if k in (source, target)},
+                test={target: examples.test[target]},
+                translated={k: v for k, v in examples.translated.items() if k == target},
+                shots={},
+            )
+            yield target, own, own.sha256
 
 
 def _identity(plan: Plan, examples: Examples | None, target: str) -> dict[str, Any]:
@@ -339,17 +378,6 @@ def _examples(name: str, options: argparse.Namespace) -> Examples:
     return assign(task, loaded, languages, options.source, limits, options.train_on_dev)
 
 
-def _only(examples: Examples, target: str, source: str) -> Examples:
-    """What translate-train of one language reads."""
-    select = {k: v for k, v in examples.select.items() if k in (source, target)}
-    return replace(
-        examples,
-        select=select,
-        test={target: examples.test[target]},
-        translated={k: v for k, v in examples.translated.items() if k == target},
-    )
-
-
 def _frozen(
     name: str,
     options: argparse.Namespace,
@@ -392,7 +420,7 @@ def _frozen_data(name: str, options: argparse.Namespace) -> tuple[str, Evaluate]
     """The digest of a frozen task's data, and what evaluates an encoder on them."""
     languages = options.languages
     if name in PROBES:
-        examples = _examples(name.removesuffix("-probe"), options)
+        examples = replace(_examples(name.removesuffix("-probe"), options), shots={}, translated={})
         family = TASKS[name.removesuffix("-probe")].family()
         return examples.sha256, lambda e, batch: probe.evaluate(e, family, examples, 0, batch)
     if name == "alignment":

@@ -1,6 +1,7 @@
 """Fine-tuning on one language, selection, and prediction on all: through transformers' Trainer."""
 
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,7 +177,7 @@ class FineTuning:
             save_strategy="no",
             logging_strategy="no",
             report_to="none",
-            disable_tqdm=True,
+            disable_tqdm=not sys.stderr.isatty(),
             bf16=plan.precision == "bf16",
             use_cpu=plan.device == "cpu",
             dataloader_pin_memory=plan.device != "cpu",
