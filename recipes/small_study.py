@@ -109,7 +109,7 @@ def main() -> None:
         "-m", "weam_ext.transfer", "--data", str(options.data), "--output", str(scores),
         "--models", *(f"{o}={checkpoints[o]}" for o in reversed(OBJECTIVES)),
         "--tasks", *TASKS, "--languages", *TESTED, "--gold", *GOLD, "--seeds", str(options.seeds),
-        "--train-limit", "2000", "--select-limit", "100", "--test-limit", "300",
+        "--train-limit", "1000", "--select-limit", "50", "--test-limit", "200",
         "--epochs", "3", "--learning-rate", "5e-4", "--max-length", "96",
     ]  # fmt: skip
     together([command, command])  # they share the cells

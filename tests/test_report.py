@@ -279,6 +279,24 @@ def test_pre_training_seeds_are_the_units_where_there_are_several(tmp_path: Path
     assert sorted(found.values.tolist()) == pytest.approx([0.375, 0.875])
 
 
+def test_a_seed_counts_once(tmp_path: Path) -> None:
+    """What was made again with more noises or languages is no other seed."""
+    cells(tmp_path, "m", ["1100", "1000"])
+    cells(tmp_path, "m", ["1100", "1000"], languages=("de", "fr"), noises=["typos 0.1"])
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    german = results.chosen(condition, results.sets(condition)[0], "m")
+    assert german is not None and german.scores.shape == (2, 4)
+
+
+def test_other_options_are_another_condition(tmp_path: Path) -> None:
+    cells(tmp_path, "m", ["1100"])
+    cells(tmp_path, "m", ["1111"], batch_size=8)
+    results = Results(read_all(tmp_path))
+    found = {condition.options for condition in results.conditions}
+    assert found == {"batch_size 8", "batch_size 32"}
+
+
 def test_another_encoder_in_a_directory_replaces_the_first(tmp_path: Path) -> None:
     cells(tmp_path, "m", ["1111"], sha="old")
     cells(tmp_path, "m", ["0000"], sha="new")

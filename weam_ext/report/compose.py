@@ -192,6 +192,7 @@ def _score_table(results: Results, conditions: Sequence[Condition], metric: str)
                 name = condition.setting
                 if condition.fine_tuning != "plain":
                     name += f", {condition.fine_tuning}"
+            name += f", {condition.options}" if condition.options else ""
             columns.append((f"{model}: {name}", found))
     languages = sorted({language for _, found in columns for language in found})
     rows = [

@@ -42,7 +42,7 @@ class Condition(NamedTuple):
     vectors: str
     method: str
     options: str
-    """The numbers of the optimisation, as JSON."""
+    """Of the numbers of the optimisation those in which the task's results differ."""
 
     @property
     def title(self) -> str:
@@ -52,6 +52,7 @@ class Condition(NamedTuple):
         parts = [self.setting, self.vectors, self.method, self.noise]
         parts += [f"{self.selection} selection"] * bool(self.selection)
         parts += [f"{self.fine_tuning} fine-tuning"] * (self.fine_tuning not in ("", "plain"))
+        parts.append(self.options)
         return ", ".join(part for part in parts if part)
 
 
@@ -63,18 +64,34 @@ class Set:
     digest: str
 
 
-def condition_of(row: Row) -> Condition:
-    own = ("languages", "target", "noises", "fine_tuning", "augmentation")
-    rest = {name: value for name, value in row.cell.options.items() if name not in own}
+_NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation")
+
+
+def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """The options in which the results of each task and setting differ."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        known = seen.setdefault(f"{row.cell.task} {row.cell.setting}", {})
+        for name, value in row.cell.options.items():
+            if name not in _NOT_COMPARED and name != "radius":
+                known.setdefault(name, set()).add(json.dumps(value))
+    return {
+        place: sorted(name for name, values in known.items() if len(values) > 1)
+        for place, known in seen.items()
+    }
+
+
+def _condition(row: Row, names: Sequence[str]) -> Condition:
+    options = row.cell.options
     return Condition(
         row.cell.task,
         row.cell.setting,
-        row.cell.options.get("fine_tuning", ""),
+        options.get("fine_tuning", ""),
         row.selection,
         row.noise,
         row.vectors,
         row.method,
-        json.dumps(rest, sort_keys=True),
+        ", ".join(f"{name} {options[name]}" for name in names if name in options),
     )
 
 
@@ -123,11 +140,18 @@ class Results:
             if latest[row.cell.model, row.directory] == row.cell.model_sha256
         ]  # fmt: skip
         self.models = list(dict.fromkeys(row.cell.model for row in self.rows))
+        differing = _differing(self.rows)
         self._rows: dict[Condition, dict[Set, dict[str, dict[int, list[Row]]]]] = {}
+        found: dict[tuple[Condition, Set, str, int], dict[tuple[str, int], Row]] = {}
         for row in self.rows:
-            there = self._rows.setdefault(condition_of(row), {})
-            models = there.setdefault(Set(row.language, _digest(row)), {})
-            models.setdefault(row.cell.model, {}).setdefault(row.layer, []).append(row)
+            names = differing[f"{row.cell.task} {row.cell.setting}"]
+            test = Set(row.language, _digest(row))
+            place = _condition(row, names), test, row.cell.model, row.layer
+            # One row a seed: of cells that differ in what else they tested, the latest.
+            found.setdefault(place, {})[row.cell.model_sha256, row.cell.seed] = row
+        for (condition, test, model, layer), rows_of in found.items():
+            models = self._rows.setdefault(condition, {}).setdefault(test, {})
+            models.setdefault(model, {})[layer] = list(rows_of.values())
         self._measured: dict[tuple[Condition, Set, str, int, str], Measured] = {}
 
     @cached_property

@@ -113,6 +113,8 @@ class FineTuning:
             train += [x for found in examples.translated.values() for x in found]
         dropped = sum(not getattr(x, "aligned", True) for x in train)
         train = [x for x in train if getattr(x, "aligned", True)]
+        if not train:
+            raise InputError("nothing to train on")
         selection = self._train(train, examples.select, self.plan.recipe.epochs)
         facts: dict[str, Any] = {
             "trained_on": len(train),
