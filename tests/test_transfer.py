@@ -419,6 +419,15 @@ def test_arguments_that_cannot_be_meant(arguments: list[str], message: str, tmp_
         transfer.main([*arguments, "--output", str(tmp_path), "--device", "cpu"])
 
 
+def test_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer.importlib.util, "find_spec", lambda name: None)
+    wrong = ["--models", "m=a", "--data", "/", "--output", str(tmp_path), "--tasks"]
+    with pytest.raises(InputError, match=r"needs accelerate: pip install 'weam-ext\[transfer\]'"):
+        transfer.main([*wrong, "xnli"])
+    with pytest.raises(InputError, match="needs seqeval"):
+        transfer.main([*wrong, "udpos-probe"])
+
+
 def test_the_same_encoder_is_no_other_seed(inputs: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(inputs / "a", tmp_path / "copy")
     with pytest.raises(InputError, match="the same encoder as"):

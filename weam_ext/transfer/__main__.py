@@ -11,6 +11,8 @@ in OUTPUT/cells; `python -m weam_ext.report OUTPUT` makes a page of them.
 """
 
 import argparse
+import hashlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -143,6 +145,7 @@ def _checked(options: argparse.Namespace) -> argparse.Namespace:
         raise InputError("--data is needed: the directory with the data sets")
     if options.data is not None and not options.data.is_dir():
         raise InputError(f"--data {options.data}: no such directory")
+    _check_installed(options.tasks)
     least = {"seeds": 1, "train_limit": 1, "select_limit": 1, "test_limit": 1, "batch_size": 1,
              "max_length": 8}  # fmt: skip
     for name, smallest in least.items():
@@ -160,6 +163,18 @@ def _checked(options: argparse.Namespace) -> argparse.Namespace:
         options.precision = "bf16" if torch.device(options.device).type == "cuda" else "fp32"
     options.settings = [parse_setting(text) for text in options.settings]
     return options
+
+
+def _check_installed(tasks: Sequence[str]) -> None:
+    """Retrieval and alignment need nothing but the base; what else is missing is told at once."""
+    needed = {"accelerate", "scipy"} if set(tasks) & set(TASKS) else set()
+    if set(tasks) & {"udpos", "panx", *PROBES}:
+        needed |= {"seqeval"}
+    if set(tasks) & set(PROBES):
+        needed |= {"sklearn"}
+    for name in sorted(needed):
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"needs {name}: pip install 'weam-ext[transfer]'")
 
 
 def _one_device(wanted: str) -> str:
@@ -458,8 +473,6 @@ def _meant(name: str, languages: Sequence[str] | None) -> bool:
 
 
 def _digest(data: Any) -> str:
-    import hashlib
-
     return hashlib.sha256(repr(data).encode()).hexdigest()
 
 
