@@ -36,7 +36,13 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=["weam_ext", "weam_ext.kernels", "weam_ext.transfer", "weam_ref"],
+    packages=[
+        "weam_ext",
+        "weam_ext.kernels",
+        "weam_ext.report",
+        "weam_ext.transfer",
+        "weam_ref",
+    ],
     package_dir={"weam_ext": "weam_ext", "weam_ref": "python/weam_ref"},
     package_data={"weam_ext": ["py.typed", "*.pyi"], "weam_ref": ["py.typed"]},
     ext_modules=[Extension("weam_ext._native", sources=[])],

@@ -1,33 +1,31 @@
-"""Zero-shot retrieval and its report: the protocol, the numbers, what is kept and refused."""
+"""Frozen encoders and the grid: the protocol, the numbers, what is kept and refused."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import FAMILIES, tokenizer
 from torch import Tensor
+from transfer_files import small_data
 from weam_ref.retrieval import retrieval_accuracy
 
-from weam_ext import report
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
 from weam_ext.model import new_model
-from weam_ext.transfer import RetrievalResult, read_results, retrieval
 from weam_ext.transfer import __main__ as transfer
+from weam_ext.transfer import read, read_all
 from weam_ext.transfer.encoder import Encoder, encoder_digest, mean_pool
-from weam_ext.transfer.results import Results, pack_hits, unpack_hits
-from weam_ext.transfer.retrieval import retrieval_hits, retrieval_pairs
+from weam_ext.transfer.grid import Job, run_grid
+from weam_ext.transfer.results import Cell, Evaluation, Score, read_failed
+from weam_ext.transfer.retrieval import METHODS, nearest_neighbours, retrieval_pairs
 
 LAYERS = 2
 SMALL = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
@@ -57,10 +55,15 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------- nearest neighbours
 
 
-def accuracy(source: Any, target: Any, *, centred: bool) -> tuple[float, float]:
+def accuracy(
+    source: Any, target: Any, *, centred: bool, method: str = "cosine"
+) -> tuple[float, float]:
     sides = [torch.as_tensor(side, dtype=torch.float32) for side in (source, target)]
-    hits = retrieval_hits(*sides, centred=centred)
-    return hits.forward.double().mean().item(), hits.backward.double().mean().item()
+    found = nearest_neighbours(*sides, centred=centred, method=method)
+    own = torch.arange(len(sides[0]))
+    return (found.forward == own).double().mean().item(), (
+        found.backward == own
+    ).double().mean().item()
 
 
 @st.composite
@@ -76,6 +79,25 @@ def two_sides(draw: st.DrawFn) -> list[list[list[float]]]:
 @given(two_sides(), st.booleans())
 def test_as_the_reference(sides: list[list[list[float]]], centred: bool) -> None:
     assert accuracy(*sides, centred=centred) == retrieval_accuracy(*sides, centred=centred)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_every_method_as_the_reference(method: str, count: int) -> None:
+    source = torch.randn(count, 5, generator=torch.Generator().manual_seed(count))
+    target = source + torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
+    found = accuracy(source, target, centred=False, method=method)
+    sides = source.tolist(), target.tolist()
+    assert found == retrieval_accuracy(*sides, centred=False, method=method)
+
+
+def test_hubs_are_nobody_s_neighbours_to_csls_and_margin() -> None:
+    # The last target lies in the middle of all sources: the nearest of most by cosine.
+    source = torch.eye(6) + 0.6
+    target = torch.cat([torch.eye(6)[:5] + 0.2 * torch.randn(
+        5, 6, generator=torch.Generator().manual_seed(0)), torch.ones(1, 6)])  # fmt: skip
+    plain, *rest = (accuracy(source, target, centred=False, method=m)[0] for m in METHODS)
+    assert min(rest) > plain
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -112,8 +134,8 @@ def test_identical_sides(centred: bool) -> None:
 def test_centring_removes_an_offset(sides: list[list[list[float]]], offset: list[int]) -> None:
     source, target = (torch.tensor(side) for side in sides)
     moved = target + torch.tensor(offset[: target.shape[1]])
-    expected = retrieval_hits(source, target, centred=True)
-    found = retrieval_hits(source, moved, centred=True)
+    expected = nearest_neighbours(source, target, centred=True)
+    found = nearest_neighbours(source, moved, centred=True)
     assert torch.equal(found.forward, expected.forward)
     assert torch.equal(found.backward, expected.backward)
 
@@ -207,7 +229,7 @@ def test_what_identifies_an_encoder(inputs: Path, tmp_path: Path) -> None:
     assert encoder_digest(copy) != encoder_digest(inputs / "a")
 
 
-# --------------------------------------------------------------------------------------- whole runs
+# ------------------------------------------------------------------------------------- whole runs
 
 
 def flags(inputs: Path, output: Path, *bitexts: str, models: tuple[str, ...] = ()) -> list[str]:
@@ -223,288 +245,202 @@ def scores(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_the_records(inputs: Path, scores: Path) -> None:
-    records = read_results(scores / "results.jsonl")
-    assert len(records) == 3 * 2 * (LAYERS + 1) * 2
-    keys = {(r.directory, r.bitext, r.layer, r.centred) for r in records}
-    assert len(keys) == len(records)
-    record = next(r for r in records if r.bitext == "venn" and r.layer == 1 and r.centred)
-    assert (record.model, record.directory) == ("first", str((inputs / "a").resolve()))
-    assert (record.layers, record.max_length, record.precision) == (LAYERS, 128, "fp32")
-    assert record.scores.mean() == pytest.approx(record.accuracy)
-
+def test_the_predictions(inputs: Path, scores: Path) -> None:
+    rows = read_all(scores)
+    assert len(rows) == 3 * 2 * (LAYERS + 1) * 2 * len(METHODS)
+    keys = {(r.directory, r.language, r.layer, r.vectors, r.method) for r in rows}
+    assert len(keys) == len(rows)
+    (row,) = (
+        r for r in rows
+        if (r.language, r.layer, r.vectors, r.method) == ("venn", 1, "centred", "cosine")
+        and r.directory == str((inputs / "a").resolve())
+    )  # fmt: skip
+    assert (row.cell.model, row.cell.setting, row.facts["layers"]) == ("first", "frozen", LAYERS)
     invented = sentence_pairs("venn", 30, seed=1)
     pairs = retrieval_pairs("venn", [(pair.source, pair.target) for pair in invented])
     encoder = Encoder(inputs / "a", 64, "cpu", "fp32")
     sides = [[one_by_one(encoder, pair[k])[1].tolist() for pair in pairs.pairs] for k in (0, 1)]
-    assert (record.forward, record.backward) == retrieval_accuracy(*sides, centred=True)
+    forward, backward = retrieval_accuracy(*sides, centred=True)
+    part, whole = row.metrics["accuracy"]
+    assert part.sum() / whole.sum() == pytest.approx((forward + backward) / 2)
+    # Any table can be made again: what was found is there.
+    found = [text.split() for text in row.predictions]
+    assert sum(int(a) == k for k, (a, _) in enumerate(found)) / len(found) == forward
 
 
 def test_what_is_there_is_not_computed_again(
     inputs: Path, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     output = shutil.copytree(scores, tmp_path / "scores")
-    whole = (output / "results.jsonl").read_bytes()
-    evaluated: list[str] = []
-
-    def counted(encoder: Encoder, run: Any, *rest: Any) -> list[RetrievalResult]:
-        evaluated.append(f"{encoder.directory.name} {run.bitext}")
-        return original(encoder, run, *rest)
-
-    original = retrieval.evaluate
-    monkeypatch.setattr(transfer, "evaluate", counted)
+    before = {path.name: path.read_bytes() for path in (output / "cells").iterdir()}
     transfer.main(flags(inputs, output, "toku", "venn"))
-    assert not evaluated
-    assert (output / "results.jsonl").read_bytes() == whole
-
+    assert "0 made, 3 there already" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (output / "cells").iterdir()} == before
+    # One is lost: that one is made again, to the same bytes.
+    lost = next((output / "cells").glob("*first*.arrow"))
+    lost.unlink()
+    transfer.main(flags(inputs, output, "toku", "venn"))
+    assert "1 made, 2 there already" in capsys.readouterr().err
+    assert lost.read_bytes() == before[lost.name]
     transfer.main(flags(inputs, output, "toku", "orlu"))
-    assert evaluated == ["a orlu", "b orlu", "c orlu"]
-
-    # Killed while it wrote: the torn line goes, and only that encoder and bitext are done again.
-    (output / "results.jsonl").write_bytes(whole[:-100])
-    evaluated.clear()
-    transfer.main(flags(inputs, output, "toku", "venn"))
-    assert evaluated == ["c venn"]
-    assert (output / "results.jsonl").read_bytes() == whole
-
-    evaluated.clear()
-    transfer.main([*flags(inputs, output, "toku"), "--limit", "20", "--max-length", "32"])
-    assert len(evaluated) == 3
+    assert "3 made" in capsys.readouterr().err
 
 
-def test_the_report_of_a_run(scores: Path, tmp_path: Path, capsys: Any) -> None:
-    output = shutil.copytree(scores, tmp_path / "scores")
-    report.main([str(output)])
-    printed = capsys.readouterr()
-    assert (output / "report.md").read_text() == printed.out
-    assert printed.out.count("| first | 2 |") == printed.out.count("| second | 1 |") == 4
-    assert "first beats second" in printed.out
-    assert (output / "retrieval.png").exists() != ("matplotlib" in printed.err)
+def test_a_file_that_is_no_cell(tmp_path: Path) -> None:
+    (tmp_path / "x.arrow").write_bytes(b"ARROW1 but not really")
+    with pytest.raises(InputError, match=r"x\.arrow: not predictions of weam_ext\.transfer"):
+        read(tmp_path / "x.arrow")
 
 
-# ----------------------------------------------------------------------------------------- report
+# ----------------------------------------------------------------------------------------- the grid
 
 
-def record(
-    hits: str, *, model: str = "a", seed: int = 0, bitext: str = "one", layer: int = 0,
-    centred: bool = False, layers: int = 1,
-) -> RetrievalResult:  # fmt: skip
-    """A result with the same hits ("1101...") in both directions."""
-    bits = np.array([*map(int, hits)], bool)
-    return RetrievalResult(
-        model=model, directory=f"{model}{seed}", model_sha256=f"{model}{seed}", bitext=bitext,
-        bitext_sha256=bitext * 8, max_length=128, precision="fp32", pairs=len(bits), empty=1,
-        duplicates=2, truncated_source=3, truncated_target=4, layers=layers, layer=layer,
-        centred=centred, forward=float(bits.mean()), backward=float(bits.mean()),
-        hits_forward=pack_hits(bits), hits_backward=pack_hits(bits),
-    )  # fmt: skip
+def job(name: str, make: Callable[[Path], Any]) -> Job:
+    return Job(Cell(name, "sha", "task", "data", "frozen", 0, {}), "there", make)
 
 
-def by_layer(*hits: str, **values: Any) -> list[RetrievalResult]:
-    """A complete run: the same hits raw and centred."""
-    return [
-        record(bits, layer=layer, centred=centred, layers=len(hits) - 1, **values)
-        for layer, bits in enumerate(hits)
-        for centred in (False, True)
+def one_row(_: Path) -> Any:
+    return [Evaluation("en", {"accuracy": [Score(1.0)]}, ["k"])], {}
+
+
+def test_a_cell_that_fails_says_why_and_the_rest_goes_on(tmp_path: Path) -> None:
+    def refused(_: Path) -> Any:
+        raise InputError("wrong label in line 3")
+
+    def broken(work: Path) -> Any:
+        work.mkdir(parents=True)
+        raise RuntimeError("out of memory")
+
+    jobs = [job("a", refused), job("b", broken), job("c", one_row)]
+    tally = run_grid(jobs, tmp_path)
+    assert (tally.made, len(tally.failed or ())) == (1, 2)
+    reasons = [failed.reason for failed in read_failed(tmp_path)]
+    assert reasons[0] == "wrong label in line 3"
+    assert reasons[1].startswith("RuntimeError: out of memory (test_transfer.py:")
+    assert not list((tmp_path / "work").iterdir()) and not list(tmp_path.rglob("*.claim"))
+    # Given again, what failed is tried again, and a success wipes the word of the failure.
+    run_grid([job("a", one_row), job("b", one_row), job("c", one_row)], tmp_path)
+    assert not list(read_failed(tmp_path)) and len(read_all(tmp_path)) == 3
+
+
+def test_processes_share_a_grid(tmp_path: Path) -> None:
+    """Four at once make every cell once, whoever makes it."""
+    program = tmp_path / "worker.py"
+    program.write_text(
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from weam_ext.transfer.grid import Job, run_grid\n"
+        "from weam_ext.transfer.results import Cell, Evaluation, Score\n"
+        "output, rank = Path(sys.argv[1]), int(sys.argv[2])\n"
+        "def make(work):\n"
+        "    with (output / 'log').open('a') as log: log.write(work.name + '\\n')\n"
+        "    time.sleep(0.02)\n"
+        "    return [Evaluation('en', {'accuracy': [Score(1.0)]}, ['k'])], {}\n"
+        "cells = [Cell(f'm{k}', 's', 't', 'd', 'frozen', 0, {}) for k in range(12)]\n"
+        "run_grid([Job(cell, 'there', make) for cell in cells], output, rank, 4)\n"
+    )
+    output = tmp_path / "out"
+    output.mkdir()
+    running = [
+        subprocess.Popen([sys.executable, str(program), str(output), str(k)]) for k in range(4)
     ]
+    assert [process.wait() for process in running] == [0] * 4
+    made = (output / "log").read_text().split()
+    assert len(made) == len(set(made)) == 12
+    assert len(read_all(output)) == 12
 
 
-def rows(results: list[RetrievalResult], vectors: str = "raw") -> list[list[str]]:
-    text = report.markdown_report(report.Table(results))
-    table = [line[2:-2].split(" | ") for line in text.splitlines() if line.startswith("|")]
-    return [row for row in table if vectors in row]
+def test_a_cell_held_elsewhere_is_left_alone(tmp_path: Path) -> None:
+    import fcntl
+
+    cells = tmp_path / "cells"
+    cells.mkdir()
+    held = job("a", one_row)
+    with (cells / f"{held.cell.name}.claim").open("w") as claim:
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        assert run_grid([held, job("b", one_row)], tmp_path).elsewhere == 1
+    # Whoever held it is gone, however it went.
+    assert run_grid([held], tmp_path).made == 1
 
 
-def test_hits_survive_packing() -> None:
-    bits = np.random.default_rng(0).random(13) < 0.5
-    assert unpack_hits(pack_hits(bits), 13).tolist() == bits.tolist()
-    with pytest.raises(ValueError):
-        unpack_hits(pack_hits(bits), 17)
+def test_one_bad_model_or_task_does_not_stop_the_others(
+    inputs: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data = small_data(tmp_path / "data")
+    (data / "udpos/dev-de.tsv").write_text("a\tNOPE\n")
+    bad = shutil.copytree(inputs / "a", tmp_path / "bad")
+    (bad / "config.json").write_text('{"model_type": "t5"}')
+    arguments = flags(inputs, tmp_path / "out", models=(f"good={inputs / 'a'}", f"bad={bad}",
+                                                        f"gone={tmp_path / 'gone'}"))  # fmt: skip
+    with pytest.raises(InputError, match="7 of 9 cells failed"):
+        transfer.main([*arguments, "--data", str(data), "--tasks", "tatoeba", "udpos", "alignment",
+                       "--seeds", "1"])  # fmt: skip
+    reasons = {(f.cell.model, f.cell.task): f.reason for f in read_failed(tmp_path / "out")}
+    assert "line 1: tag 'NOPE' is none of ADJ" in reasons["good", "udpos"]
+    assert reasons["gone", "tatoeba"].endswith("gone: no such directory")
+    assert str(bad) in reasons["bad", "alignment"]
+    assert {row.cell.task for row in read_all(tmp_path / "out")} == {"tatoeba", "alignment"}
 
 
-def test_the_layer_is_chosen_on_other_bitexts() -> None:
-    one = by_layer("1111", "1000", "0000", bitext="one")
-    two = by_layer("0000", "1100", "1000", bitext="two")
-    assert [" ".join(row) for row in rows(one + two)] == [
-        "one a 1 raw 1 other bitexts 25.0 100.0 25.0 25.0 0.0 0.0",
-        "two a 1 raw 0 other bitexts 0.0 0.0 50.0 50.0 25.0 25.0",
-    ]
-    (alone,) = rows(one)
-    assert alone[4:7] == ["0", "the same data", "100.0"]
-    text = report.markdown_report(report.Table(one))
-    assert "Best layer chosen on the same data" in text
-    assert "left out 1 empty and 2 duplicates" in text
-    assert "a 3 + 4" in text
-    # The same sentences under another name are no other bitext.
-    renamed = [replace(result, bitext="copy") for result in one]
-    assert all(row[5] == "the same data" for row in rows(one + renamed))
+def test_alignment_of_words(inputs: Path, tmp_path: Path) -> None:
+    data = small_data(tmp_path / "data")
+    arguments = flags(inputs, tmp_path / "out", models=(f"m={inputs / 'a'}",))
+    transfer.main([*arguments, "--data", str(data), "--tasks", "alignment"])
+    rows = read_all(tmp_path / "out")
+    assert len(rows) == (LAYERS + 1) * 2 * 2
+    assert rows[0].language == "toy:en-de"
+    assert rows[0].gold == ["0-0 1-1", "0-0 2-2 1?1"]
+    part, whole = rows[0].metrics["1-aer"]
+    links = [text.split() for text in rows[0].predictions]
+    assert whole.tolist() == [2 + len(links[0]), 2 + len(links[1])]
+    assert (part <= whole).all()
 
 
-def test_seeds_are_summed_up() -> None:
-    hits = ("1110", "1100", "1000")
-    (row,) = rows([result for k in range(3) for result in by_layer(hits[k], seed=k)])
-    half = 4.303 * 25 / math.sqrt(3)
-    assert row[2] == "3"
-    assert row[6] == f"50.0 ± 25.0 [{50 - half:.1f}, {50 + half:.1f}]"
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--models", "m", "--tasks", "xnli", "--data", "/"], "expected NAME=DIR"),
+        (["--models", "m=a", "m=b", "--tasks", "xnli", "--data", "/"], "two models are called"),
+        (["--models", "m=a", "--tasks", "xnli"], "--data is needed"),
+        (["--models", "m=a"], "nothing to do"),
+        (["--models", "m=a", "--tasks", "nope"], "invalid choice"),
+        (["--models", "m=a", "--tasks", "xnli", "--data", "/no/such"], "no such directory"),
+        (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--settings", "few-shot"],
+         "none of zero-shot"),
+        (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--noise", "rain=1"],
+         "none of typos"),
+        (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--noise", "synonyms=.1"],
+         "needs --lexicon"),
+        (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--seeds", "0"], "at least 1"),
+    ],
+)  # fmt: skip
+def test_arguments_that_cannot_be_meant(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        transfer.main([*arguments, "--output", str(tmp_path), "--device", "cpu"])
 
 
-def test_an_encoder_put_into_the_directory_of_another_counts_once() -> None:
-    old = by_layer("0000")
-    new = [replace(result, model_sha256="new") for result in by_layer("1110")]
-    (row,) = rows(old + new)
-    assert (row[2], row[6]) == ("1", "75.0")
-    assert rows(old + new[:1]) == []  # the new one is not complete
-    with_other_sentences = [replace(result, bitext_sha256="other") for result in new]
-    assert len(rows(old + with_other_sentences)) == 2
+def test_what_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer.importlib.util, "find_spec", lambda name: None)
+    wrong = ["--models", "m=a", "--data", "/", "--output", str(tmp_path), "--tasks"]
+    with pytest.raises(InputError, match=r"needs accelerate: pip install 'weam-ext\[transfer\]'"):
+        transfer.main([*wrong, "xnli"])
+    with pytest.raises(InputError, match="needs seqeval"):
+        transfer.main([*wrong, "udpos-probe"])
 
 
-def test_verdicts() -> None:
-    good, bad = by_layer("1" * 40), by_layer("0" * 20 + "1" * 20, model="b")
-    even = by_layer("10" * 20, model="c")
-    claims = {row[2]: row for row in rows(good + bad + even) if "beats" in row[2]}
-    assert claims["a beats b"][5] == "+50.0"
-    assert claims["a beats b"][7:] == ["supported", "sentences only"]
-    assert claims["b beats c"][5:8] == ["+0.0", "[-22.9, +22.9]", "undecided"]
-    claims = {row[2]: row for row in rows(bad + good) if "beats" in row[2]}
-    assert claims["b beats a"][7] == "not supported"
+def test_the_same_encoder_is_no_other_seed(inputs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(inputs / "a", tmp_path / "copy")
+    with pytest.raises(InputError, match="the same encoder as"):
+        transfer.main(flags(inputs, tmp_path, "toku", models=(f"m={inputs / 'a'},{copy}",)))
 
 
-def test_the_paired_interval() -> None:
-    ours, theirs = np.array([1.0, 1, 1, 0.5, 0]), np.array([0.0, 1, 0.5, 0.5, 0])
-    found = report.difference([ours], [theirs])
-    half = 2.776 * math.sqrt((0.7**2 + 3 * 0.3**2 + 0.2**2) / 4 / 5)
-    assert found.value == pytest.approx(0.3)
-    assert (found.low, found.high) == pytest.approx((0.3 - half, 0.3 + half))
-
-
-def test_seeds_widen_the_interval() -> None:
-    seeds = [np.array([1.0] * k + [0.0] * (40 - k)) for k in (34, 20, 36)]
-    other = np.array([0.0, 1.0] * 20)
-    one, several = report.difference(seeds[:1], [other]), report.difference(seeds, [other])
-    assert one.verdict == "supported"
-    assert several.verdict == "undecided"
-    results = by_layer("01" * 20, model="b")
-    for k, hits in enumerate(seeds):
-        results += by_layer("".join(f"{hit:.0f}" for hit in hits), seed=k)
-    *_, row = rows(results)
-    assert row[-1] == "sentences, seeds of a"
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 3, 10, 30, 31, 499])
-def test_t_quantiles(freedom: int) -> None:
-    """The density integrated by Simpson's rule up to the quantile holds 0.975."""
-    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2))
-    scale /= math.sqrt(freedom * math.pi)
-    points = np.linspace(0, report.t_quantile(freedom), 20_001)
-    density = scale * (1 + points**2 / freedom) ** (-(freedom + 1) / 2)
-    weights = np.array([1, *[4, 2] * 9_999, 4, 1]) * points[1] / 3
-    assert 0.5 + float(density @ weights) == pytest.approx(0.975, abs=1e-4)
-
-
-def test_quarter_layers() -> None:
-    assert report.quarter_layers(12) == [0, 3, 6, 9, 12]
-    assert report.quarter_layers(2) == [0, 1, 1, 2, 2]
-
-
-# ----------------------------------------------------------------------------------------- errors
-
-
-def changed(key: str, value: Any) -> Callable[[Path], None]:
-    def change(directory: Path) -> None:
-        path = directory / "config.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
-
-    return change
-
-
-BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "gone": (shutil.rmtree, "no such directory"),
-    "weights": (lambda d: (d / "model.safetensors").unlink(), "no model.safetensors there"),
-    "torn": (lambda d: (d / "model.safetensors").write_bytes(b"torn"), "no encoder there"),
-    "config": (lambda d: (d / "config.json").unlink(), "no config.json there"),
-    "tokenizer": (
-        lambda d: (d / "tokenizer.json").unlink(),
-        "knows nothing but special tokens",
-    ),
-    "deeper": (changed("num_hidden_layers", 3), "no weights that fit encoder.layer.2."),
-    "wider": (changed("intermediate_size", 64), "no weights that fit encoder.layer.0."),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_encoder(inputs: Path, tmp_path: Path, name: str) -> None:
-    directory = shutil.copytree(inputs / "a", tmp_path / "broken")
-    change, sentence = BROKEN[name]
-    change(directory)
-    with pytest.raises(InputError, match=sentence) as error:
-        transfer.main(flags(inputs, tmp_path / "out", "toku", models=(f"m={directory}",)))
-    assert str(directory) in str(error.value)
-
-
-def test_bad_arguments(inputs: Path, tmp_path: Path) -> None:
-    def refused(
-        *more: str, models: tuple[str, ...] = (), bitexts: tuple[str, ...] = ("toku",)
-    ) -> str:
-        with pytest.raises(InputError) as error:
-            transfer.main([*flags(inputs, tmp_path / "out", *bitexts, models=models), *more])
-        assert not (tmp_path / "out" / "results.jsonl").exists()
-        return str(error.value)
-
-    a = inputs / "a"
-    assert "expected NAME=DIR[,DIR...]" in refused(models=(str(a),))
-    assert "two models are called 'm'" in refused(models=(f"m={a}", f"m={inputs / 'b'}"))
-    copy = shutil.copytree(a, tmp_path / "copy")
-    assert f"the same encoder as {a}, not another seed of m" in refused(models=(f"m={a},{copy}",))
-    assert "two bitexts are called 'toku'" in refused(bitexts=("toku", "toku"))
-    assert "1 sentence pairs are left" in refused("--limit", "1")
-    assert "--batch-size must be at least 1" in refused("--batch-size", "0")
-    assert "--max-length must be at least 8" in refused("--max-length", "2")
-    assert "--device abacus: " in refused("--device", "abacus")
-
-
-def test_a_length_that_does_not_fit(inputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the model takes fewer tokens than --max-length 129"):
-        transfer.main([*flags(inputs, tmp_path, "toku"), "--max-length", "129"])
-
-
-def test_vectors_that_are_no_numbers(inputs: Path) -> None:
-    encoder = Encoder(inputs / "a", 32, "cpu", "fp32")
-    with torch.no_grad():
-        encoder.model.encoder.layer[1].output.dense.bias.fill_(torch.inf)
-    with pytest.raises(InputError, match="not finite"):
-        encoder.encode(["ido ota ."], 1)
-
-
-def test_a_file_that_holds_no_results(tmp_path: Path) -> None:
-    results = Results(tmp_path)
-    results.append(by_layer("11"))
-    line = results.path.read_text().splitlines()[0]
-    for bad in (
-        "{",
-        "[]",
-        "{}",
-        line.replace('"pairs": 2', '"pairs": 20'),
-        line[:-1] + ', "x": 1}',
-    ):
-        results.path.write_text(f"{line}\n{bad}\n")
-        with pytest.raises(InputError, match=r"results\.jsonl, line 2: not a result"):
-            read_results(results.path)
-    results.path.write_text(line.replace('"format": 1', '"format": 0') + "\n")
-    with pytest.raises(InputError, match=r"line 1: a result of another version"):
-        read_results(results.path)
-
-
-def test_bad_input_ends_with_status_2(inputs: Path, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.txt"
-    bad.write_text("no separator\n")
-    transfers = ["weam_ext.transfer", "--models", f"m={inputs / 'a'}", "--output", str(tmp_path)]
-    for arguments, sentence in (
-        ([*transfers, "--bitext", str(bad)], f"{bad}, line 1: no '|||' and no tab"),
-        (["weam_ext.report", str(tmp_path)], f"{tmp_path / 'results.jsonl'}: No such file"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments], capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.count("\n") == 1
-        assert f"error: {sentence}" in done.stderr
+def test_the_command_line(inputs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "weam_ext.transfer"]
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--settings" in done.stdout
+    wrong = flags(inputs, tmp_path / "out", models=(f"m={tmp_path / 'none'}",))
+    done = subprocess.run(
+        [*command, *wrong, "--bitext", str(inputs / "toku.txt")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "1 of 1 cells failed" in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Sentence retrieval from given vectors: accuracy@1 of cosine nearest neighbours."""
+"""Sentence retrieval from given vectors: accuracy@1 of nearest neighbours."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ GRID = 2.0**-24
 
 
 def retrieval_accuracy(
-    source: Sequence[Vector], target: Sequence[Vector], *, centred: bool
+    source: Sequence[Vector], target: Sequence[Vector], *, centred: bool, method: str = "cosine"
 ) -> tuple[float, float]:
     """Shares of source and of target vectors [n][H] whose nearest neighbour is their own pair's.
 
@@ -19,18 +19,40 @@ def retrieval_accuracy(
     if centred:
         source, target = _centre(source), _centre(target)
     count = len(source)
-    forward = sum(k == found for k, found in enumerate(nearest(source, target)))
-    backward = sum(k == found for k, found in enumerate(nearest(target, source)))
+    forward = sum(k == found for k, found in enumerate(nearest(source, target, method)))
+    backward = sum(k == found for k, found in enumerate(nearest(target, source, method)))
     return forward / count, backward / count
 
 
-def nearest(queries: Sequence[Vector], candidates: Sequence[Vector]) -> list[int]:
-    """For each query the candidate with the largest cosine; the first of several."""
+def nearest(
+    queries: Sequence[Vector], candidates: Sequence[Vector], method: str = "cosine", near: int = 4
+) -> list[int]:
+    """For each query the candidate with the largest score; the first of several.
+
+    The score is the cosine; or, m being the mean of the two vectors' mean cosines with their `near`
+    nearest of the other side, cosine - m (csls: Conneau et al. 2018) or cosine / m (margin: Artetxe
+    and Schwenk 2019).
+    """
+    table = [[cosine(query, candidate) for candidate in candidates] for query in queries]
+    of_query = [_mean_of_best(row, near) for row in table]
+    of_candidate = [_mean_of_best(column, near) for column in zip(*table, strict=True)]
     found = []
-    for query in queries:
-        cosines = [round(cosine(query, candidate) / GRID) for candidate in candidates]
-        found.append(cosines.index(max(cosines)))
+    for row, own in zip(table, of_query, strict=True):
+        scores = []
+        for value, other in zip(row, of_candidate, strict=True):
+            usual = (own + other) / 2
+            if method == "csls":
+                value -= usual
+            elif method == "margin":
+                value /= 1e-12 if abs(usual) < 1e-12 else usual
+            scores.append(round(value / GRID))
+        found.append(scores.index(max(scores)))
     return found
+
+
+def _mean_of_best(cosines: Sequence[float], near: int) -> float:
+    best = sorted(cosines, reverse=True)[:near]
+    return sum(best) / len(best)
 
 
 def cosine(x: Vector, y: Vector) -> float:

@@ -1,8 +1,8 @@
-"""Zero-shot evaluation of encoders: `python -m weam_ext.transfer`; so far sentence retrieval.
+"""Evaluation of encoders on downstream tasks: `python -m weam_ext.transfer`.
 
-Its records go to `results.jsonl`, which `weam_ext.report` makes tables of.
+`docs/transfer.md` says what flows where. What it leaves, `weam_ext.report` makes a page of.
 """
 
-from weam_ext.transfer.results import RetrievalResult, read_results
+from weam_ext.transfer.results import Cell, Evaluation, Row, read, read_all
 
-__all__ = ["RetrievalResult", "read_results"]
+__all__ = ["Cell", "Evaluation", "Row", "read", "read_all"]

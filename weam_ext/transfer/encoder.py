@@ -1,7 +1,7 @@
 """Encoders under evaluation: what identifies one, and the sentence vectors of all its layers."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from weam_ext.corpus import blocks
 from weam_ext.errors import InputError
 from weam_ext.files import file_digest
 from weam_ext.tokenizer import fingerprint, load_tokenizer, reason
+from weam_ext.transfer.tagging import all_word_tokens, framer
 
 
 def encoder_digest(directory: Path) -> str:
@@ -82,6 +83,33 @@ class Encoder:
         if not vectors.isfinite().all():
             raise InputError(f"{self.directory}: some of its sentence vectors are not finite")
         return vectors, truncated
+
+    @torch.inference_mode()
+    def tokens(
+        self, sentences: Sequence[Sequence[str]], batch_size: int
+    ) -> Iterator[tuple[int, Tensor, list[int]]]:
+        """Vectors [layers + 1, tokens, H] of the tokens of each sentence of words, on the device.
+
+        With the sentence's number, in any order, and the word of each token. Each sentence is
+        encoded alone; what is beyond `max_length` is cut off. Raises `InputError` as `encode` does.
+        """
+        ids = list(all_word_tokens(self.tokenizer, sentences))
+        most = self.max_length - self.tokenizer.num_special_tokens_to_add()
+        framed = framer(self.tokenizer)
+        order = sorted(range(len(ids)), key=lambda k: -len(ids[k][0]))
+        with tqdm(total=len(ids), unit=" sentences", disable=None) as show:
+            for members in blocks(order, batch_size):
+                rows, places = zip(*(framed(ids[k][0][:most]) for k in members), strict=True)
+                columns = {name: [row[name] for row in rows] for name in rows[0]}
+                batch = self.tokenizer.pad(columns, return_tensors="pt", verbose=False)
+                with self._autocast():
+                    hidden = self.model(**batch.to(self.device), output_hidden_states=True)
+                layers = torch.stack(hidden.hidden_states).float()
+                if not layers.isfinite().all():
+                    raise InputError(f"{self.directory}: some of its vectors are not finite")
+                for k, number in enumerate(members):
+                    yield number, layers[:, k, places[k]], ids[number][1][:most]
+                show.update(len(members))
 
     def _encode_batch(self, rows: dict[str, list[list[int]]]) -> Tensor:
         batch = self.tokenizer.pad(rows, return_tensors="pt", verbose=False).to(self.device)

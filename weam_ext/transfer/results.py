@@ -1,155 +1,228 @@
-"""The records of an evaluation: JSON lines that grow, survive crashes and are never made twice."""
+"""What an evaluation leaves behind: a file of predictions for every cell of the grid.
 
-import base64
+See `docs/transfer.md` for the layout. A file is whole or not there.
+"""
+
+import hashlib
 import json
-import os
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from weam_ext.errors import InputError
-from weam_ext.files import sync
+from weam_ext.files import write_whole
 
-RESULTS = "results.jsonl"
-_RETRIEVAL = {"format": 1, "task": "retrieval"}
+CELLS = "cells"
+FORMAT = 2
+CORRELATIONS = ("pearson", "spearman")
+"""Metrics that are no ratio of sums: they need gold and prediction as numbers."""
+_CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
 
 
-class RetrievalRun(NamedTuple):
-    """What decides the numbers of one encoder on one bitext, all its layers together."""
+class Score(NamedTuple):
+    """What one example adds to a metric, which is sum(part) / sum(whole)."""
 
-    model: str
-    model_sha256: str
-    bitext: str
-    bitext_sha256: str
-    max_length: int
-    precision: str
+    part: float
+    whole: float = 1.0
 
 
 @dataclass(frozen=True)
-class RetrievalResult:
-    """Sentence retrieval with the vectors of one layer of one encoder; one line of the file."""
+class Cell:
+    """What decides the numbers of one file."""
 
     model: str
-    directory: str
-    """Of one pre-training seed of the model."""
     model_sha256: str
-    """Of the configuration, the weights and the tokenizer."""
-    bitext: str
-    bitext_sha256: str
-    """Of the pairs used."""
-    max_length: int
-    """Tokens of a sentence with its special tokens."""
-    precision: str
-    """Of the encoder: fp32 or bf16."""
-    pairs: int
-    """Those used: neither empty nor a duplicate."""
-    empty: int
-    duplicates: int
-    truncated_source: int
-    truncated_target: int
-    layers: int
-    """Of the encoder, the embedding layer not counted."""
+    task: str
+    data_sha256: str
+    """Of the examples read: those to train on, to select on and to test on."""
+    setting: str
+    """zero-shot, translate-train, few-shot-K, frozen."""
+    seed: int
+    options: dict[str, Any]
+    """The numbers of the optimisation, the languages, the limits."""
+
+    @property
+    def identity(self) -> str:
+        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        parts = (self.task, self.model, self.setting, str(self.seed), self.identity[:12])
+        return ".".join(re.sub(r"[^\w+-]+", "-", part) for part in parts)
+
+
+@dataclass
+class Evaluation:
+    """One test set under one condition: a row of a cell's file, its lists an entry an example."""
+
+    language: str
+    """A code, or two of them with a hyphen between where an example has two."""
+    metrics: dict[str, list[Score]]
+    """By name, the first one being that of the tables; empty lists for a correlation."""
+    keys: list[str]
+    """What pairs examples over models and languages; parallel examples have the same."""
+    split: str = "test"
+    selection: str = ""
+    """english or oracle; nothing where nothing was selected."""
+    noise: str = ""
+    layer: int = -1
+    """-1 where the task has no layers; 0 is the embedding layer."""
+    vectors: str = ""
+    """raw or centred."""
+    method: str = ""
+    lengths: list[int] = field(default_factory=list)
+    """Characters of the input."""
+    gold: list[str] = field(default_factory=list)
+    predictions: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A cell with what it found."""
+
+    cell: Cell
+    directory: str
+    facts: dict[str, Any]
+    """What helps to read the numbers: examples used, epochs chosen, training settings, versions."""
+    evaluations: list[Evaluation]
+
+
+def _schema(metrics: Sequence[str]) -> pa.Schema:
+    columns: list[tuple[str, Any]] = [(name, pa.string()) for name in _CONDITION]
+    columns += [("layer", pa.int16()), ("notes", pa.string())]
+    columns += [("keys", pa.list_(pa.string())), ("lengths", pa.list_(pa.int32()))]
+    columns += [("gold", pa.list_(pa.string())), ("predictions", pa.list_(pa.string()))]
+    for name in metrics:
+        columns += [(f"{name}.part", pa.list_(pa.float64()))]
+        columns += [(f"{name}.whole", pa.list_(pa.float64()))]
+    return pa.schema(columns)
+
+
+def write(directory: Path, finished: Finished) -> Path:
+    """Write a cell's file; once this returns it survives a crash."""
+    rows = finished.evaluations
+    metrics = list(rows[0].metrics) if rows else []
+    head = {
+        "format": FORMAT,
+        "cell": asdict(finished.cell),
+        "directory": finished.directory,
+        "facts": finished.facts,
+        "metrics": metrics,
+    }
+    data: dict[str, list[Any]] = {name: [getattr(r, name) for r in rows] for name in _CONDITION}
+    data |= {name: [getattr(r, name) for r in rows] for name in ("layer", "keys", "lengths")}
+    data |= {name: [getattr(r, name) for r in rows] for name in ("gold", "predictions")}
+    data["notes"] = [json.dumps(r.notes, sort_keys=True) for r in rows]
+    for name in metrics:
+        data[f"{name}.part"] = [[score.part for score in r.metrics[name]] for r in rows]
+        data[f"{name}.whole"] = [[score.whole for score in r.metrics[name]] for r in rows]
+    schema = _schema(metrics).with_metadata({"weam_ext.transfer": json.dumps(head, sort_keys=True)})
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_file(sink, schema, options=options) as writer:
+        writer.write_table(pa.table(data, schema=schema))
+    path = directory / CELLS / f"{finished.cell.name}.arrow"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, sink.getvalue().to_pybytes())
+    return path
+
+
+class Row(NamedTuple):
+    """An `Evaluation` as read again, with its cell; lists as arrays."""
+
+    cell: Cell
+    directory: str
+    facts: dict[str, Any]
+    language: str
+    split: str
+    selection: str
+    noise: str
     layer: int
-    """0 is the embedding layer."""
-    centred: bool
-    """Whether each language's mean vector was removed."""
-    forward: float
-    """Accuracy@1 from source to target."""
-    backward: float
-    hits_forward: str
-    """A bit a pair, as `pack_hits` makes them."""
-    hits_backward: str
-
-    @property
-    def run(self) -> RetrievalRun:
-        return RetrievalRun(*(getattr(self, name) for name in RetrievalRun._fields))
-
-    @property
-    def accuracy(self) -> float:
-        """Mean of both directions."""
-        return (self.forward + self.backward) / 2
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        """[pairs] 0, 0.5 or 1: the share of the two directions in which each pair was found."""
-        hits = (unpack_hits(text, self.pairs) for text in (self.hits_forward, self.hits_backward))
-        both: NDArray[np.float64] = np.mean([*hits], axis=0)
-        return both
+    vectors: str
+    method: str
+    keys: list[str]
+    lengths: NDArray[np.int32]
+    gold: list[str]
+    predictions: list[str]
+    metrics: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    notes: dict[str, Any]
 
 
-def pack_hits(hits: NDArray[np.bool_]) -> str:
-    """Base64 of a bit a sentence, the first one in the highest bit of the first byte."""
-    return base64.b64encode(np.packbits(hits).tobytes()).decode()
-
-
-def unpack_hits(text: str, count: int) -> NDArray[np.bool_]:
-    """The `count` hits that `pack_hits` packed; `ValueError` where it is another number."""
-    packed = np.frombuffer(base64.b64decode(text, validate=True), np.uint8)
-    if len(packed) != -(-count // 8):
-        raise ValueError(f"{len(packed)} bytes for {count} hits")
-    return np.unpackbits(packed, count=count).astype(bool)
-
-
-class Results:
-    """The records in a directory, and those to come."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / RESULTS
-        directory.mkdir(parents=True, exist_ok=True)
-        self._cut_torn_line()
-        self.records = read_results(self.path)
-        sync(directory)
-
-    def _cut_torn_line(self) -> None:
-        with self.path.open("ab+") as file:
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-
-    def has(self, run: RetrievalRun) -> bool:
-        """Whether all layers of a run are there, raw and centred."""
-        return complete([record for record in self.records if record.run == run])
-
-    def append(self, results: list[RetrievalResult]) -> None:
-        """Write records that are not there yet; once this returns they survive a crash."""
-        there = {(record.run, record.layer, record.centred) for record in self.records}
-        new = [r for r in results if (r.run, r.layer, r.centred) not in there]
-        lines = "".join(json.dumps(_RETRIEVAL | asdict(record)) + "\n" for record in new)
-        with self.path.open("ab") as file:
-            file.write(lines.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        self.records += new
-
-
-def complete(records: list[RetrievalResult]) -> bool:
-    """Whether the records of one run are all there: a killed evaluation may leave a part."""
-    found = {(record.layer, record.centred) for record in records}
-    return bool(records) and len(found) == 2 * (records[0].layers + 1)
-
-
-def read_results(path: Path) -> list[RetrievalResult]:
-    """The records of a file, in order. A last line without its end is not one yet.
-
-    Raises `InputError`, with the line's number, for anything else that is no record.
-    """
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
-
-
-def _parse(line: bytes, where: str) -> RetrievalResult:
+def read(path: Path) -> list[Row]:
+    """The rows of a cell's file; `InputError` for anything else."""
     try:
-        values: dict[str, Any] = json.loads(line)
-        kind = {name: values.pop(name) for name in _RETRIEVAL}
-        record = RetrievalResult(**values)
-        for field in fields(record):
-            if type(getattr(record, field.name)) is not field.type:
-                raise TypeError(field.name)
-        record.scores  # noqa: B018 - that the bits are there
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{where}: not a result of weam_ext.transfer") from error
-    if kind != _RETRIEVAL:
-        raise InputError(f"{where}: a result of another version of weam_ext.transfer")
-    return record
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        head = json.loads(table.schema.metadata[b"weam_ext.transfer"])
+        cell = Cell(**head["cell"])
+        known = head["format"] == FORMAT
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not predictions of weam_ext.transfer") from error
+    if not known:
+        raise InputError(f"{path}: predictions of another version of weam_ext.transfer")
+    return [
+        Row(
+            cell=cell,
+            directory=head["directory"],
+            facts=head["facts"],
+            **{name: table[name][k].as_py() for name in (*_CONDITION, "layer")},
+            keys=table["keys"][k].as_py(),
+            lengths=_array(table, "lengths", k),
+            gold=table["gold"][k].as_py(),
+            predictions=table["predictions"][k].as_py(),
+            metrics={
+                name: (_array(table, f"{name}.part", k), _array(table, f"{name}.whole", k))
+                for name in head["metrics"]
+            },
+            notes=json.loads(table["notes"][k].as_py()),
+        )
+        for k in range(table.num_rows)
+    ]
+
+
+def _array(table: Any, name: str, row: int) -> NDArray[Any]:
+    values: NDArray[Any] = table[name][row].values.to_numpy(zero_copy_only=False)
+    return values
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A cell that could not be made, and why."""
+
+    cell: Cell
+    directory: str
+    reason: str
+
+
+def write_failed(directory: Path, failed: Failed) -> None:
+    """Leave word of a cell that could not be made."""
+    path = directory / CELLS / f"{failed.cell.name}.failed"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(asdict(failed), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_failed(directory: Path) -> Iterator[Failed]:
+    """The cells that failed and were not made since."""
+    for path in sorted((directory / CELLS).glob("*.failed")):
+        if path.with_suffix(".arrow").exists():
+            continue
+        try:
+            values = json.loads(path.read_bytes())
+            yield Failed(Cell(**values["cell"]), values["directory"], values["reason"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{path}: not a record of weam_ext.transfer") from error
+
+
+def read_all(directory: Path) -> list[Row]:
+    """The rows of all cells, the oldest files first."""
+    files = (directory / CELLS).glob("*.arrow")
+    ordered = sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    return [row for path in ordered for row in read(path)]

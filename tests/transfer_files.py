@@ -1,0 +1,93 @@
+"""Small files in the layouts in which the data sets are published."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, text: str) -> Path:
+    """A file of any depth, compressed where its name says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def archive(path: Path, files: dict[str, str]) -> Path:
+    """A tar.xz of files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:xz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+def squad(questions: list[tuple[str, str, str, str]]) -> str:
+    """A file as SQuAD's of (id, context, question, answer)."""
+    paragraphs: list[dict[str, Any]] = []
+    for name, context, question, answer in questions:
+        answers = [{"text": answer, "answer_start": context.index(answer)}]
+        paragraphs.append(
+            {"context": context, "qas": [{"id": name, "question": question, "answers": answers}]}
+        )
+    return json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]})
+
+
+NLI_LABELS = ("entailment", "neutral", "contradiction")
+
+
+def nli(rows: int, language: str) -> str:
+    """XTREME's layout; what entails shares a word, so that something can be learnt."""
+    words = {"entailment": "same", "neutral": "other", "contradiction": "not"}
+    lines = []
+    for row in range(rows):
+        label = NLI_LABELS[row % 3]
+        lines.append(f"{language} text {row}\t{language} {words[label]} {row}\t{label}\n")
+    return "".join(lines)
+
+
+def tagged(sentences: int, language: str) -> str:
+    lines = []
+    for k in range(sentences):
+        lines += [f"the\tDET\n{language}\tNOUN\nruns{k}\tVERB\n.\tPUNCT\n\n"]
+    return "".join(lines)
+
+
+def small_data(directory: Path) -> Path:
+    """Every fine-tuned family in little."""
+    for language in ("en", "de"):
+        write(directory / f"xnli/dev-{language}.tsv", nli(24, language))
+        write(directory / f"xnli/test-{language}.tsv", nli(12, language))
+        write(directory / f"udpos/dev-{language}.tsv", tagged(8, language))
+        text = "Ada was born in London in 1815."
+        questions = [(f"q{k}", f"{k} {text}", "Where was Ada born?", "London") for k in range(12)]
+        write(directory / f"xquad/xquad.{language}.json", squad(questions))
+        lines = [
+            f'{{"premise": "p{k}", "choice1": "a", "choice2": "b", "question": "cause", '
+            f'"label": {k % 2}, "idx": {k}}}\n'
+            for k in range(8)
+        ]
+        for split in ("val", "test"):
+            write(directory / f"xcopa/{language}/{split}.{language}.jsonl", "".join(lines))
+        scores = [f'"the sun {k}, big","a sun {k}",{k % 6}.0\n' for k in range(12)]
+        for split in ("train", "dev", "test"):
+            write(directory / f"stsb/stsb-{language}-{split}.csv", "".join(scores))
+        write(directory / f"tatoeba/{language}-en.{language}", "one\ntwo\nthree\n")
+        write(directory / f"tatoeba/{language}-en.en", "eins\nzwei\ndrei\n")
+    write(directory / "xnli/train-en.tsv", nli(24, "en"))
+    write(
+        directory / "xnli/multinli.train.de.tsv",
+        "premise\thypo\tlabel\n" + nli(24, "de").replace("contradiction", "contradictory"),
+    )
+    write(directory / "udpos/train-en.tsv", tagged(16, "en"))
+    questions = [("s", "Ada lived in Paris.", "Where did Ada live?", "Paris")] * 4
+    write(directory / "squad/train-v1.1.json", squad(questions))
+    write(directory / "wa-toy/gold.en", "the house\nbig red car\n")
+    write(directory / "wa-toy/gold.de", "das Haus\ngrosses rotes Auto\n")
+    write(directory / "wa-toy/gold.en-de.gold", "0-0 1-1\n0-0 1?1 2-2\n")
+    return directory

@@ -1,0 +1,1 @@
+"""Tables, figures, intervals and verdicts from predictions: `python -m weam_ext.report DIR`."""

@@ -1,0 +1,270 @@
+"""The claims put to the test, with the measured figure, its interval and a verdict.
+
+They are those of Yang et al. 2021 (arXiv 2106.01732) on alignment pre-training. Who is who is told
+by the models' names, or by `--role`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from weam_ext.report.statistics import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    UNTESTABLE,
+    Estimate,
+    estimate,
+    holm,
+    verdict,
+)
+from weam_ext.report.table import Condition, Measured, Results, average
+
+ROLES = {
+    "base": ("base", "mbert", "bert"),
+    "tlm": ("tlm",),
+    "weam": ("weam",),
+    "word-aligned": ("word-aligned", "wordaligned", "aligned"),
+    "weam-.15": ("weam-.15", "weam-0.15", "weam-15", "weam.15"),
+}
+LARGE = 0.02
+"""A "large margin", and what "about equal" and "close" allow: two points and one."""
+CLOSE = 0.01
+_ZERO, _TRANSLATED = "zero-shot", "translate-train"
+
+
+@dataclass
+class Claim:
+    """A row of the table of claims."""
+
+    number: int
+    text: str
+    figure: str = ""
+    interval: str = ""
+    verdict: str = UNTESTABLE
+    reason: str = ""
+    estimate: Estimate | None = None
+    bound: float = 0.0
+    """What the estimate is to exceed."""
+
+
+def roles_of(models: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The model of each role."""
+    found = dict(given)
+    for role, names in ROLES.items():
+        for model in models:
+            if role not in found and model.lower() in names:
+                found[role] = model
+    return found
+
+
+class Judge:
+    """All claims over some results."""
+
+    def __init__(self, results: Results, roles: Mapping[str, str]) -> None:
+        self.results, self.roles = results, roles
+
+    def claims(self) -> list[Claim]:
+        found = [
+            self._better(
+                1, "TLM beats the base model by a large margin zero-shot", "tlm", "base", _ZERO,
+                bound=LARGE,
+            ),
+            self._better(
+                2, "TLM is not as good as the base model in translate-train", "base", "tlm",
+                _TRANSLATED,
+            ),
+            *self._improves(),
+            self._equal(
+                4, "TLM and word-aligned improve about equally on XNLI", "tlm", "word-aligned"
+            ),
+            self._better(5, "WEAM beats TLM on XNLI", "weam", "tlm", _ZERO, "xnli"),
+            self._better(
+                5, "WEAM beats word-aligned on XNLI", "weam", "word-aligned", _ZERO, "xnli"
+            ),
+            self._close(),
+            self._shorter(),
+            self._better(
+                8, "Masking probability 0.3 does better than 0.15", "weam", "weam-.15", _ZERO
+            ),
+            self._same_settings(),
+            self._setting(
+                10, "The weight of the cross-lingual prediction is 1", "exchange_weight", 1.0
+            ),
+            self._setting(11, "The aligner's links are the prior", "links", "true"),
+            self._setting(
+                12, "Every masked token gets both predictions", "exchange_weight", None,
+            ),
+        ]  # fmt: skip
+        return _corrected(found)
+
+    # -------------------------------------------------------------------------------- differences
+
+    def _conditions(self, setting: str, task: str = "") -> list[Condition]:
+        """Plain fine-tuning, English selection, undistorted text."""
+        wanted = {"setting": setting, "fine_tuning": "plain", "noise": "", "selection": "english"}
+        found = self.results.find(**wanted, **({"task": task} if task else {}))
+        first = dict.fromkeys(c.task for c in found)
+        return [next(c for c in found if c.task == name) for name in first]
+
+    def _pairs(
+        self, sides: Sequence[tuple[str, str]], task: str
+    ) -> tuple[list[Measured], list[Measured], list[str]]:
+        """What both sides, a (role, setting) each, measured on the same test sets."""
+        a, b, names = [], [], []
+        for condition in self._conditions(sides[0][1], task):
+            others = self._conditions(sides[1][1], condition.task)
+            if not others:
+                continue
+            there = {test.language: test for test in self.results.sets(others[0])}
+            for test in self.results.sets(condition):
+                one = self.results.chosen(condition, test, self.roles[sides[0][0]])
+                if one is None or test.language not in there:
+                    continue
+                two = self.results.chosen(others[0], there[test.language], self.roles[sides[1][0]])
+                if two and one.keys == two.keys and len(one.keys) > 1:
+                    a.append(one)
+                    b.append(two)
+                    names.append(condition.task)
+        return a, b, names
+
+    def _missing(self, *needed: str) -> str:
+        absent = [role for role in dict.fromkeys(needed) if role not in self.roles]
+        return f"because no model is {' or '.join(absent)} (--role)" if absent else ""
+
+    def _compare(
+        self, claim: Claim, sides: Sequence[tuple[str, str]], task: str = ""
+    ) -> tuple[Claim, Estimate | None]:
+        claim.reason = self._missing(*(role for role, _ in sides))
+        if claim.reason:
+            return claim, None
+        a, b, names = self._pairs(sides, task)
+        if not a:
+            settings = " and ".join(dict.fromkeys(setting for _, setting in sides))
+            where = f" on {task.upper()}" if task else ""
+            claim.reason = f"because there are no {settings} results{where} of both models"
+            return claim, None
+        found = estimate(average(a, names), average(b, names))
+        claim.figure = f"{100 * found.value:+.1f} points"
+        claim.interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+        tasks = ", ".join(dict.fromkeys(names))
+        claim.reason = f"{len(a)} test sets of {tasks}"
+        return claim, found
+
+    def _better(
+        self, number: int, text: str, ours: str, theirs: str, setting: str, task: str = "",
+        bound: float = 0.0,
+    ) -> Claim:  # fmt: skip
+        claim, found = self._compare(
+            Claim(number, text, bound=bound), [(ours, setting), (theirs, setting)], task
+        )
+        claim.estimate = found
+        return claim
+
+    def _improves(self) -> Iterator[Claim]:
+        yield self._better(3, "WEAM beats the base model zero-shot", "weam", "base", _ZERO)
+        yield self._better(
+            3, "WEAM beats the base model in translate-train", "weam", "base", _TRANSLATED
+        )
+
+    def _equal(self, number: int, text: str, ours: str, theirs: str) -> Claim:
+        claim, found = self._compare(Claim(number, text), [(ours, _ZERO), (theirs, _ZERO)], "xnli")
+        if found:
+            claim.verdict = _inside(found, -CLOSE, CLOSE)
+            claim.reason += f"; supported where the interval lies within ±{100 * CLOSE:g} point"
+        return claim
+
+    def _close(self) -> Claim:
+        text = "WEAM zero-shot is slightly below, but close to, translate-train on XNLI"
+        claim, found = self._compare(
+            Claim(6, text), [("weam", _ZERO), ("weam", _TRANSLATED)], "xnli"
+        )
+        if found:
+            claim.verdict = _inside(found, -LARGE, 0.0)
+            claim.reason += f"; supported where the interval lies within -{100 * LARGE:g} to 0"
+        return claim
+
+    def _shorter(self) -> Claim:
+        claim = Claim(7, "XNLI's inputs are shorter than MLQA's")
+        lengths = {
+            task: [r.lengths for r in self.results.rows if r.cell.task == task and not r.noise]
+            for task in ("xnli", "mlqa")
+        }
+        if not all(lengths.values()):
+            claim.reason = "because XNLI and MLQA were not both evaluated"
+            return claim
+        short, long = (np.concatenate(lengths[task]).astype(float) for task in ("xnli", "mlqa"))
+        ratio = long.mean() / short.mean()
+        # The delta method on the logarithm.
+        error = (
+            sum(side.var(ddof=1) / len(side) / side.mean() ** 2 for side in (short, long)) ** 0.5
+        )
+        low, high = (ratio * np.exp(sign * 1.96 * error) for sign in (-1, 1))
+        claim.figure = f"{short.mean():.0f} against {long.mean():.0f} characters, {ratio:.1f} x"
+        claim.interval = f"[{low:.1f}, {high:.1f}]"
+        claim.verdict = SUPPORTED if low > 1 else NOT_SUPPORTED if high < 1 else UNDECIDED
+        claim.reason = "of the lengths; the noise of translated training data is not measured"
+        return claim
+
+    # ----------------------------------------------------------------------------------- settings
+
+    def _training(self, role: str) -> dict[str, Any]:
+        name = self.roles.get(role)
+        for row in self.results.rows:
+            if row.cell.model == name and row.facts.get("training"):
+                found: dict[str, Any] = row.facts["training"]
+                return found
+        return {}
+
+    def _same_settings(self) -> Claim:
+        claim = Claim(9, "The settings of the continued models are the same")
+        names = ("lr", "steps", "batch_size", "mask_probability", "max_length", "warmup")
+        found = {r: self._training(r) for r in ("tlm", "word-aligned", "weam")}
+        found = {role: settings for role, settings in found.items() if settings}
+        if len(found) < 2:
+            claim.reason = (
+                "because fewer than two of the models have their run's settings beside them"
+            )
+            return claim
+        shared = [n for n in names if all(n in settings for settings in found.values())]
+        differ = [n for n in shared if len({repr(s[n]) for s in found.values()}) > 1]
+        claim.figure = f"{len(shared) - len(differ)} of {len(shared)} equal"
+        claim.verdict = NOT_SUPPORTED if differ else SUPPORTED
+        claim.reason = (
+            f"{', '.join(differ or shared)} of {', '.join(found)}; a fact, not an estimate"
+        )
+        return claim
+
+    def _setting(self, number: int, text: str, name: str, wanted: Any) -> Claim:
+        claim = Claim(number, text)
+        settings = self._training("weam")
+        if name not in settings:
+            claim.reason = "because WEAM's directory has no settings of its run beside it"
+            return claim
+        claim.figure = f"{name} = {settings[name]}"
+        held = settings[name] == wanted if wanted is not None else float(settings[name]) > 0
+        held = held and settings.get("objective") == "weam"
+        claim.verdict = SUPPORTED if held else NOT_SUPPORTED
+        claim.reason = "a setting of the run, not an estimate"
+        return claim
+
+
+def _inside(found: Estimate, low: float, high: float) -> str:
+    if low < found.low and found.high < high:
+        return SUPPORTED
+    return NOT_SUPPORTED if found.high < low or found.low > high else UNDECIDED
+
+
+def _corrected(claims: list[Claim]) -> list[Claim]:
+    """Holm's correction over the claims that a difference exceeds a bound."""
+    tested = [claim for claim in claims if claim.estimate]
+    ps = holm([c.estimate.against(c.bound) for c in tested if c.estimate])
+    for claim, p in zip(tested, ps, strict=True):
+        assert claim.estimate
+        claim.verdict = verdict(claim.estimate.value - claim.bound, p)
+        claim.reason += f"; p = {p:.2g} by Holm"
+        if claim.bound:
+            claim.reason += f" of a gain above {100 * claim.bound:g} points"
+    return claims

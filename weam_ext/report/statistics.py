@@ -1,0 +1,168 @@
+"""Intervals and verdicts from variance components over examples and seeds.
+
+What is compared are matrices [units, examples] of linearised scores: a unit is a seed, and the mean
+of a row is what that seed scored. Units and examples are crossed random effects (Brennan 2001,
+"Generalizability Theory", ch. 3); the degrees of freedom of a sum of mean squares are
+Satterthwaite's (1946). A percentile bootstrap over five seeds would cover some 84 %.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.05
+Scores = NDArray[np.float64]
+
+
+# ----------------------------------------------------------------------------------- linearisation
+
+
+def linearised_ratio(part: Scores, whole: Scores) -> Scores:
+    """[n] values whose mean is sum(part) / sum(whole) and whose variance is that of the ratio's
+    influence function (Cochran 1977, "Sampling Techniques", 6.3); zeros where all wholes are 0."""
+    total = whole.sum()
+    if not total:
+        return np.zeros(len(part))
+    ratio = part.sum() / total
+    found: Scores = ratio + (part - ratio * whole) / whole.mean()
+    return found
+
+
+def linearised_correlation(metric: str, gold: Scores, predictions: Scores) -> Scores:
+    """[n] values whose mean is Pearson's or Spearman's correlation, likewise.
+
+    Pearson's influence: zx zy - r (zx^2 + zy^2) / 2 (Devlin et al. 1975); Spearman's: Croux and
+    Dehon 2010. Zeros where a side is constant.
+    """
+    if np.ptp(gold) == 0 or np.ptp(predictions) == 0:
+        return np.zeros(len(gold))
+    if metric == "pearson":
+        x, y = ((side - side.mean()) / side.std() for side in (gold, predictions))
+        value = float((x * y).mean())
+        found: Scores = value + x * y - value * (x**2 + y**2) / 2
+        return found
+    value = float(stats.spearmanr(gold, predictions).statistic)
+    u, v = ((stats.rankdata(side) - 0.5) / len(side) for side in (gold, predictions))
+    influence = (u * v + _mean_above(u, v) + _mean_above(v, u)) / (u.std() * v.std())
+    shifted: Scores = value + influence - influence.mean()
+    return shifted
+
+
+def _mean_above(by: Scores, of: Scores) -> Scores:
+    """For each i the mean over j of `of[j]` where by[j] > by[i], half of it where equal, else 0."""
+    order = np.argsort(-by, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(of[order])])
+    ends = [np.searchsorted(-by[order], -by, side=side) for side in ("left", "right")]
+    means: Scores = (sums[ends[0]] + sums[ends[1]]) / 2 / len(by)
+    return means
+
+
+# -------------------------------------------------------------------------------------- intervals
+
+
+class Component(NamedTuple):
+    """A mean square's share of a variance, with its degrees of freedom and its sign."""
+
+    variance: float
+    freedom: float
+
+
+class Estimate(NamedTuple):
+    """A mean or a difference of means with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    """Two-sided, of the hypothesis that it is 0."""
+    error: float
+    """Standard error."""
+    freedom: float
+    examples: float = 0.0
+    """The part of the examples in it, a standard error of its own."""
+    seeds: float = 0.0
+    """That of the units."""
+
+    def against(self, bound: float) -> float:
+        """The two-sided p-value of the hypothesis that it is `bound`."""
+        return _p(self.value - bound, self.error, self.freedom)
+
+
+def _units(scores: Scores) -> tuple[list[Component], list[Component]]:
+    """What a model's units add to a variance, and what they share with that of the examples."""
+    units, examples = scores.shape
+    if units < 2:
+        return [], []
+    rows, columns = scores.mean(1), scores.mean(0)
+    between = float(rows.var(ddof=1)) / units
+    rest = scores - rows[:, None] - columns + scores.mean()
+    freedom = (units - 1) * (examples - 1)
+    shared = float((rest**2).sum()) / freedom / (units * examples) if freedom else 0.0
+    return [Component(between, units - 1)], [Component(shared, freedom)]
+
+
+def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
+    """The mean of a model's scores, or by how much it exceeds that of another's.
+
+    ours, theirs: [units, examples], the same examples in the same order. The variance is that of
+    the means over examples, of the (paired) means over units, plus, for each model with two or
+    more units, that of its means over examples; less the interaction, which both hold.
+    """
+    models = [ours] if theirs is None else [ours, theirs]
+    paired = ours.mean(0) - (0.0 if theirs is None else theirs.mean(0))
+    count = len(paired)
+    value = float(paired.mean())
+    components = [Component(float(paired.var(ddof=1)) / count, count - 1)] if count > 1 else []
+    total = sum(component.variance for component in components)
+    seeds = 0.0
+    for model in models:
+        between, shared = _units(model)
+        for a, b in zip(between, shared, strict=True):
+            seeds += a.variance - b.variance
+            components += [a, b]
+    examples, seeds = total, max(0.0, seeds)
+    total += seeds
+    squares = sum(c.variance**2 / c.freedom for c in components if c.freedom)
+    freedom = total**2 / squares if squares else math.inf
+    error = math.sqrt(total)
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error if error else 0.0
+    p = _p(value, error, freedom)
+    parts = math.sqrt(examples), math.sqrt(seeds)
+    return Estimate(value, value - half, value + half, p, error, freedom, *parts)
+
+
+def _p(value: float, error: float, freedom: float) -> float:
+    if not error:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stats.t.sf(abs(value) / error, freedom))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979), in the order given."""
+    found = [0.0] * len(values)
+    largest = 0.0
+    for rank, k in enumerate(sorted(range(len(values)), key=lambda k: values[k])):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[k]))
+        found[k] = largest
+    return found
+
+
+def verdict(value: float, p: float) -> str:
+    """On the claim that a difference is above 0, given its (corrected) p-value."""
+    if p >= LEVEL:
+        return UNDECIDED
+    return SUPPORTED if value > 0 else NOT_SUPPORTED
+
+
+SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+UNTESTABLE = "not testable here"
+
+
+def power(gain: float, error: float, freedom: float) -> float:
+    """The chance that a true gain, estimated with that standard error, comes out supported."""
+    critical = stats.t.ppf(1 - LEVEL / 2, freedom)
+    return float(stats.nct.sf(critical, freedom, gain / error))

@@ -1,0 +1,329 @@
+"""Predictions grouped: what was measured alike, and what each model scored there."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weam_ext.report.statistics import (
+    Estimate,
+    Scores,
+    estimate,
+    linearised_correlation,
+    linearised_ratio,
+)
+from weam_ext.transfer.results import CORRELATIONS, Row
+
+TITLES = {
+    "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X", "sib200": "SIB-200 topics",
+    "stsb": "STS-B", "xcopa": "XCOPA", "udpos": "UD parts of speech", "panx": "PAN-X names",
+    "mlqa": "MLQA", "mlqa-gxlt": "MLQA G-XLT", "xquad": "XQuAD", "tydiqa": "TyDiQA-GoldP",
+    "udpos-probe": "UD parts of speech, frozen", "panx-probe": "PAN-X names, frozen",
+    "sib200-probe": "SIB-200 topics, frozen", "tatoeba": "Tatoeba retrieval",
+    "ntrex": "NTREX retrieval", "flores": "FLORES retrieval", "multi30k": "Multi30k retrieval",
+    "bitext": "Retrieval in given bitext", "alignment": "Word alignment",
+    "lexicon": "Lexicon induction",
+}  # fmt: skip
+
+
+class Condition(NamedTuple):
+    """What results must share to be compared, but for the test set and the layer."""
+
+    task: str
+    setting: str
+    fine_tuning: str
+    selection: str
+    noise: str
+    vectors: str
+    method: str
+    options: str
+    """Of the numbers of the optimisation those in which the task's results differ."""
+
+    @property
+    def title(self) -> str:
+        return TITLES.get(self.task, self.task)
+
+    def __str__(self) -> str:
+        parts = [self.setting, self.vectors, self.method, self.noise]
+        parts += [f"{self.selection} selection"] * bool(self.selection)
+        parts += [f"{self.fine_tuning} fine-tuning"] * (self.fine_tuning not in ("", "plain"))
+        parts.append(self.options)
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Set:
+    """A test set: its language and what identifies its examples."""
+
+    language: str
+    digest: str
+
+
+_NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation")
+
+
+def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """The options in which the results of each task and setting differ."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for row in rows:
+        known = seen.setdefault(f"{row.cell.task} {row.cell.setting}", {})
+        for name, value in row.cell.options.items():
+            if name not in _NOT_COMPARED and name != "radius":
+                known.setdefault(name, set()).add(json.dumps(value))
+    return {
+        place: sorted(name for name, values in known.items() if len(values) > 1)
+        for place, known in seen.items()
+    }
+
+
+def _condition(row: Row, names: Sequence[str]) -> Condition:
+    options = row.cell.options
+    return Condition(
+        row.cell.task,
+        row.cell.setting,
+        options.get("fine_tuning", ""),
+        row.selection,
+        row.noise,
+        row.vectors,
+        row.method,
+        ", ".join(f"{name} {options[name]}" for name in names if name in options),
+    )
+
+
+@dataclass
+class Measured:
+    """One model on one test set under one condition, at one layer (-1: none)."""
+
+    metric: str
+    keys: list[str]
+    scores: Scores
+    """[units, examples], linearised."""
+    units: str
+    """What the rows are: pre-training seeds or fine-tuning seeds."""
+    fine_tuned: int
+    """Cells behind them."""
+    rows: list[Row]
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """[units]"""
+        found: NDArray[np.float64] = self.scores.mean(1)
+        return found
+
+    @property
+    def value(self) -> float:
+        return float(self.scores.mean())
+
+
+def linearised(row: Row, metric: str) -> Scores:
+    """[examples] values whose mean is the metric."""
+    if metric in CORRELATIONS:
+        gold, found = (np.array(side, np.float64) for side in (row.gold, row.predictions))
+        return linearised_correlation(metric, gold, found)
+    return linearised_ratio(*row.metrics[metric])
+
+
+class Results:
+    """All rows, by condition, test set, model and layer."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        latest = {(row.cell.model, row.directory): row.cell.model_sha256 for row in rows}
+        # Another encoder may have been put into a directory.
+        self.rows = [
+            row for row in rows
+            if latest[row.cell.model, row.directory] == row.cell.model_sha256
+        ]  # fmt: skip
+        self.models = list(dict.fromkeys(row.cell.model for row in self.rows))
+        differing = _differing(self.rows)
+        self._rows: dict[Condition, dict[Set, dict[str, dict[int, list[Row]]]]] = {}
+        found: dict[tuple[Condition, Set, str, int], dict[tuple[str, int], Row]] = {}
+        for row in self.rows:
+            names = differing[f"{row.cell.task} {row.cell.setting}"]
+            test = Set(row.language, _digest(row))
+            place = _condition(row, names), test, row.cell.model, row.layer
+            # One row a seed: of cells that differ in what else they tested, the latest.
+            found.setdefault(place, {})[row.cell.model_sha256, row.cell.seed] = row
+        for (condition, test, model, layer), rows_of in found.items():
+            models = self._rows.setdefault(condition, {}).setdefault(test, {})
+            models.setdefault(model, {})[layer] = list(rows_of.values())
+        self._measured: dict[tuple[Condition, Set, str, int, str], Measured] = {}
+
+    @cached_property
+    def conditions(self) -> list[Condition]:
+        order = list(TITLES)
+        return sorted(
+            self._rows, key=lambda c: (order.index(c.task) if c.task in order else 99, c[1:])
+        )
+
+    def find(self, **wanted: str) -> list[Condition]:
+        """The conditions with the given values."""
+        return [
+            c for c in self.conditions if all(getattr(c, name) == v for name, v in wanted.items())
+        ]
+
+    def sets(self, condition: Condition) -> list[Set]:
+        return sorted(self._rows[condition], key=lambda s: (s.language, s.digest))
+
+    def models_of(self, condition: Condition, test: Set | None = None) -> list[str]:
+        """In the order of the command line."""
+        sets = [test] if test else self.sets(condition)
+        there = {model for s in sets for model in self._rows[condition][s]}
+        return [model for model in self.models if model in there]
+
+    def layers(self, condition: Condition, model: str) -> list[int]:
+        found = {
+            layer for models in self._rows[condition].values() for layer in models.get(model, ())
+        }
+        return sorted(found)
+
+    def metrics(self, condition: Condition) -> list[str]:
+        for models in self._rows[condition].values():
+            for layers in models.values():
+                for rows in layers.values():
+                    return list(rows[0].metrics)
+        return []
+
+    def measured(
+        self, condition: Condition, test: Set, model: str, layer: int = -1, metric: str = ""
+    ) -> Measured | None:
+        """What a model scored; None where it was not put to that test."""
+        rows = self._rows[condition].get(test, {}).get(model, {}).get(layer)
+        if not rows:
+            return None
+        metric = metric or next(iter(rows[0].metrics))
+        place = (condition, test, model, layer, metric)
+        if place not in self._measured:
+            self._measured[place] = _measure(rows, metric)
+        return self._measured[place]
+
+    def best_layer(self, condition: Condition, test: Set, model: str) -> tuple[int, bool]:
+        """The layer with the highest mean score on the *other* test sets, of equals the lowest.
+
+        And whether there are others: no figure is chosen on what it reports unless it must be. A
+        task without layers has layer -1.
+        """
+        layers = self.layers(condition, model)
+        if layers == [-1]:
+            return -1, True
+        others = [s for s in self.sets(condition) if s != test and s.language != test.language]
+        judges = [s for s in others if self.measured(condition, s, model, layers[0])] or [test]
+
+        def mean(layer: int) -> float:
+            found = [self.measured(condition, s, model, layer) for s in judges]
+            values = [m.value for m in found if m]
+            return float(np.mean(values)) if values else -1.0
+
+        return max(layers, key=lambda layer: (mean(layer), -layer)), judges != [test]
+
+    def chosen(
+        self, condition: Condition, test: Set, model: str, metric: str = ""
+    ) -> Measured | None:
+        """The same at its best layer."""
+        if not self._rows[condition].get(test, {}).get(model):
+            return None
+        return self.measured(
+            condition, test, model, self.best_layer(condition, test, model)[0], metric
+        )
+
+
+def _digest(row: Row) -> str:
+    text = repr((row.keys, row.gold, row.split))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _measure(rows: Sequence[Row], metric: str) -> Measured:
+    by_model: dict[str, list[Scores]] = {}
+    for row in rows:
+        by_model.setdefault(row.cell.model_sha256, []).append(linearised(row, metric))
+    if len(by_model) > 1:
+        scores = np.stack([np.mean(found, axis=0) for found in by_model.values()])
+        units = "pre-training seeds"
+    else:
+        scores = np.stack(next(iter(by_model.values())))
+        units = "fine-tuning seeds"
+    return Measured(metric, rows[0].keys, scores, units, len(rows), list(rows))
+
+
+def average(measured: Sequence[Measured], prefix: Sequence[str] | None = None) -> Scores:
+    """[units, clusters] of the mean over test sets: examples of one key are a cluster.
+
+    `prefix` tells the keys of different tasks apart. Models that are compared give the same test
+    sets in the same order. Units are matched in their order, the least number of them.
+    """
+    units = min(len(m.scores) for m in measured)
+    names = [
+        f"{prefix[k] if prefix else ''}|{key}" for k, m in enumerate(measured) for key in m.keys
+    ]
+    clusters = {name: k for k, name in enumerate(sorted(set(names)))}
+    index = np.array([clusters[name] for name in names])
+    parts = []
+    for unit in range(units):
+        influence = [(m.scores[unit] - m.scores[unit].mean()) / m.scores.shape[1] for m in measured]
+        summed = np.zeros(len(clusters))
+        np.add.at(summed, index, np.concatenate(influence) / len(measured))
+        parts.append(summed * len(clusters) + np.mean([m.scores[unit].mean() for m in measured]))
+    return np.stack(parts)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """By how much one model exceeds another, on one test set or in the mean over several."""
+
+    condition: Condition
+    better: str
+    worse: str
+    language: str
+    """"mean" of several."""
+    metric: str
+    estimate: Estimate
+    sets: int
+    varies: str
+    layers: str
+
+
+def gains(results: Results, condition: Condition, metric: str = "") -> Iterator[Gain]:
+    """Every pair of models: the mean over the test sets that both took, then each of these."""
+    models = results.models_of(condition)
+    for k, theirs in enumerate(models):
+        for ours in models[k + 1 :]:
+            yield from pair_gains(results, condition, ours, theirs, metric)
+
+
+def pair_gains(
+    results: Results, condition: Condition, ours: str, theirs: str, metric: str = ""
+) -> Iterator[Gain]:
+    """`ours` less `theirs`."""
+    both: list[tuple[Set, Measured, Measured]] = []
+    for test in results.sets(condition):
+        a, b = (results.chosen(condition, test, model, metric) for model in (ours, theirs))
+        if a and b and a.scores.shape[1] > 1:
+            both.append((test, a, b))
+    if not both:
+        return
+    sides = average([a for _, a, _ in both]), average([b for _, _, b in both])
+    own = condition, ours, theirs
+    yield Gain(
+        *own, "mean", both[0][1].metric, estimate(*sides), len(both), _varies(both[0][1:]),
+        _layers(results, condition, both[0][0], ours, theirs),
+    )  # fmt: skip
+    for test, a, b in both:
+        yield Gain(
+            *own, test.language, a.metric, estimate(a.scores, b.scores), 1, _varies((a, b)),
+            _layers(results, condition, test, ours, theirs),
+        )  # fmt: skip
+
+
+def _varies(pair: Sequence[Measured]) -> str:
+    """What an interval covers."""
+    return ", ".join(dict.fromkeys(["examples", *(m.units for m in pair if len(m.scores) > 1)]))
+
+
+def _layers(results: Results, condition: Condition, test: Set, ours: str, theirs: str) -> str:
+    layers = [results.best_layer(condition, test, model)[0] for model in (ours, theirs)]
+    return "" if layers == [-1, -1] else f"{layers[0]} and {layers[1]}"

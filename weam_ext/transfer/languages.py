@@ -1,0 +1,32 @@
+"""Codes of languages: every data set has its own; here they are ISO 639-1 where it has one."""
+
+# ISO 639-3 (and 639-2 where sets use it) of the languages that the data sets cover.
+_CODES = """
+afr af amh am ara ar arb ar arz arz aze az azj az bel be ben bn bos bs bre br bul bg cat ca ceb
+ceb ces cs cmn zh zho zh cym cy dan da deu de ell el eng en epo eo est et ekk et eus eu fao fo
+fas fa pes fa fin fi fra fr fry fy gla gd gle ga glg gl guj gu hat ht hau ha heb he hin hi hrv
+hr hun hu hye hy ibo ig ido io ile ie ina ia ind id isl is ita it jav jv jpn ja kan kn kat ka
+kaz kk khm km kor ko kur ku lat la lav lv lvs lv lit lt ltz lb mal ml mar mr mkd mk mlg mg plt
+mg mon mn khk mn msa ms zsm ms mya my nep ne npi ne nld nl nno nn nob nb nor no oci oc ori or
+ory or pan pa pol pl por pt ron ro rus ru sin si slk sk slv sl sna sn som so spa es sqi sq als
+sq srp sr sun su swa sw swh sw swe sv tam ta tat tt tel te tgk tg tgl tl tha th tuk tk tur tr
+uig ug ukr uk urd ur uzb uz uzn uz vie vi xho xh yid yi ydd yi yor yo yue yue zul zu quy qu que
+qu ilo ilo war war
+"""
+_FROM_THREE = dict(zip(_CODES.split()[::2], _CODES.split()[1::2], strict=True))
+_FROM_NAME = {
+    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
+    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te", "japanese": "ja",
+    "thai": "th",
+}  # fmt: skip
+
+
+def language_code(published: str) -> str:
+    """The code of a language as a data set writes it: `deu`, `deu_Latn`, `swahili`, `de`.
+
+    A second script of one language keeps its name (`zho_Hant` is `zh-Hant`), and what is unknown
+    stays as it is.
+    """
+    name, _, script = published.partition("_")
+    code = _FROM_THREE.get(name, _FROM_NAME.get(name.lower(), name))
+    return f"{code}-{script}" if script in ("Hant", "Arab") and code in ("zh", "ace") else code
