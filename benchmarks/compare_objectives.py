@@ -21,6 +21,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import torch
 from corpora import machine
 from markers import insert
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -34,7 +35,7 @@ from weam_ext.files import write_whole
 from weam_ext.settings import parse
 from weam_ext.train import Trainer
 from weam_ext.transfer.encoder import Encoder
-from weam_ext.transfer.retrieval import retrieval_hits
+from weam_ext.transfer.retrieval import nearest_neighbours
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "objectives.json"
@@ -191,14 +192,15 @@ def retrieval(encoder: Encoder, test: BitextSource) -> list[Json]:
     sides = [encoder.encode([pair[side] for pair in pairs], 64)[0] for side in (0, 1)]
     figures = []
     for layer in range(encoder.layers + 1):
-        hits = {
-            name: retrieval_hits(sides[0][layer], sides[1][layer], centred=name == "centred")
+        own = torch.arange(len(pairs))
+        found = {
+            name: nearest_neighbours(sides[0][layer], sides[1][layer], centred=name == "centred")
             for name in ("raw", "centred")
         }
         figures.append(
             {
-                name: float(found.forward.double().mean() + found.backward.double().mean()) / 2
-                for name, found in hits.items()
+                name: float((torch.stack([each.forward, each.backward]) == own).double().mean())
+                for name, each in found.items()
             }
         )
     return figures
