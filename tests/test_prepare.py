@@ -102,7 +102,7 @@ def expected(texts: Texts, settings: PrepareSettings, made: Any = WORD_PIECE) ->
             renumbered.append(found.words[0].tolist())
         columns.append(column)
         numbers.append(renumbered)
-    links = Aligner(heuristic=settings.heuristic).fit_align(*joined)
+    links = Aligner(model="fast-align", heuristic=settings.heuristic).fit_align(*joined)
     return [
         Row._make([*column, sorted({(a[i], b[j]) for i, j in row if a[i] >= 0 and b[j] >= 0})])
         for column, (a, b), row in zip(columns, numbers, links, strict=True)

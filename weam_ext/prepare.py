@@ -174,7 +174,7 @@ def _prepare_one(
     if not pairs:
         raise InputError(f"{where}: no sentence pair with words on both sides")
 
-    aligner = Aligner(heuristic=settings.heuristic, max_length=_MOST_WORDS)
+    aligner = Aligner(model="fast-align", heuristic=settings.heuristic, max_length=_MOST_WORDS)
     with tqdm(desc=f"{bitext.name}: aligning", unit=" iterations", disable=None) as bar:
         try:
             links = aligner.fit_align(*sides, lambda _: bar.update())
