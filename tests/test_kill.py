@@ -37,7 +37,8 @@ class Life:
     """What one life of the run has done: what lies there at its start is of the lives before."""
 
     def __init__(self, run: Path) -> None:
-        self._run, self._log = run, self._inode()
+        self._run = run
+        self._log = self._inode()
         self._begun_at: int | None = None
 
     def _inode(self) -> int:
