@@ -324,6 +324,9 @@ def test_options_and_resuming(
         distances = [means["anchor_distance"] for means in logged(whole, "heldout/all")]
         assert distances[0] == 0 < min(distances[1:])  # from the initial model, not from the last
         assert logged(run, "heldout/all")[-1]["loss"] > 0
+        shutil.rmtree(run / "initial")
+        with pytest.raises(InputError, match="initial: not there, and step-"):
+            train.main(flags(inputs, run, **changes))
     else:
         assert layers <= moved
     own = checkpoints(whole)[-1] / "objective.safetensors"

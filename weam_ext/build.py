@@ -131,9 +131,11 @@ def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None)
     return new_model(config, tokenizer, options.max_length, options.seed)
 
 
-def keep_initial(model: Any, run_dir: Path, ranks: Ranks) -> None:
+def keep_initial(model: Any, run_dir: Path, resumed: Path | None, ranks: Ranks) -> None:
     """Keep the model before training, from which word-aligned measures the distance."""
     directory = run_dir / INITIAL
+    if resumed and not directory.exists():
+        raise InputError(f"{directory}: not there, and {resumed.name} is not where the run began")
     if ranks.first and not directory.exists():
         beside = directory.with_suffix(".part")
         model.save_pretrained(beside)

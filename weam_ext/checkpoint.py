@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from weam_ext.errors import InputError, describe
-from weam_ext.files import file_digest, rename_durably, sync, write_durably
+from weam_ext.files import file_digest, rename_durably, write_durably
 
 OPTIMIZER, OWN, CARD = "optimizer.safetensors", "objective.safetensors", "README.md"
 BEST = "best"
@@ -75,8 +75,6 @@ def save(
         digests = {p.name: file_digest(p) for p in sorted(beside.iterdir()) if p.name != CARD}
         state = {"step": step, **state, "files": digests}
         write_durably(beside / "state.json", (json.dumps(state, indent=1) + "\n").encode())
-        for path in beside.iterdir():
-            sync(path)
         rename_durably(beside, final)
     except (OSError, shutil.Error, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)

@@ -70,6 +70,9 @@ def _beside(path: Path) -> Path:
 
 def rename_durably(source: Path, target: Path) -> None:
     """Rename within a directory so that the new name, and what it names, survive a crash."""
+    if source.is_dir():
+        for path in source.iterdir():
+            sync(path)
     sync(source)  # of a directory, its entries: syncing the files in it does not keep their names
     source.rename(target)
     sync(target.parent)

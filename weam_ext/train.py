@@ -91,7 +91,7 @@ class Trainer:
         options = self.options
         self.model = run_model(options, tokenizer, resumed)
         if options.objective == "word-aligned":
-            keep_initial(self.model, self.run_dir, self.ranks)
+            keep_initial(self.model, self.run_dir, resumed, self.ranks)
         masking = Masking.of(
             tokenizer,
             device=self.device,
