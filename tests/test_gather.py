@@ -345,5 +345,5 @@ def test_weights_that_are_not_those_of_the_links(change: dict[str, Any], sentenc
     with pytest.raises(InputError, match=sentence):
         gather_rows(hidden, masked, links._replace(**change))
     assert links.weights is not None
-    with pytest.raises(InputError, match="must be float32, not torch.float64"):
+    with pytest.raises(InputError, match=r"must be float32, not torch\.float64"):
         gather_rows(hidden, masked, links._replace(weights=links.weights.double()))
