@@ -61,13 +61,13 @@ def _gather_rows_backward(
             reader = tl.load(linked + at)
             row = tl.load(exchanged_of + reader)
             if row >= 0:
-                share = gradient + (masked_rows + row) * gradient_stride + columns
-                values = tl.load(share, inside, 0.0).to(SUM)
                 if SOFT:
-                    total += values * tl.load(transposed + at).to(SUM)
+                    weight = tl.load(transposed + at).to(SUM)
                 else:
                     degree = tl.load(offsets + reader + 1) - tl.load(offsets + reader)
-                    total += values / degree.to(SUM)
+                share = gradient + (masked_rows + row) * gradient_stride + columns
+                values = tl.load(share, inside, 0.0).to(SUM)
+                total += values * weight if SOFT else values / degree.to(SUM)
             at += 1
     tl.store(d_hidden + position * width + columns, total, inside)
 
