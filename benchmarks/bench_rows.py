@@ -31,7 +31,7 @@ def torch_mask() -> MaskedRows:
 
 
 def neighbours() -> list[list[int]]:
-    offsets, positions = (values.tolist() for values in BATCH.links)
+    offsets, positions = (values.tolist() for values in BATCH.links[:2])
     return [positions[a:b] for a, b in pairwise(offsets)]
 
 

@@ -15,7 +15,7 @@ from weam_ext.objectives import Masking
 def dense_links(batch: Batch) -> Tensor:
     """The 0/1 matrix [B, L, L] of a batch's token links, float32."""
     assert batch.links is not None
-    offsets, linked = batch.links
+    offsets, linked = batch.links[:2]
     size, length = batch.input_ids.shape
     rows = torch.arange(size * length, device=offsets.device)
     rows = rows.repeat_interleave(offsets.diff(), output_size=linked.numel())

@@ -52,7 +52,8 @@ def integers(*shape: int) -> Tensor:
 
 def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callable[[], Any]]:
     masked, exchanged, positions = 32, 16, 64
-    links = integers(positions + 1), integers(100)
+    hard = integers(positions + 1), integers(100), None, None
+    soft = *hard[:2], torch.zeros(100), torch.zeros(100)
 
     def call(launch: Callable[..., Tensor], rows: int, exchanged: int, *links: Any) -> Tensor:
         values = torch.zeros(rows, width, dtype=dtype)
@@ -64,9 +65,11 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callabl
     return {
         f"{what} {name} {width}{aligned}": run
         for what, run in {
-            "gather": lambda: call(gather.gather_rows, positions, exchanged, *links),
-            "gather backward": lambda: call(backward, masked + exchanged, exchanged, *links),
-            "gather backward, no exchange": lambda: call(backward, masked, 0, None, None),
+            "gather": lambda: call(gather.gather_rows, positions, exchanged, *hard),
+            "gather, soft": lambda: call(gather.gather_rows, positions, exchanged, *soft),
+            "gather backward": lambda: call(backward, masked + exchanged, exchanged, *hard),
+            "gather backward, soft": lambda: call(backward, masked + exchanged, exchanged, *soft),
+            "gather backward, no exchange": lambda: call(backward, masked, 0, *[None] * 4),
         }.items()
     }
 

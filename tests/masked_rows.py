@@ -90,18 +90,20 @@ class Torch:
         )
         return as_lists(masked)
 
-    def gather_rows(self, hidden: Any, masked: MaskedRows, links: Any) -> Rows:
+    def gather_rows(self, hidden: Any, masked: MaskedRows, links: Any, weights: Any = None) -> Rows:
         rows = weam_ext.gather.gather_rows(
-            self.tensor(hidden), as_tensors(masked, self.device), csr(links, self.device)
+            self.tensor(hidden), as_tensors(masked, self.device), csr(links, self.device, weights)
         )
         return rows.tolist()
 
-    def gather_rows_backward(self, gradient: Any, masked: MaskedRows, links: Any) -> list[Rows]:
+    def gather_rows_backward(
+        self, gradient: Any, masked: MaskedRows, links: Any, weights: Any = None
+    ) -> list[Rows]:
         length = len(masked.input_ids[0])
         shape = len(masked.input_ids), length, len(gradient[0])
         hidden = torch.zeros(shape, dtype=torch.float64, device=self.device, requires_grad=True)
         rows = weam_ext.gather.gather_rows(
-            hidden, as_tensors(masked, self.device), csr(links, self.device)
+            hidden, as_tensors(masked, self.device), csr(links, self.device, weights)
         )
         return torch.autograd.grad(rows, hidden, self.tensor(gradient))[0].tolist()
 
@@ -237,10 +239,29 @@ def random_rows(seed: int, rows: int, width: int) -> Rows:
     return [[choose.gauss(0, 1) for _ in range(width)] for _ in range(rows)]
 
 
-def csr(links: list[list[int]], device: str = "cpu") -> Links:
+def random_weights(seed: int, links: list[list[int]]) -> list[list[float]]:
+    """Of each link, the same both ways; the largest are a million times the smallest."""
+    choose = random.Random(seed)
+    known = {(a, b): 10 ** choose.uniform(-6, 0) for a, linked in enumerate(links) for b in linked}
+    return [[known[min(a, b), max(a, b)] for b in linked] for a, linked in enumerate(links)]
+
+
+def csr(
+    links: list[list[int]], device: str = "cpu", weights: list[list[float]] | None = None
+) -> Links:
     lengths = torch.tensor([0] + [len(linked) for linked in links], device=device)
     positions = [b for linked in links for b in linked]
-    return Links(lengths.cumsum(0), torch.tensor(positions, dtype=torch.int64, device=device))
+    hard = Links(lengths.cumsum(0), torch.tensor(positions, dtype=torch.int64, device=device))
+    if weights is None:
+        return hard
+    sums = [sum(row) for row in weights]
+    entries = [
+        (w / sums[a], w / sums[b])
+        for a, (linked, row) in enumerate(zip(links, weights, strict=True))
+        for b, w in zip(linked, row, strict=True)
+    ]
+    own, others = torch.tensor(entries, dtype=torch.float32, device=device).view(-1, 2).unbind(1)
+    return Links(*hard[:2], own.contiguous(), others.contiguous())
 
 
 def as_tensors(masked: MaskedRows, device: str = "cpu") -> weam_ext.mask.MaskedRows:

@@ -1,6 +1,7 @@
 """weam_ext.batch: shards read back, the order of a run, and padded batches with their links."""
 
 import json
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain, pairwise
@@ -15,11 +16,11 @@ from small_tokenizers import FAMILIES, tokenizer
 from weam_ref import links as twin
 
 from weam_ext import ranges
-from weam_ext.batch import LINKS, Batch, Collator, Layout, language_names
+from weam_ext.batch import LEAST, LINKS, Batch, Collator, Layout, language_names
 from weam_ext.corpus import BitextSource, Link
 from weam_ext.errors import InputError
 from weam_ext.invented import sentence_pairs
-from weam_ext.mask import UNITS, capacity
+from weam_ext.mask import UNITS, Links, capacity
 from weam_ext.prepare import PrepareSettings, prepare
 from weam_ext.shards import COLUMNS, Corpus, Sample, Shards, open_prepared
 
@@ -49,7 +50,8 @@ def prepare_texts(directory: Path, texts: dict[str, Texts], family: str) -> Path
         path = directory / f"{name}.txt"
         path.write_text("".join(f"{source} ||| {target}\n" for source, target in pairs))
         bitexts.append(BitextSource(name, (str(path),)))
-    prepare(bitexts, tokenizer(family), directory / "out", PrepareSettings(max_length=256))
+    settings = PrepareSettings(max_length=256, posteriors=True)
+    prepare(bitexts, tokenizer(family), directory / "out", settings)
     return directory / "out"
 
 
@@ -80,7 +82,7 @@ def test_shards_hold_what_was_written(prepared: Path) -> None:
                 columns = [column.to_pylist() for column in batch]
                 written += [(number, *row) for row in zip(*columns, strict=True)]
         found = [shards[k] for k in range(len(shards))]
-        read = [tuple(column.tolist() for column in sample[:6]) for sample in found]
+        read = [tuple(column.tolist() for column in sample) for sample in found]
         assert [(n, *row) for n, row in zip(shards.corpus, read, strict=True)] == written
         assert [sample.tokens for sample in found] == shards.lengths.tolist()
         assert {column.dtype for sample in found for column in sample[:6]} == {np.dtype(np.int32)}
@@ -231,13 +233,50 @@ def test_sentences_alone_are_framed_as_the_tokenizer_does(
 def matrix(batch: Batch) -> set[Link]:
     """The links of a batch as (position, position); its rows ascend."""
     assert batch.links is not None
-    offsets, positions = (tensor.tolist() for tensor in batch.links)
+    offsets, positions = (tensor.tolist() for tensor in batch.links[:2])
     assert len(offsets) == batch.input_ids.numel() + 1
     assert (offsets[0], offsets[-1]) == (0, len(positions))
     rows = [positions[start:end] for start, end in pairwise(offsets)]
     assert all(a < b for row in rows for a, b in pairwise(row))
     assert batch.linked == sum(map(bool, rows))
     return {(a, b) for a, row in enumerate(rows) for b in row}
+
+
+Weights = dict[Link, float]
+
+
+def weights_of(batch: Batch) -> tuple[Weights, Weights]:
+    """By entry (a, b): its share of row a, and of row b."""
+    assert batch.links is not None
+    offsets, positions, *both = batch.links
+    rows = torch.arange(batch.input_ids.numel()).repeat_interleave(offsets.diff())
+    entries = list(zip(rows.tolist(), positions.tolist(), strict=True))
+    own, others = (
+        dict(zip(entries, weights.tolist(), strict=True)) for weights in both if weights is not None
+    )
+    return own, others
+
+
+def expected_weights(
+    family: str,
+    samples: list[Sample],
+    word_links: list[dict[Link, float]],
+    mode: str,
+    length: int,
+) -> tuple[Weights, Weights]:
+    """Word link by word link, so that it is known where a token link comes from."""
+    weights: Weights = {}
+    for row, links in enumerate(word_links):
+        for link, probability in links.items():
+            linked: list[list[Link]] = [[] for _ in samples]
+            linked[row] = [link]
+            for entry in expected_links(family, samples, linked, mode, length):
+                weights[entry] = max(probability, LEAST)
+    sums: Counter[int] = Counter()
+    for (a, _), weight in weights.items():
+        sums[a] += weight  # type: ignore[assignment]
+    own = {(a, b): weight / sums[a] for (a, b), weight in weights.items()}
+    return own, {(a, b): own[b, a] for a, b in own}
 
 
 def expected_links(
@@ -309,11 +348,56 @@ def test_the_controls_links(shards: Shards, family: str, control: Any) -> None:
         assert torch.equal(getattr(batch, name), getattr(true, name))
 
 
+def probabilities(sample: Any) -> list[float]:
+    found: list[float] = sample.probability.tolist()
+    return found
+
+
+def shuffled_weights(s: Any, sample: int) -> dict[Link, float]:
+    """Each link on its own goes where the permutation takes it, with its weight."""
+    count = max(s.target_words) + 1
+    moved = [twin.shuffle_links([link], count, seed=9, sample=sample)[0] for link in links_of(s)]
+    return dict(zip(moved, probabilities(s), strict=True))
+
+
+def random_link_weights(s: Any, sample: int) -> dict[Link, float]:
+    return dict(zip(random(s, sample), probabilities(s), strict=True))
+
+
+def true_weights(s: Any, _: int) -> dict[Link, float]:
+    return dict(zip(links_of(s), probabilities(s), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("links", "mode"),
+    [*(("true", mode) for mode in twin.MODES), ("shuffled", "all"), ("random", "all")],
+)
+def test_soft_links(shards: Shards, family: str, links: str, mode: str) -> None:
+    """The weights of a plain computation, each the share of its row and of its column."""
+    known = {"true": true_weights, "shuffled": shuffled_weights, "random": random_link_weights}
+    layout = Layout(link_mode=mode, soft=True)
+    batch = Collator(tokenizer(family), layout, links=links, seed=9)(shards, MEMBERS)
+    hard = Collator(tokenizer(family), Layout(link_mode=mode), links=links, seed=9)(shards, MEMBERS)
+    assert batch.links is not None and hard.links is not None
+    assert hard.links[2:] == (None, None)
+    assert torch.equal(batch.links.offsets, hard.links.offsets)
+    assert torch.equal(batch.links.positions, hard.links.positions)
+    assert {weights.dtype for weights in batch.links[2:] if weights is not None} == {torch.float32}
+    samples = [shards[number] for number, _ in MEMBERS]
+    words = [known[links](s, number) for s, (number, _) in zip(samples, MEMBERS, strict=True)]
+    found = weights_of(batch)
+    expected = expected_weights(family, samples, words, mode, batch.input_ids.shape[1])
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-6)
+    assert len(set(found[0].values())) > 10
+
+
 def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None:
-    collate = Collator(tokenizer(family), Layout())
+    collate = Collator(tokenizer(family), Layout(soft=True))
     whole = collate(shards, MEMBERS)
     length = whole.input_ids.shape[1]
     linked = matrix(whole)
+    weights = weights_of(whole)[0]
     for row, member in enumerate(MEMBERS):
         alone = collate(shards, [member])
         size = alone.input_ids.shape[1]
@@ -323,6 +407,12 @@ def test_a_row_does_not_depend_on_its_batch(shards: Shards, family: str) -> None
         assert not whole.attention_mask[row, size:].any()
         here = {(a - row * length, b - row * length) for a, b in linked if a // length == row}
         assert here == matrix(alone)
+        shift = row * length
+        assert weights_of(alone)[0] == {
+            (a - shift, b - shift): weight
+            for (a, b), weight in weights.items()
+            if a // length == row
+        }
 
 
 def test_sentences_apart_keep_their_links(shards: Shards, family: str) -> None:
@@ -405,12 +495,15 @@ def test_languages_and_the_pivot() -> None:
     assert batch.tokens == 20 and batch.unlinked == 18
 
 
-def sample(source: list[int], target: list[int], links: list[Link]) -> Sample:
+def sample(
+    source: list[int], target: list[int], links: list[Link], weights: list[float] | None = None
+) -> Sample:
     """A pair of words of one token each; word -1 has a token that is none."""
     columns = (range(5, 5 + len(source)), source, range(9, 9 + len(target)), target,
                [i for i, _ in links], [j for _, j in links])  # fmt: skip
     assert len(columns) == len(COLUMNS)
-    return Sample(*(np.array(column, np.int32) for column in columns))
+    made = Sample(*(np.array(column, np.int32) for column in columns))
+    return made._replace(probability=None if weights is None else np.array(weights, np.float32))
 
 
 @pytest.mark.parametrize("links", LINKS)
@@ -422,7 +515,56 @@ def test_no_links_at_all(links: str) -> None:
     assert batch.linked == 0
     assert batch.capacities(0.5) == (6, 0)
     assert batch.links is not None
-    assert [tensor.dtype for tensor in batch.links] == [torch.int64] * 2
+    assert [tensor.dtype for tensor in batch.links[:2]] == [torch.int64] * 2
+    soft = Collator(tokenizer("WordPiece"), Layout(soft=True), links=links)
+    weights = (soft(samples, [(0, 0), (1, 1)]).links or ())[2:]
+    assert [(w.shape, w.dtype) for w in weights if w is not None] == [((0,), torch.float32)] * 2
+
+
+SOFT = Layout(soft=True)
+
+
+def test_uniform_weights_are_hard_links() -> None:
+    """Also those below the least weight, 0 among them: they are never divided by."""
+    links = [(0, 0), (0, 1), (0, 2), (1, 1), (2, 1)]
+    for weight in (1.0, 0.3, 1e-20, 0.0):
+        pair: Any = [sample([0, 1, 2], [0, 1, 2], links, [weight] * 5)]
+        own, others = weights_of(Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)]))
+        degrees = Counter(a for a, _ in own)
+        assert own == pytest.approx({(a, b): 1 / degrees[a] for a, b in own}, rel=1e-7)
+        assert others == {(a, b): own[b, a] for a, b in own}
+
+
+def test_an_unlikely_link_still_counts() -> None:
+    pair: Any = [sample([0], [0, 1], [(0, 0), (0, 1)], [0.0, 1.0])]
+    own, _ = weights_of(Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)]))
+    assert own == pytest.approx({(1, 3): LEAST, (1, 4): 1, (3, 1): 1, (4, 1): 1}, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "fault"),
+    [
+        (None, "need the probability of each link: prepare with --posteriors"),
+        ([float("nan")], "sample 0: a link with a probability that is none"),
+        ([float("inf")], "sample 0: a link with a probability that is none"),
+        ([-0.5], "sample 0: a link with a probability that is none"),
+    ],
+)
+def test_weights_that_are_none(weights: list[float] | None, fault: str) -> None:
+    pair: Any = [sample([0], [0], [(0, 0)], weights)]
+    with pytest.raises(InputError, match=fault):
+        Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_batches_travel_from_workers(soft: bool) -> None:
+    pair: Any = [sample([0], [0], [(0, 0)], [0.5])]
+    batch = Collator(tokenizer("WordPiece"), Layout(soft=soft))(pair, [(0, 0)])
+    for moved in (pickle.loads(pickle.dumps(batch)), batch._mapped(torch.clone)):
+        assert moved.links is not None and batch.links is not None
+        assert isinstance(moved.links, Links)
+        for there, here in zip(moved.links, batch.links, strict=True):
+            assert there is here is None or torch.equal(there, here)
 
 
 def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
@@ -457,7 +599,7 @@ def test_batches_on_a_device(pair: bool) -> None:
         assert getattr(moved, name).is_cuda
         assert torch.equal(getattr(moved, name).cpu(), getattr(batch, name))
     for there, here in zip(moved.links or (), batch.links or (), strict=True):
-        assert torch.equal(there.cpu(), here)
+        assert there is here is None or torch.equal(there.cpu(), here)
 
 
 def test_collators_that_cannot_be(shards: Shards, family: str) -> None:

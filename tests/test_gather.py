@@ -16,6 +16,7 @@ from masked_rows import (
     each_other,
     random_batch,
     random_rows,
+    random_weights,
 )
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -31,16 +32,19 @@ class Case(NamedTuple):
     masked: MaskedRows
     hidden: list[Rows]
     gradient: Rows
+    weights: Rows | None
 
 
 def case(seed: int, size: int = 3, length: int = 9, width: int = 5, **more: Any) -> Case:
     rows = more.pop("capacity", size * length), more.pop("exchange_capacity", size * length)
     settings = {"probability": more.pop("probability", 0.5)}
+    soft = more.pop("soft", False)
     batch = random_batch(seed, size, length, **more)
     masked = batch.masked(**settings, capacity=rows[0], exchange_capacity=rows[1])
     flat = random_rows(seed, size * length, width)
     hidden = [flat[start : start + length] for start in range(0, len(flat), length)]
-    return Case(batch, masked, hidden, random_rows(seed + 1, sum(rows), width))
+    weights = random_weights(seed, batch.links) if soft else None
+    return Case(batch, masked, hidden, random_rows(seed + 1, sum(rows), width), weights)
 
 
 UGLY = {
@@ -60,6 +64,11 @@ UGLY = {
     "width 1024": case(15, size=1, length=6, width=1024),
     "wide batch": case(13, size=40, length=3, width=2),
     "long": case(14, size=1, length=130, width=3, density=0.05),
+    "soft": case(30, soft=True),
+    "soft, no links": case(32, density=0.0, soft=True),
+    "soft, all linked, all masked": case(33, density=1.0, padding=0.0, probability=1.0, soft=True),
+    "soft, overflow": case(35, capacity=4, exchange_capacity=2, density=0.5, soft=True),
+    "soft, width 768": case(37, size=2, length=7, width=768, soft=True),
 }
 each_ugly_case = pytest.mark.parametrize("name", UGLY)
 
@@ -72,15 +81,28 @@ def dense(given: Case) -> Tensor:
             matrix[row, position] = 1
     for exchanged, row in enumerate(given.masked.exchanged):
         if row >= 0:
-            linked = given.batch.links[given.masked.positions[row]]
-            matrix[len(given.masked.positions) + exchanged, linked] = 1 / len(linked)
+            position = given.masked.positions[row]
+            linked = given.batch.links[position]
+            own = torch.ones(len(linked), dtype=torch.float64)
+            if given.weights is not None:
+                own = torch.tensor(given.weights[position], dtype=torch.float64)
+            matrix[len(given.masked.positions) + exchanged, linked] = own / own.sum()
     return matrix
+
+
+def tolerance(given: Case) -> float:
+    """Weights are float32, whatever is weighted."""
+    return 1e-13 if given.weights is None else 1e-6
 
 
 def tensors(given: Case, device: str, dtype: torch.dtype = torch.float64) -> tuple[Any, ...]:
     hidden = torch.tensor(given.hidden, dtype=dtype, device=device, requires_grad=True)
     gradient = torch.tensor(given.gradient, dtype=dtype, device=device)
-    return hidden, gradient, as_tensors(given.masked, device), csr(given.batch.links, device)
+    return hidden, gradient, as_tensors(given.masked, device), links_of(given, device)
+
+
+def links_of(given: Case, device: str) -> Links:
+    return csr(given.batch.links, device, given.weights)
 
 
 def run(hidden: Tensor, gradient: Tensor, masked: Any, links: Any) -> tuple[Tensor, Tensor]:
@@ -119,14 +141,17 @@ def test_figure_1(implementation: Any) -> None:
 @each_ugly_case
 @each_other
 def test_rows_and_gradients_are_those_of_the_reference(implementation: Any, name: str) -> None:
-    batch, masked, hidden, gradient = UGLY[name]
-    arguments = masked, batch.links
-    for operation, values in (("gather_rows", hidden), ("gather_rows_backward", gradient)):
+    given = UGLY[name]
+    masked, arguments = given.masked, (given.masked, given.batch.links, given.weights)
+    for operation, values in (
+        ("gather_rows", given.hidden),
+        ("gather_rows_backward", given.gradient),
+    ):
         ours, theirs = (
             torch.tensor(getattr(one, operation)(values, *arguments), dtype=torch.float64)
             for one in (implementation, ORACLE)
         )
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance(given))
     assert implementation.row_labels(masked) == ORACLE.row_labels(masked)
     assert implementation.row_weights(masked, 0.5) == ORACLE.row_weights(masked, 0.5)
 
@@ -135,23 +160,38 @@ def test_rows_and_gradients_are_those_of_the_reference(implementation: Any, name
 @each_implementation
 def test_rows_and_gradients_are_those_of_the_dense_matrix(implementation: Any, name: str) -> None:
     given = UGLY[name]
-    matrix = dense(given)
-    rows = implementation.gather_rows(given.hidden, given.masked, given.batch.links)
+    matrix, arguments = dense(given), (given.masked, given.batch.links, given.weights)
+    rows = implementation.gather_rows(given.hidden, *arguments)
     hidden = torch.tensor(given.hidden, dtype=torch.float64)
     torch.testing.assert_close(
-        torch.tensor(rows, dtype=torch.float64), matrix @ hidden.flatten(0, 1), rtol=0, atol=1e-13
+        torch.tensor(rows, dtype=torch.float64),
+        matrix @ hidden.flatten(0, 1),
+        rtol=0,
+        atol=tolerance(given),
     )
-    gradient = implementation.gather_rows_backward(given.gradient, given.masked, given.batch.links)
+    gradient = implementation.gather_rows_backward(given.gradient, *arguments)
     torch.testing.assert_close(
         torch.tensor(gradient, dtype=torch.float64).flatten(0, 1),
         matrix.T @ torch.tensor(given.gradient, dtype=torch.float64),
         rtol=0,
-        atol=1e-13,
+        atol=tolerance(given),
     )
 
 
+each_weighting = pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+
+
 @pytest.mark.parametrize(
-    "more", [{}, {"density": 0.0}, {"exchange_capacity": 0}, {"capacity": 2}, {"padding": 1.0}]
+    "more",
+    [
+        {},
+        {"soft": True},
+        {"density": 0.0},
+        {"exchange_capacity": 0},
+        {"capacity": 2},
+        {"capacity": 2, "soft": True},
+        {"padding": 1.0},
+    ],
 )
 def test_gradcheck(more: dict[str, Any], device: str) -> None:
     given = case(24, **({"size": 1, "length": 4, "width": 2, "density": 0.6} | more))
@@ -159,9 +199,10 @@ def test_gradcheck(more: dict[str, Any], device: str) -> None:
     assert torch.autograd.gradcheck(lambda h: gather_rows(h, masked, links), hidden)
 
 
+@each_weighting
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_the_same_bits_every_time(dtype: torch.dtype, device: str) -> None:
-    given = tensors(case(20, size=2, length=14, width=64, density=0.4), device, dtype)
+def test_the_same_bits_every_time(dtype: torch.dtype, soft: bool, device: str) -> None:
+    given = tensors(case(20, size=2, length=14, width=64, density=0.4, soft=soft), device, dtype)
     first = run(*given)
     for _ in range(3):
         again = run(*given)
@@ -169,8 +210,9 @@ def test_the_same_bits_every_time(dtype: torch.dtype, device: str) -> None:
         assert torch.equal(again[1], first[1])
 
 
-def test_strides_do_not_matter(device: str) -> None:
-    hidden, gradient, masked, links = tensors(case(21), device)
+@each_weighting
+def test_strides_do_not_matter(soft: bool, device: str) -> None:
+    hidden, gradient, masked, links = tensors(case(21, soft=soft), device)
     expected = run(hidden, gradient, masked, links)
     views = [
         hidden.detach().permute(2, 0, 1).contiguous().permute(1, 2, 0),
@@ -182,18 +224,22 @@ def test_strides_do_not_matter(device: str) -> None:
         rows, back = run(view.requires_grad_(), gradient, masked, links)
         assert torch.equal(rows, expected[0])
         assert torch.equal(back, expected[1])
-    spread = Links(*(torch.stack([numbers] * 2, dim=-1)[..., 0] for numbers in links))
-    assert torch.equal(run(hidden, gradient, masked, spread)[1], expected[1])
+    spread = Links(
+        *(n if n is None else torch.stack([n] * 2, dim=-1)[..., 0] for n in links)  # type: ignore[arg-type]
+    )
+    for ours, theirs in zip(run(hidden, gradient, masked, spread), expected, strict=True):
+        assert torch.equal(ours, theirs)
     strided = torch.stack([gradient] * 2, dim=-1)[..., 0]
     assert torch.equal(run(hidden, strided, masked, links)[1], expected[1])
 
 
+@each_weighting
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_loses_no_more_than_rounding_the_result(
-    dtype: torch.dtype, device: str
+    dtype: torch.dtype, soft: bool, device: str
 ) -> None:
     """Sums are in float32: the error is that of the last rounding, whatever the number of links."""
-    given = case(22, size=1, length=40, width=16, density=0.7)
+    given = case(22, size=1, length=40, width=16, density=0.7, soft=soft)
     hidden, gradient, masked, links = tensors(given, device, dtype)
     exact = dense(given).to(device)
     expected = exact @ hidden.detach().flatten(0, 1).double(), exact.T @ gradient.double()
@@ -207,9 +253,10 @@ def test_half_precision_loses_no_more_than_rounding_the_result(
         torch.testing.assert_close(ours.double(), theirs, rtol=half_ulp * 1.01, atol=1e-5)
 
 
-def test_unused_rows_and_positions_do_not_leak(device: str) -> None:
+@each_weighting
+def test_unused_rows_and_positions_do_not_leak(soft: bool, device: str) -> None:
     """What nobody reads may be infinite or no number."""
-    given = case(23, density=0.1, probability=0.2)
+    given = case(23, density=0.1, probability=0.2, soft=soft)
     hidden, gradient, masked, links = tensors(given, device)
     expected = run(hidden, gradient, masked, links)
     matrix = dense(given).to(device)
@@ -224,9 +271,12 @@ def test_unused_rows_and_positions_do_not_leak(device: str) -> None:
     assert torch.equal(back, expected[1])
 
 
-def test_links_may_lie_in_a_longer_buffer(device: str) -> None:
-    hidden, gradient, masked, links = tensors(UGLY["all linked, all masked"], device)
-    longer = Links(links.offsets, torch.nn.functional.pad(links.positions, (0, 11)))
+@each_weighting
+def test_links_may_lie_in_a_longer_buffer(soft: bool, device: str) -> None:
+    name = "soft, all linked, all masked" if soft else "all linked, all masked"
+    hidden, gradient, masked, links = tensors(UGLY[name], device)
+    padded = (n if n is None else torch.nn.functional.pad(n, (0, 11)) for n in links[1:])
+    longer = Links(links.offsets, *padded)  # type: ignore[arg-type]
     for ours, theirs in zip(
         run(hidden, gradient, masked, longer), run(hidden, gradient, masked, links), strict=True
     ):
@@ -234,9 +284,10 @@ def test_links_may_lie_in_a_longer_buffer(device: str) -> None:
 
 
 def test_the_operators_keep_the_rules_of_torch(device: str) -> None:
-    hidden, gradient, masked, links = tensors(case(26, size=1, length=5, width=3), device)
+    given = case(26, size=1, length=5, width=3, density=0.5, soft=True)
+    hidden, gradient, masked, links = tensors(given, device)
     rows = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of
-    for sparse in (links, (None, None)):
+    for sparse in (links, (None,) * 4):
         exchanged = rows if sparse[0] is not None else (*rows[:2], rows[2][:0], rows[3])
         some = gradient[: exchanged[0].numel() + exchanged[2].numel()]
         operators = torch.ops.weam
@@ -246,9 +297,11 @@ def test_the_operators_keep_the_rules_of_torch(device: str) -> None:
         torch.library.opcheck(operators.gather_rows_backward.default, (some, *exchanged, *sparse))
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
-def test_compiled_whole_it_is_the_same(backend: str, device: str) -> None:
-    given = tensors(case(27, size=1, length=6, width=4), device, torch.float32)
+@pytest.mark.parametrize(
+    ("backend", "soft"), [("aot_eager", False), ("aot_eager", True), ("inductor", False)]
+)
+def test_compiled_whole_it_is_the_same(backend: str, soft: bool, device: str) -> None:
+    given = tensors(case(27, size=1, length=6, width=4, soft=soft), device, torch.float32)
     expected = run(*given)
     compiled = torch.compile(gather_rows, fullgraph=True, backend=backend)
     rows = compiled(given[0], *given[2:])
@@ -256,11 +309,13 @@ def test_compiled_whole_it_is_the_same(backend: str, device: str) -> None:
     assert torch.equal(torch.autograd.grad(rows, given[0], given[1])[0], expected[1])
 
 
-def test_the_gather_reads_nothing_back_to_the_host() -> None:
+@each_weighting
+def test_the_gather_reads_nothing_back_to_the_host(soft: bool) -> None:
     """A fake tensor has no values: reading one, or a shape that depends on one, raises."""
     with FakeTensorMode():
         ids = torch.ones(2, 5, dtype=torch.int64)
-        links = Links(torch.zeros(11, dtype=torch.int64), torch.zeros(4, dtype=torch.int64))
+        weights = [torch.ones(4)] * 2 if soft else []
+        links = Links(*(torch.zeros(n, dtype=torch.int64) for n in (11, 4)), *weights)
         settings = SETTINGS | {"replacements": ids[0], "capacity": 7, "exchange_capacity": 3}
         masked = mask_tokens(ids, ids, ids[:, 0], links, **settings)
         numbers = masked.positions, masked.row_of, masked.exchanged, masked.exchanged_of, *links
@@ -274,3 +329,21 @@ def test_exchanged_rows_need_links() -> None:
     hidden, _, masked, _ = tensors(case(25), "cpu")
     with pytest.raises(InputError, match="need the links"):
         gather_rows(hidden, masked, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"weights": None}, "need both weights of every link"),
+        ({"transposed": None}, "need both weights of every link"),
+        ({"weights": torch.ones(3)}, "need both weights of every link"),
+        ({"weights": torch.ones(1000)}, "need both weights of every link"),
+    ],
+)
+def test_weights_that_are_not_those_of_the_links(change: dict[str, Any], sentence: str) -> None:
+    hidden, _, masked, links = tensors(case(29, soft=True), "cpu")
+    with pytest.raises(InputError, match=sentence):
+        gather_rows(hidden, masked, links._replace(**change))
+    assert links.weights is not None
+    with pytest.raises(InputError, match=r"must be float32, not torch\.float64"):
+        gather_rows(hidden, masked, links._replace(weights=links.weights.double()))

@@ -67,7 +67,7 @@ def by_hand(model: Any, batch: Batch, seed: int) -> tuple[float, int, float, int
         hidden = model.bert(
             masked.input_ids, batch.attention_mask, token_type_ids=batch.token_type_ids
         )[0].flatten(0, 1)
-        offsets, linked = batch.links
+        offsets, linked = batch.links[:2]
         own = other = 0.0
         number = paired = 0
         for position in (masked.row_of >= 0).nonzero()[:, 0].tolist():

@@ -46,7 +46,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
     text.write_text("".join(f"{p.source} ||| {p.target}\n" for p in pairs[:60]))
     alone.write_text("".join(f"{p.target}\n" for p in pairs[60:]))
     sources = [BitextSource("mir-tok", (str(text),)), MonolingualSource("tok", str(alone))]
-    prepare(sources, TOKENIZER, directory / "out", PrepareSettings())
+    prepare(sources, TOKENIZER, directory / "out", PrepareSettings(posteriors=True))
     return open_prepared(directory / "out")[1]["train"]
 
 
@@ -106,16 +106,20 @@ def hidden_layers(model: Any, input_ids: Tensor, batch: Batch) -> tuple[Tensor, 
 
 
 def dense_links(batch: Batch) -> Tensor:
-    """A, whose rows without a link read themselves."""
+    """A / deg, whose rows without a link read themselves, with the weights of soft links."""
     assert batch.links is not None
-    offsets, columns = batch.links
-    size = batch.input_ids.numel()
+    offsets, columns, weights, _ = batch.links
+    size, degrees = batch.input_ids.numel(), offsets.diff()
+    if weights is None:
+        weights = (1 / degrees.double()).repeat_interleave(degrees)
     matrix = torch.zeros(size, size, dtype=torch.float64)
     for a in range(size):
-        matrix[a, columns[offsets[a] : offsets[a + 1]]] = 1
+        row = slice(int(offsets[a]), int(offsets[a + 1]))
+        matrix[a, columns[row]] = weights[row].double()
         if not matrix[a].any():
             matrix[a, a] = 1
-    return matrix / matrix.sum(1, keepdim=True)
+    torch.testing.assert_close(matrix.sum(1), matrix.new_ones(size), rtol=0, atol=1e-6)
+    return matrix
 
 
 def dense_loss(
@@ -159,6 +163,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "the paper's": {},
     "half a lambda": {"exchange_weight": 0.5},
     "lambda 0": {"exchange_weight": 0.0},
+    "soft links": {"soft": True},
+    "soft links, separate head": {"soft": True, "head": "separate"},
     "separate head": {"head": "separate", "exchange_weight": 0.5},
     "language vectors": {"head": "language", "languages": 2},
     "first layer": {"exchange_layer": 1},
@@ -176,8 +182,12 @@ WAYS = [
 
 @pytest.mark.parametrize(("family", "options", "encode"), WAYS)
 def test_weam_is_the_formula(shards: Shards, family: str, options: str, encode: str) -> None:
-    model, given = tiny_model(family), OPTIONS[options]
-    layout = Layout(together=encode != "apart", languages=given.get("head") == "language")
+    model, given = tiny_model(family), dict(OPTIONS[options])
+    layout = Layout(
+        together=encode != "apart",
+        soft=given.pop("soft", False),
+        languages=given.get("head") == "language",
+    )
     weam = WEAM(model, masking(), layout=layout, **given).double()
     if weam.predictor.language_vectors is not None:
         nn.init.normal_(weam.predictor.language_vectors)
@@ -270,7 +280,7 @@ def test_weam_in_plain_python(shards: Shards, weight: float) -> None:
     with torch.no_grad():
         flat = hidden_layers(model, masked.input_ids, batch)[-1]
         assert batch.links is not None
-        offsets, columns = batch.links
+        offsets, columns = batch.links[:2]
         links = [columns[offsets[a] : offsets[a + 1]].tolist() for a in range(len(flat))]
         positions = [p for p in masked.positions.tolist() if p >= 0]
         # The head's transform comes after the exchange, so exchange first and give the loss links
@@ -366,7 +376,7 @@ def test_exclusive_masks_of_sentences_apart(shards: Shards) -> None:
     layout = Layout(together=False)
     batch = batch_of(shards, 8, layout)
     masked = masking(0.5, policy="exclusive")(batch, exchange=True)
-    offsets, linked = batch.links or (torch.zeros(0), torch.zeros(0))
+    offsets, linked = batch.links[:2] if batch.links else (torch.zeros(0), torch.zeros(0))
     chosen = (masked.row_of >= 0).tolist()
     assert sum(chosen) > 20
     for a, start in enumerate(offsets[:-1].tolist()):

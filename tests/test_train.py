@@ -186,6 +186,33 @@ def test_the_other_objectives(inputs: Path, tmp_path: Path, objective: str) -> N
     assert heldout[-1]["linked"] > 0  # both predictions are measured whatever is trained
 
 
+def test_soft_links(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """The text is prepared with posteriors, which weigh; what is measured stays comparable."""
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, soft_links=True, steps=2, eval_every=2))
+    hard, soft = ([r["train"] for r in log(each) if "train" in r] for each in (whole, run))
+    assert soft[0]["multilingual_loss"] == hard[0]["multilingual_loss"]
+    assert soft[0]["cross_lingual_loss"] != hard[0]["cross_lingual_loss"]
+    before = [[r["heldout/all"] for r in log(each) if "heldout/all" in r] for each in (whole, run)]
+    assert before[0][0] == before[1][0]
+    assert yaml.safe_load((run / "run.yaml").read_text())["soft_links"] is True
+    with pytest.raises(InputError, match=r"holds a run with soft_links True, not False"):
+        train.main(flags(inputs, run, steps=2, eval_every=2))
+
+    # What a run prepared does for another one, if it has the column.
+    def prepared(by: Path, name: str) -> list[str]:
+        settings = {"soft_links": True, "steps": 2, "eval_every": 2}
+        return flags(inputs, tmp_path / name, prepared=by / "prepared", **settings)[4:]
+
+    train.main(prepared(run, "again"))
+    assert contents(tmp_path / "again")["model.safetensors"] == contents(run)["model.safetensors"]
+    with pytest.raises(InputError) as error:
+        train.main(prepared(whole, "none"))
+    assert "no link_probability, which --soft-links needs: prepare the text with" in str(
+        error.value
+    )
+
+
 MASKS = {
     "exclusive": (["--masking", "exclusive"], (0.15, 0.28)),
     "exact words": (["--mask-unit", "word", "--mask-exact"], (0.25, 0.35)),
@@ -582,6 +609,7 @@ BAD = {
     "device": ({"device": "abacus"}, "--device abacus: "),
     "seed": ({"seed": -1}, "--seed must be from 0 to 2^31 - 1"),
     "links": ({"links": "loose"}, "argument --links: invalid choice: 'loose'"),
+    "soft links": ({"soft_links": True, "objective": "tlm"}, "--soft-links weighs the word exch"),
     "shares": ({"mask_shares": "0.8"}, "argument --mask-shares: expected 3 arguments"),
     "masking": ({"masking": "exclusive", "objective": "mlm"}, "--masking exclusive needs pairs"),
     "unit": ({"mask_unit": "line"}, "argument --mask-unit: invalid choice: 'line'"),

@@ -212,6 +212,27 @@ def test_token_links_by_hand(mode: str, expected: list[Link]) -> None:
     assert as_links(token_links(source, target, as_array([(4, 0)]), mode)) == expected
 
 
+@pytest.mark.parametrize("mode", LINK_MODES)
+@given(words_of_tokens, words_of_tokens, some_links)
+def test_further_columns_go_with_their_links(
+    mode: str, source: list[int], target: list[int], links: list[Link]
+) -> None:
+    """What stands beside a word link stands beside its token links, and nothing else changes."""
+    marked = np.column_stack([as_array(links), 100 + np.arange(len(links)), np.zeros(len(links))])
+    marked = marked.astype(np.int64)
+    words = np.array(source, int), np.array(target, int)
+    found = token_links(*words, marked, mode)
+    assert np.array_equal(found[:, :2], token_links(*words, as_array(links), mode))
+    for a, b, mark, _ in found.tolist():
+        assert links[mark - 100] == (source[a], target[b])
+    assert all(links[mark - 100] == (i, j) for i, j, mark, _ in one_to_one(marked).tolist())
+    moved = shuffle_links(marked, 9, seed=1, sample=2)
+    for i, j, mark, _ in moved.tolist():
+        alone = shuffle_links(as_array([links[mark - 100]]), 9, seed=1, sample=2)
+        assert as_links(alone) == [(i, j)]
+    assert random_links(marked, 9, 9, seed=1, sample=2)[:, 2].tolist() == marked[:, 2].tolist()
+
+
 def test_unknown_link_mode() -> None:
     with pytest.raises(InputError) as error:
         token_links(np.array([0]), np.array([0]), as_array([(0, 0)]), "middle")

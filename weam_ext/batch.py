@@ -18,6 +18,9 @@ from weam_ext.words import one_to_one, random_links, shuffle_links, token_links
 LINKS = ("true", "shuffled", "random")
 PIVOT = "en"
 """The language whose side `Batch.anchors` lie on; the source side where neither is in it."""
+LEAST = 1e-6
+"""A soft link's weight at least: a posterior may be 0 in float32, and a token all of whose links
+weigh nothing has no mean. Beside a likely link so little changes nothing."""
 
 
 class Sentence(NamedTuple):
@@ -53,6 +56,8 @@ class Layout:
     """How word links become token links, one of `weam_ext.words.LINK_MODES`."""
     one_to_one: bool = False
     """Only the links of words that have no other."""
+    soft: bool = False
+    """Links weigh as much as their posterior probability, at least `LEAST`, not all the same."""
     anchors: bool = False
     languages: bool = False
 
@@ -124,7 +129,9 @@ class Batch:
             name: move(value) for name, value in values.items() if isinstance(value, Tensor)
         }
         if self.links is not None:
-            moved["links"] = Links(*map(move, self.links))
+            offsets, positions, *weights = self.links
+            soft = (part if part is None else move(part) for part in weights)
+            moved["links"] = Links(move(offsets), move(positions), *soft)
         return replace(self, **moved)
 
 
@@ -191,7 +198,7 @@ class Collator:
         filled = _fill(rows, self._frames, self._pad)
         starts = [[int(filled.starts[row][k]) for row, k in sides] for sides in places]
         links = [
-            self._links_of(sample, number) + (start if len(start) == 2 else 0)
+            self._links_of(sample, number, start)
             for sample, start, (number, _) in zip(samples, starts, members, strict=True)
             if self._layout.linked
         ]
@@ -200,19 +207,19 @@ class Collator:
             filled,
             draws=torch.tensor(draws),
             paired=torch.from_numpy(paired),
-            links=np.concatenate(links) if links else None,
+            links=_joined(links) if links else None,
             anchors=self._anchors(shards, samples, members, starts),
             languages=self._languages(shards, members, places, filled),
         )
 
-    def _batch(self, filled: "_Filled", *, links: Ints | None, **others: Any) -> Batch:
+    def _batch(self, filled: "_Filled", *, links: "_Linked | None", **others: Any) -> Batch:
         ids, words, size = filled.ids, filled.words, filled.ids.size
         # Words of the whole batch: a row of the batch has no more words than places.
         units = (words + ids.shape[1] * np.arange(len(ids))[:, None]).reshape(-1)
         ordinary, linked = (words >= 0).reshape(-1), np.zeros(size, bool)
         sparse = None
         if links is not None:
-            sparse, linked = _symmetric(links, size)
+            sparse, linked = _symmetric(*links, size)
         sizes_of_words = np.bincount(units[ordinary], minlength=size)
         of_pairs = int((words >= 0)[others["paired"].numpy()].sum())
         return Batch(
@@ -230,8 +237,9 @@ class Collator:
             **others,
         )
 
-    def _links_of(self, sample: Sample, number: int) -> Ints:
-        links = np.stack([sample.link_source, sample.link_target], axis=1).astype(np.int64)
+    def _links_of(self, sample: Sample, number: int, starts: Sequence[int]) -> "_Linked":
+        ends = sample.link_source, sample.link_target
+        links = np.column_stack([*ends, np.arange(len(ends[0]))]).astype(np.int64)
         words = [int(w.max(initial=-1)) + 1 for w in (sample.source_words, sample.target_words)]
         if self._links == "shuffled":
             links = shuffle_links(links, words[1], seed=self._seed, sample=number)
@@ -240,7 +248,9 @@ class Collator:
         if self._layout.one_to_one:
             links = one_to_one(links)
         source, target = (w.astype(np.int64) for w in (sample.source_words, sample.target_words))
-        return token_links(source, target, links, self._layout.link_mode)
+        found = token_links(source, target, links, self._layout.link_mode)
+        weights = _weights(sample, number)[found[:, 2]] if self._layout.soft else None
+        return _Linked(found[:, :2] + (starts if len(starts) == 2 else 0), weights)
 
     def _anchors(
         self,
@@ -282,6 +292,13 @@ class Collator:
 def language_names(shards: Shards) -> list[str]:
     """The languages of the corpora, each once, in the order of their numbers in a batch."""
     return sorted({name for corpus in shards.corpora for name in corpus.languages})
+
+
+class _Linked(NamedTuple):
+    """Token links, int64 [n, 2] of flattened positions, and the weights of soft ones, [n]."""
+
+    pairs: Ints
+    weights: NDArray[np.float64] | None
 
 
 class _Filled(NamedTuple):
@@ -354,7 +371,26 @@ def _last_tokens(words: Tokens) -> Ints:
     return last
 
 
-def _symmetric(pairs: Ints, size: int) -> tuple[Links, NDArray[np.bool_]]:
+def _weights(sample: Sample, number: int) -> NDArray[np.float64]:
+    """Of each word link; `InputError` where a sample has none, or one is negative or no number."""
+    found = np.zeros(0, np.float32) if sample.probability is None else sample.probability
+    if len(found) != len(sample.link_source):
+        raise InputError("soft links need the probability of each link: prepare with --posteriors")
+    if not ((found >= 0) & (found < np.inf)).all():
+        raise InputError(f"sample {number}: a link with a probability that is none")
+    return np.maximum(found.astype(np.float64), LEAST)
+
+
+def _joined(parts: Sequence[_Linked]) -> _Linked:
+    weights = [part.weights for part in parts if part.weights is not None]
+    return _Linked(
+        np.concatenate([part.pairs for part in parts]), np.concatenate(weights) if weights else None
+    )
+
+
+def _symmetric(
+    pairs: Ints, weights: NDArray[np.float64] | None, size: int
+) -> tuple[Links, NDArray[np.bool_]]:
     """Token links (a, b) of flattened positions, and (b, a), as CSR; which positions have one."""
     rows = np.concatenate([pairs[:, 0], pairs[:, 1]])
     columns = np.concatenate([pairs[:, 1], pairs[:, 0]])
@@ -362,4 +398,9 @@ def _symmetric(pairs: Ints, size: int) -> tuple[Links, NDArray[np.bool_]]:
     degrees = np.bincount(rows, minlength=size)
     offsets = np.concatenate([[0], np.cumsum(degrees)])
     links = Links(torch.from_numpy(offsets), torch.from_numpy(columns[order]))
+    if weights is not None:
+        rows, columns, weights = rows[order], columns[order], np.tile(weights, 2)[order]
+        sums = np.bincount(rows, weights, minlength=size)
+        shares = (torch.from_numpy(weights / sums[ends]).float() for ends in (rows, columns))
+        links = Links(*links[:2], *shares)
     return links, degrees > 0

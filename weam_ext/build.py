@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +113,12 @@ def prepared_directory(
             sources = ranks.broadcast(
                 builtin_bitexts(run_dir / "builtin", options.builtin_pairs) if ranks.first else []
             )
+        posteriors = options.posteriors or options.soft_links
         prepare(
             sources,
             tokenizer,
             directory,
-            settings_of(options),
+            replace(settings_of(options), posteriors=posteriors),
             workers=default_workers(ranks),
             ranks=ranks,
         )
@@ -157,6 +159,7 @@ def run_objective(
         layout = Layout(
             together=options.encode == "together",
             link_mode=options.link_mode,
+            soft=options.soft_links,
             languages=options.exchange_head == "language",
         )
         return kind(

@@ -1,6 +1,6 @@
 """The cross-lingual gather: the hidden vectors that the predictions read (method.md, section 1).
 
-With A the 0/1 matrix of token links and deg its row sums,
+With A the symmetric matrix of token links, 0/1 or the weights of soft links, and deg its row sums,
 
     rows[r]     = hidden[positions[r]]              for r < R
     rows[R + x] = sum_b A[a, b] hidden[b] / deg(a)  for x < X and a = positions[exchanged[x]]
@@ -8,6 +8,8 @@ With A the 0/1 matrix of token links and deg its row sums,
 A is symmetric, so the backward reads instead of scattering (zero where there is no such row):
 
     d hidden[b] = d rows[row_of[b]] + sum_a A[b, a] d rows[R + exchanged_of[a]] / deg(a)
+
+Of soft links, A[a, b] / deg(a) and A[b, a] / deg(a) are `Links.weights` and `Links.transposed`.
 
 No two threads write the same element: no atomics, the same bits every time. Both are operators of
 torch's, weam::gather_rows and weam::gather_rows_backward: Triton kernels on a GPU (one launch
@@ -32,21 +34,32 @@ def gather_rows(hidden: Tensor, masked: MaskedRows, links: Links | None) -> Tens
     taken in float32 (float64 for float64). `links` are those given to `mask_tokens`.
 
     Raises:
-        InputError: exchanged rows without links.
+        InputError: exchanged rows without links, or soft links whose weights are not theirs.
     """
     if links is None and masked.exchanged.numel() > 0:
         raise InputError("exchanged rows need the links of the batch")
     if masked.exchanged.numel() == 0:
         links = None
+    if links is not None and (links.weights is not None or links.transposed is not None):
+        _check_weights(links)
     rows: Tensor = _gather_op(
         hidden.reshape(-1, hidden.shape[-1]),
         masked.positions,
         masked.row_of,
         masked.exchanged,
         masked.exchanged_of,
-        *(links or (None, None)),
+        *(links or (None, None, None, None)),
     )
     return rows
+
+
+def _check_weights(links: Links) -> None:
+    # The kernels would read beyond the end of what is too short.
+    for weights in links[2:]:
+        if weights is None or weights.shape != links.positions.shape:
+            raise InputError("soft links need both weights of every link")
+        if weights.dtype != torch.float32:
+            raise InputError(f"the weights of links must be float32, not {weights.dtype}")
 
 
 def row_weights(masked: MaskedRows, exchange_weight: float, paired: Tensor | None = None) -> Tensor:
@@ -77,14 +90,17 @@ def _gather(
     exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
+    weights: Tensor | None,
+    transposed: Tensor | None,
 ) -> Tensor:
     """[N, H] -> [R + X, H]"""
     rows = take(hidden, positions, 0)
     if offsets is None or linked is None:
         return rows
     readers = take(positions, exchanged, UNUSED)
-    sums = take(_segment_sums(_wide(hidden), linked, offsets), readers, 0)
-    return torch.cat([rows, (sums / _degrees(readers, offsets)).to(hidden.dtype)])
+    sums = take(_segment_sums(_wide(hidden), linked, offsets, weights), readers, 0)
+    means = sums / _degrees(readers, offsets) if weights is None else sums
+    return torch.cat([rows, means.to(hidden.dtype)])
 
 
 def _gather_backward(
@@ -95,16 +111,20 @@ def _gather_backward(
     exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
+    weights: Tensor | None,
+    transposed: Tensor | None,
 ) -> Tensor:
     """[R + X, H] -> [N, H]"""
     own, others = _wide(gradient).tensor_split([positions.numel()])
     total = take(own, row_of, 0)
     if offsets is not None and linked is not None:
         # What is linked but not exchanged reads the row of zeros at the end.
-        shares = others / _degrees(take(positions, exchanged, UNUSED), offsets)
+        shares = others
+        if transposed is None:
+            shares = others / _degrees(take(positions, exchanged, UNUSED), offsets)
         readers = take(exchanged_of, linked, UNUSED)
         readers = readers.masked_fill(readers < 0, others.shape[0])
-        total += _segment_sums(F.pad(shares, (0, 0, 0, 1)), readers, offsets)
+        total += _segment_sums(F.pad(shares, (0, 0, 0, 1)), readers, offsets, transposed)
     return total.to(gradient.dtype)
 
 
@@ -112,12 +132,22 @@ def _degrees(readers: Tensor, offsets: Tensor) -> Tensor:
     return take(offsets.diff(), readers, 1)[:, None]
 
 
-def _segment_sums(rows: Tensor, indices: Tensor, offsets: Tensor) -> Tensor:
-    """sum of rows[indices[offsets[a] : offsets[a + 1]]] for every a, each in its fixed order."""
+def _segment_sums(rows: Tensor, indices: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    """sum of rows[indices[offsets[a] : offsets[a + 1]]] for every a, each in its fixed order.
+
+    Each row times its weight, of [indices], where there are weights.
+    """
     # One more segment takes what lies beyond the last offset. embedding_bag neither gathers the
     # rows into memory nor waits for the device; torch.segment_reduce sums bfloat16 in bfloat16.
     bounds = F.pad(offsets, (0, 1), value=indices.numel())
-    sums = F.embedding_bag(indices, rows, bounds, mode="sum", include_last_offset=True)
+    sums = F.embedding_bag(
+        indices,
+        rows,
+        bounds,
+        mode="sum",
+        per_sample_weights=None if weights is None else weights.to(rows.dtype),
+        include_last_offset=True,
+    )
     return sums[:-1]
 
 

@@ -17,9 +17,10 @@ TOGETHER, APART, OWN = "together", "apart", "own"
 class Heldout:
     """The held-out samples of a run, and how they are shown to the model.
 
-    Both predictions are measured with the true links, once with the sentences of a pair in one
-    sequence and once with each in its own, with single tokens masked, the same ones in every run.
-    An objective that masks nothing is measured by its own loss too. Every process measures all.
+    Both predictions are measured with the true links, all counting the same, once with the
+    sentences of a pair in one sequence and once with each in its own, with single tokens masked,
+    the same ones in every run. An objective that masks nothing is measured by its own loss too.
+    Every process measures all.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Heldout:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        both = replace(objective.layout, linked=True, one_to_one=False, anchors=False)
+        both = replace(objective.layout, linked=True, one_to_one=False, anchors=False, soft=False)
         if both.link_mode == "last":  # word-aligned's, which is none of a masked token
             both = replace(both, link_mode="all")
         layouts = {TOGETHER: replace(both, together=True), APART: replace(both, together=False)}

@@ -71,10 +71,16 @@ class Links(NamedTuple):
     `offsets` [N + 1] int64 and `positions` [nnz] int64: the positions linked to a are
     positions[offsets[a] : offsets[a + 1]], ascending, and if they hold b then those of b hold a.
     `positions` may be longer than offsets[N]; what lies beyond is not used, but must be valid.
+
+    Soft links have a weight w > 0 each, the same both ways, and come normalised, [nnz] float32, so
+    that neither pass of the gather has to sum: at the entry b of row a, `weights` holds
+    w_ab / sum_j w_aj and `transposed` w_ab / sum_j w_bj. Without them all links count the same.
     """
 
     offsets: Tensor
     positions: Tensor
+    weights: Tensor | None = None
+    transposed: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +244,7 @@ def mask_tokens(
         input_ids,
         words,
         draws,
-        *(links or (None, None)),
+        *(links[:2] if links else (None, None)),
         replacements,
         (seed + 2**63) % 2**64 - 2**63,  # the same 64 bits as a signed number
         threshold(span_probability(probability) if spread_out else probability),
@@ -403,7 +409,7 @@ def _check(
     if input_ids.numel() == 0:
         raise InputError("an empty batch: there is no token to mask")
     # The kernels would read beyond the end of what is too short, or across what is narrower.
-    given = (input_ids, words, draws, replacements, *(links or ()))
+    given = (input_ids, words, draws, replacements, *(links[:2] if links else ()))
     if any(tensor.dtype != torch.int64 for tensor in given):
         raise InputError("ids, words, draws, links and replacements must be int64")
     fits = words.shape == input_ids.shape and draws.shape == input_ids.shape[:1]

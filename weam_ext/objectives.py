@@ -212,7 +212,7 @@ class WordAligned(Objective):
         hidden = self.predictor.encoder(batch.input_ids, batch).flatten(0, 1).float()
         with torch.no_grad():
             before = self._initial(batch.input_ids, batch).flatten(0, 1).float()
-        offsets, linked = batch.links
+        offsets, linked = batch.links[:2]
         positions = torch.arange(len(hidden), device=linked.device)
         owners = positions.repeat_interleave(offsets.diff(), output_size=linked.numel())
         # Every link is there both ways.

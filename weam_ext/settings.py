@@ -119,6 +119,11 @@ def _add_objective(parser: argparse.ArgumentParser) -> None:
         help="weam: how word links become token links (%(default)s)",
     )  # fmt: skip
     group.add_argument(
+        "--soft-links", action=argparse.BooleanOptionalAction, default=False,
+        help="weam: weigh the vectors of the links of a token by their posterior probability; "
+        "implies --posteriors",
+    )  # fmt: skip
+    group.add_argument(
         "--regularization", type=float, default=1.0, metavar="W",
         help=f"word-aligned: weight of the distance of the '{PIVOT}' side (else the source) to the "
         "initial model (%(default)s)",
@@ -304,6 +309,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--masking exclusive needs pairs with links: --objective tlm or weam")
     if options.masking == "exclusive" and apart and options.mask_exact:
         raise InputError("--masking exclusive with --mask-exact needs --encode together")
+    if options.soft_links and kind is not WEAM:
+        raise InputError("--soft-links weighs the word exchange: --objective weam")
     if options.monolingual and not kind.masks:
         raise InputError(
             f"--monolingual text cannot be learned with --objective {options.objective}"

@@ -81,6 +81,11 @@ class Trainer:
             self.description, splits = open_prepared(directory, verify=ranks.local_rank == 0)
             if self.description["tokenizer"]["sha256"] != fingerprint(tokenizer):
                 raise InputError(f"{directory}: was prepared with another tokenizer")
+            if options.soft_links and not self.description["settings"]["posteriors"]:
+                raise InputError(
+                    f"{directory}: no link_probability, which --soft-links needs: prepare the text "
+                    "with --posteriors"
+                )
             if not len(splits["heldout"]):
                 raise InputError(f"{directory}: too few sentence pairs to hold any out")
             self._build_model(tokenizer, splits["train"], resumed)

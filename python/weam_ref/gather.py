@@ -8,33 +8,38 @@ Vector = list[float]
 
 
 def gather_rows(
-    hidden: Sequence[Sequence[Vector]], masked: MaskedRows, links: Sequence[Sequence[int]] | None
+    hidden: Sequence[Sequence[Vector]],
+    masked: MaskedRows,
+    links: Sequence[Sequence[int]] | None,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> list[Vector]:
     """The R + X rows read by the predictions, from hidden vectors [B][L][H].
 
     Row r is hidden[positions[r]] (multilingual prediction); row R + x is the mean of the vectors
-    linked to the position of masked row exchanged[x] (cross-lingual prediction). Unused: zeros.
+    linked to the position of masked row exchanged[x] (cross-lingual prediction), weighted by the
+    `weights` of the links, which add up to anything. Unused: zeros.
     """
     flat = [vector for sequence in hidden for vector in sequence]
     zeros = [0.0] * len(flat[0])
     rows = [zeros if p == UNUSED else list(flat[p]) for p in masked.positions]
     for row in masked.exchanged:
-        linked = _linked(row, masked, links)
+        shares = _shares(row, masked, links, weights)
         rows.append(
-            [sum(flat[p][h] for p in linked) / len(linked) for h in range(len(zeros))]
-            if linked
-            else zeros
+            [sum((share * flat[p][h] for p, share in shares), 0.0) for h in range(len(zeros))]
         )
     return rows
 
 
 def gather_rows_backward(
-    gradient: Sequence[Vector], masked: MaskedRows, links: Sequence[Sequence[int]] | None
+    gradient: Sequence[Vector],
+    masked: MaskedRows,
+    links: Sequence[Sequence[int]] | None,
+    weights: Sequence[Sequence[float]] | None = None,
 ) -> list[list[Vector]]:
     """The gradient [B][L][H] of the hidden vectors, from that of the R + X rows: the plain adjoint.
 
-    Each row gives its gradient back to the vectors it read, an exchanged one divided by their
-    number. (`weam_ext` reads the same sums from the other end, since the links are symmetric.)
+    Each row gives its gradient back to the vectors it read, an exchanged one in their shares.
+    (`weam_ext` reads the same sums from the other end, since the links are symmetric.)
     """
     length = len(masked.input_ids[0])
     width = len(gradient[0])
@@ -44,10 +49,9 @@ def gather_rows_backward(
             for h in range(width):
                 flat[position][h] += gradient[row][h]
     for exchanged_row, row in enumerate(masked.exchanged, start=len(masked.positions)):
-        linked = _linked(row, masked, links)
-        for position in linked:
+        for position, share in _shares(row, masked, links, weights):
             for h in range(width):
-                flat[position][h] += gradient[exchanged_row][h] / len(linked)
+                flat[position][h] += share * gradient[exchanged_row][h]
     return [flat[start : start + length] for start in range(0, len(flat), length)]
 
 
@@ -75,7 +79,15 @@ def row_labels(masked: MaskedRows) -> list[int]:
     return masked.labels + exchanged
 
 
-def _linked(row: int, masked: MaskedRows, links: Sequence[Sequence[int]] | None) -> Sequence[int]:
+def _shares(
+    row: int,
+    masked: MaskedRows,
+    links: Sequence[Sequence[int]] | None,
+    weights: Sequence[Sequence[float]] | None,
+) -> list[tuple[int, float]]:
+    """The positions that an exchanged row reads, and how much of it each is."""
     if row == UNUSED or links is None:
         return []
-    return links[masked.positions[row]]
+    position = masked.positions[row]
+    own = [1.0] * len(links[position]) if weights is None else weights[position]
+    return [(p, weight / sum(own)) for p, weight in zip(links[position], own, strict=True)]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 @triton.jit(do_not_specialize=["masked_rows"])  # another for every batch
 def _gather_rows(
-    hidden, hidden_stride, positions, exchanged, offsets, linked, rows, masked_rows, width,
-    SUM: tl.constexpr, BLOCK: tl.constexpr,
+    hidden, hidden_stride, positions, exchanged, offsets, linked, weights, rows, masked_rows, width,
+    SOFT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -32,15 +32,21 @@ def _gather_rows(
         total = tl.zeros([BLOCK], SUM)
         while at < end:
             neighbour = tl.load(linked + at)
-            total += tl.load(hidden + neighbour * hidden_stride + columns, inside, 0.0).to(SUM)
+            values = tl.load(hidden + neighbour * hidden_stride + columns, inside, 0.0).to(SUM)
+            if SOFT:
+                values *= tl.load(weights + at).to(SUM)
+            total += values
             at += 1
-        tl.store(out, total / degree.to(SUM), inside)
+        if not SOFT:
+            total /= degree.to(SUM)
+        tl.store(out, total, inside)
 
 
 @triton.jit(do_not_specialize=["masked_rows"])
 def _gather_rows_backward(
-    gradient, gradient_stride, row_of, exchanged_of, offsets, linked, d_hidden, masked_rows, width,
-    EXCHANGE: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+    gradient, gradient_stride, row_of, exchanged_of, offsets, linked, transposed, d_hidden,
+    masked_rows, width,
+    EXCHANGE: tl.constexpr, SOFT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     position = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -55,9 +61,13 @@ def _gather_rows_backward(
             reader = tl.load(linked + at)
             row = tl.load(exchanged_of + reader)
             if row >= 0:
-                degree = tl.load(offsets + reader + 1) - tl.load(offsets + reader)
+                if SOFT:
+                    weight = tl.load(transposed + at).to(SUM)
+                else:
+                    degree = tl.load(offsets + reader + 1) - tl.load(offsets + reader)
                 share = gradient + (masked_rows + row) * gradient_stride + columns
-                total += tl.load(share, inside, 0.0).to(SUM) / degree.to(SUM)
+                values = tl.load(share, inside, 0.0).to(SUM)
+                total += values * weight if SOFT else values / degree.to(SUM)
             at += 1
     tl.store(d_hidden + position * width + columns, total, inside)
 
@@ -70,18 +80,21 @@ def gather_rows(
     exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
+    weights: Tensor | None,
+    transposed: Tensor | None,
 ) -> Tensor:
     """Launch the forward pass: hidden [N, H] -> rows [R + X, H]."""
     hidden = _with_unit_stride(hidden)
     positions, exchanged = positions.contiguous(), exchanged.contiguous()
-    offsets, linked = _packed(offsets), _packed(linked)
+    offsets, linked, weights = _packed(offsets), _packed(linked), _packed(weights)
     width = hidden.shape[1]
     masked_rows = positions.numel()
     rows = hidden.new_empty(masked_rows + exchanged.numel(), width)
     block, warps = _block(hidden)
     _gather_rows[(rows.shape[0], triton.cdiv(width, block))](
-        hidden, hidden.stride(0), positions, exchanged, offsets, linked, rows, masked_rows, width,
-        SUM=_sum_type(hidden), BLOCK=block, num_warps=warps,
+        hidden, hidden.stride(0), positions, exchanged, offsets, linked, weights, rows, masked_rows,
+        width,
+        SOFT=weights is not None, SUM=_sum_type(hidden), BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return rows
 
@@ -94,18 +107,21 @@ def gather_rows_backward(
     exchanged_of: Tensor,
     offsets: Tensor | None,
     linked: Tensor | None,
+    weights: Tensor | None,
+    transposed: Tensor | None,
 ) -> Tensor:
     """Launch the backward pass: gradient [R + X, H] of the rows -> that of hidden, [N, H]."""
     gradient = _with_unit_stride(gradient)
     row_of, exchanged_of = row_of.contiguous(), exchanged_of.contiguous()
-    offsets, linked = _packed(offsets), _packed(linked)
+    offsets, linked, transposed = _packed(offsets), _packed(linked), _packed(transposed)
     width = gradient.shape[1]
     d_hidden = gradient.new_empty(row_of.numel(), width)
     block, warps = _block(gradient)
     _gather_rows_backward[(row_of.numel(), triton.cdiv(width, block))](
-        gradient, gradient.stride(0), row_of, exchanged_of, offsets, linked, d_hidden,
+        gradient, gradient.stride(0), row_of, exchanged_of, offsets, linked, transposed, d_hidden,
         positions.numel(), width,
-        EXCHANGE=exchanged.numel() > 0, SUM=_sum_type(gradient), BLOCK=block, num_warps=warps,
+        EXCHANGE=exchanged.numel() > 0, SOFT=transposed is not None, SUM=_sum_type(gradient),
+        BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return d_hidden
 
