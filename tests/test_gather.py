@@ -185,7 +185,7 @@ each_weighting = pytest.mark.parametrize("soft", [False, True], ids=["hard", "so
     "more",
     [
         {},
-        {"soft": True},
+        {"soft": True, "density": 1.0, "padding": 0.0},
         {"density": 0.0},
         {"exchange_capacity": 0},
         {"capacity": 2},
