@@ -240,12 +240,14 @@ def commit() -> str:
 def table(results: Json) -> Iterator[str]:
     """The results as Markdown: means over the seeds."""
     used, made = results["settings"], results["machine"]
+    seeds = (
+        "one seed" if used["seeds"] == 1 else f"means of {used['seeds']} seeds (± half the range)"
+    )
     tests = list(next(iter(results[next(iter(WAYS))].values()))["retrieval"])
     yield (
         f"{used['limit']:,} pairs, {used['vocabulary']:,} tokens, BERT "
         f"{MODEL['num_hidden_layers']} x {MODEL['hidden_size']}; {used['base_steps']:,} steps of "
-        f"MLM for all, then {used['steps']:,} steps of each; means of {used['seeds']} seeds, in "
-        f"brackets their range. {made['processor']}, torch {made['torch']}, one thread; commit "
+        f"MLM for all, then {used['steps']:,} steps of each; {seeds}. {made['processor']}, torch {made['torch']}, one thread; commit "
         f"{results['commit']}."
     )
     yield ""
@@ -277,6 +279,8 @@ def figures(results: Json, way: str, layer: int) -> list[str]:
 
 
 def cell(values: list[float], digits: int) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
     half = (max(values) - min(values)) / 2
     return f"{statistics.mean(values):.{digits}f} (±{half:.{digits}f})"
 
