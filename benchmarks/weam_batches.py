@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from weam_ext.batch import Batch, Collator
+from weam_ext.batch import Batch, Collator, Layout
 from weam_ext.shards import Sample
 from weam_ext.tokenizer import wordpiece
 
@@ -29,7 +29,7 @@ def batches(number: int, size: int, length: int, vocabulary: int, device: str) -
     """`number` batches of `size` pairs, each `length` tokens long with its special tokens."""
     random = np.random.default_rng(length)
     samples = [sample(random, length, vocabulary) for _ in range(number * size)]
-    collate = Collator(tokenizer(vocabulary), pair=True)
+    collate = Collator(tokenizer(vocabulary), Layout())
     return [
         collate(samples, [(k, k) for k in range(n * size, (n + 1) * size)]).to(torch.device(device))
         for n in range(number)

@@ -50,7 +50,7 @@ def prepare_texts(directory: Path, texts: dict[str, Texts], family: str) -> Path
         path = directory / f"{name}.txt"
         path.write_text("".join(f"{source} ||| {target}\n" for source, target in pairs))
         bitexts.append(BitextSource(name, (str(path),)))
-    settings = PrepareSettings(max_length=256, posteriors=True)
+    settings = PrepareSettings(max_length=256, posteriors=True, aligner="fast-align")
     prepare(bitexts, tokenizer(family), directory / "out", settings)
     return directory / "out"
 

@@ -159,7 +159,7 @@ def test_every_system_is_measured_once_and_in_turns(compare: Any, tmp_path: Path
 
 
 def test_native_and_plain_python_meet(first: Any) -> None:
-    rates = {run["key"]["system"]: run["aer"]["grow-diag-final-and"] for run in first["runs"]}
+    rates = {run["key"]["system"]: run["aer"].get("grow-diag-final-and") for run in first["runs"]}
     assert rates["weam_ext"] == rates["weam_ref"]
 
 
@@ -345,16 +345,16 @@ def test_the_table(modules: Any, results: Any) -> None:
     assert table[0][:6] == ["pairs", "system", "s, 1 thread", "s, 2 threads", "CPU s", "MiB"]
     # Medians of the three rounds are twice the first; three programs make fast_align's.
     assert [" | ".join(row) for row in table[2:9]] == [
-        "500 | weam_ext | 2.00 (30×) | – | 6.00 | 3 | – | – | – | 0.1500 | – | –",
-        "500 | weam_ref | 60.00 (1×) | – | 180.00 | 3 | – | – | – | 0.1500 | – | –",
-        "1,000 | weam_ext | 3.00 (8×) | 2.00 (12×) | 6.00 | 3 | – | – | 0.0900 | 0.1500 | – | –",
+        "500 | weam_ext | 2.00 (30×) | – | 6.00 | 3 | – | – | – | 0.1500 | – | – | –",
+        "500 | weam_ref | 60.00 (1×) | – | 180.00 | 3 | – | – | – | 0.1500 | – | – | –",
+        "1,000 | weam_ext | 3.00 (8×) | 2.00 (12×) | 6.00 | 3 | – | – | 0.0900 | 0.1500 | – | – | –",
         "1,000 | weam_ext, forward alone | – | 1.00 (8×) | 3.00 | 3 "
-        "| 0.2000 | – | – | – | 0.99900 | –",
+        "| 0.2000 | – | – | – | – | 0.99900 | –",
         "1,000 | weam_ext, backward alone | – | 1.00 (8×) | 3.00 | 3 "
-        "| – | 0.3000 | – | – | – | 0.99800",
+        "| – | 0.3000 | – | – | – | – | 0.99800",
         "1,000 | fast_align | 24.00 (1×) | 30.00 (0.8×) | 72.00 | 3 "
-        "| 0.2000 | 0.3000 | 0.1000 | 0.1500 | – | –",
-        "1,000 | eflomal | 48.00 (0.5×) | – | 144.00 | 3 | – | – | – | 0.0167 | – | –",
+        "| 0.2000 | 0.3000 | 0.1000 | 0.1500 | – | – | –",
+        "1,000 | eflomal | 48.00 (0.5×) | – | 144.00 | 3 | – | – | – | 0.0167 | – | – | –",
     ]
     assert table[9:] == [
         ["links", "F1", "AER", "AER of the original's"],

@@ -65,11 +65,12 @@ def test_a_recipe_trains(inputs: Path, tmp_path: Path, recipe: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_says_what_it_changes_and_why(recipe: Path) -> None:
-    """It gives settings that there are; the paper's are the defaults but for the model."""
+    """It gives settings that there are; the paper's are the defaults but for model and links."""
     options = parse(["--config", str(recipe), "--bitext", "text"])
     given = yaml.safe_load(recipe.read_text())
     found = vars(options)
     assert {name: found[name] for name in given} == given
     if recipe.stem == "paper":
-        default = identity(parse(["--bitext", "text", "--model", given["model"]]))
+        links = ["--aligner", "fast-align", "--heuristic", "grow-diag-final-and"]
+        default = identity(parse(["--bitext", "text", "--model", given["model"], *links]))
         assert {**identity(options), "lr": None} == default

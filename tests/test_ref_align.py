@@ -433,8 +433,8 @@ def test_interleaved_words_and_missing_tokens() -> None:
 
 
 def test_unknown_link_mode() -> None:
-    with pytest.raises(ValueError, match="all, first, monotone"):
-        token_links([0], [0], [(0, 0)], "last")
+    with pytest.raises(ValueError, match="all, first, last, monotone"):
+        token_links([0], [0], [(0, 0)], "middle")
 
 
 @given(

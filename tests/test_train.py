@@ -485,7 +485,7 @@ def test_the_card(inputs: Path, tmp_path: Path) -> None:
     assert f"{loss:.4f}" in text
 
 
-@pytest.mark.parametrize("place", ["save_file", "write_durably", "rename_durably", "sync"])
+@pytest.mark.parametrize("place", ["save_file", "write_durably", "rename_durably"])
 def test_a_disk_that_fills_up_later(
     inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
