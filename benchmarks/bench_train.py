@@ -71,7 +71,7 @@ def bench_step_against_plain_torch(benchmark: BenchmarkFixture, tmp_path: Path) 
     def own() -> None:
         found.append(ours.train_step()[0].means()["loss"])
 
-    benchmark.pedantic(own, setup=plain, rounds=7, warmup_rounds=2)
+    benchmark.pedantic(own, setup=plain, rounds=5, warmup_rounds=1)
     assert found == pytest.approx(losses, rel=1e-3)
     ratio = statistics.median(seconds) / benchmark.stats.stats.median
     benchmark.extra_info |= machine() | {
