@@ -247,8 +247,8 @@ def table(results: Json) -> Iterator[str]:
     yield (
         f"{used['limit']:,} pairs, {used['vocabulary']:,} tokens, BERT "
         f"{MODEL['num_hidden_layers']} x {MODEL['hidden_size']}; {used['base_steps']:,} steps of "
-        f"MLM for all, then {used['steps']:,} steps of each; {seeds}. {made['processor']}, torch {made['torch']}, one thread; commit "
-        f"{results['commit']}."
+        f"MLM for all, then {used['steps']:,} steps of each; {seeds}. {made['processor']}, torch "
+        f"{made['torch']}, one thread; commit {results['commit']}."
     )
     yield ""
     layer = int(MODEL["num_hidden_layers"]) - 1
