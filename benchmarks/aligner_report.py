@@ -9,7 +9,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from aligner_results import Figures, Results, Run, replace_durably
+from aligner_results import Figures, Results, Run
+from markers import insert
 
 from weam_ext.errors import InputError
 
@@ -236,12 +237,7 @@ def insert_table(readme: Path, table: str) -> None:
 
     Raises `InputError` where the markers are not there once each, in their order.
     """
-    text = readme.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in tail:
-        raise InputError(f"{readme}: expected one line {BEGIN!r} and, after it, one {END!r}")
-    replace_durably(readme, f"{head}{BEGIN}\n{table}\n{END}{tail}".encode())
+    insert(readme, BEGIN, END, table)
 
 
 # ------------------------------------------------------------------------------------------ figure

@@ -22,6 +22,7 @@ from typing import Any
 
 from aligner_results import replace_durably
 from compare_aligners import ROOT, Gold, Step, gold_links, hmm_step, program, run_step
+from markers import insert
 
 from weam_ext.align import DIRECTIONS, POSTERIOR
 from weam_ext.corpus import read_gold, read_lines
@@ -250,12 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise InputError("--data is needed where WEAM_DATA is not set")
         measure(options)
         return
-    text = options.table.read_text(encoding="utf-8")
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise InputError(f"{options.table}: expected the lines {BEGIN!r} and {END!r}")
-    replace_durably(options.table, f"{head}{BEGIN}\n{table(options.output)}\n{END}{tail}".encode())
+    insert(options.table, BEGIN, END, table(options.output))
 
 
 if __name__ == "__main__":
