@@ -84,7 +84,7 @@ def test_shards_hold_what_was_written(prepared: Path) -> None:
         found = [shards[k] for k in range(len(shards))]
         read = [tuple(column.tolist() for column in sample) for sample in found]
         assert [(n, *row) for n, row in zip(shards.corpus, read, strict=True)] == written
-        assert [sample.tokens for sample in found] == shards.lengths.tolist()
+        assert [sample.tokens for sample in found] == shards.sides.sum(1).tolist()
         assert {column.dtype for sample in found for column in sample[:6]} == {np.dtype(np.int32)}
         assert shards.names == ["toku", "venn"]
         with pytest.raises(IndexError):

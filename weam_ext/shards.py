@@ -172,12 +172,6 @@ class Shards:
         self._open()
 
     @property
-    def lengths(self) -> Ints:
-        """int64 [samples]: their tokens."""
-        lengths: Ints = self.sides.sum(axis=1, dtype=np.int64)
-        return lengths
-
-    @property
     def names(self) -> list[str]:
         return [corpus.name for corpus in self.corpora]
 
