@@ -1,10 +1,12 @@
 // Text, models, training and aligning for Python. The work runs without the GIL.
+#include <algorithm>
 #include <array>
 #include <deque>
 #include <mutex>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <tuple>
 
 #include "bindings.h"
 #include "corpus.h"
@@ -349,13 +351,35 @@ std::shared_ptr<Model> fit(Text& text, const DiagonalSettings& settings, int dir
   return model;
 }
 
-// The target word that is the same string as each source word, or kUnknown.
-std::vector<Word> same_words(const Text& text) { return text.vocabulary(1).find(text.vocabulary(0)); }
+using Dictionary = std::vector<std::tuple<std::string, std::string, float>>;
+
+// What a dictionary has of words that the text does not have is left out.
+Hints hints_of(const Text& text, double spelling, std::array<std::vector<std::string>, 2>&& spellings,
+               const Dictionary& dictionary) {
+  Hints hints;
+  hints.spelling = spelling;
+  for (int side = 0; side < 2; ++side) {
+    if (spelling > 0 && spellings[side].size() != text.vocabulary(side).size()) {
+      throw py::value_error("each word of the text needs a spelling");
+    }
+    hints.spellings[side] = std::move(spellings[side]);
+  }
+  for (const auto& [source, target, count] : dictionary) {
+    const Word e = text.vocabulary(0).find(source), f = text.vocabulary(1).find(target);
+    if (e != kUnknown && f != kUnknown) hints.dictionary.push_back({e, f, count});
+  }
+  std::sort(hints.dictionary.begin(), hints.dictionary.end(), [](const DictionaryEntry& a, const DictionaryEntry& b) {
+    return std::tie(a.source, a.target) < std::tie(b.source, b.target);
+  });
+  return hints;
+}
 
 std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int threads, const std::string& memory,
                                  std::uint64_t bytes, const std::string& directory, const std::shared_ptr<Model>& init,
-                                 const py::function& on_memory, const py::function& progress) {
+                                 const py::function& on_memory, const py::function& progress, double spelling,
+                                 std::array<std::vector<std::string>, 2> spellings, const Dictionary& dictionary) {
   check_learnable(text, 2, init);
+  const Hints hints = hints_of(text, spelling, std::move(spellings), dictionary);
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
@@ -364,8 +388,8 @@ std::shared_ptr<Model> train_hmm(Text& text, const HmmSettings& settings, int th
   {
     py::gil_scoped_release release;
     if (init) init->sorted(parallel);
-    model->hmm = fit_hmm(text.bitext, words[0], words[1], settings, same_words(text), layout,
-                         init ? &init->hmm : nullptr, parallel, reporter(progress));
+    model->hmm = fit_hmm(text.bitext, words[0], words[1], settings, hints, layout, init ? &init->hmm : nullptr,
+                         parallel, reporter(progress));
   }
   model->is_hmm = true;
   text.hand_over(model);
@@ -683,11 +707,13 @@ void bind_aligner(py::module_& m) {
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
         py::arg("output"));
   py::class_<HmmSettings>(m, "HmmSettings")
-      .def(py::init<int, int, double, double, double>(), py::kw_only(), py::arg("start_iterations"),
-           py::arg("iterations"), py::arg("p0"), py::arg("alpha"), py::arg("same_word"));
+      .def(py::init<int, int, double, double>(), py::kw_only(), py::arg("start_iterations"), py::arg("iterations"),
+           py::arg("p0"), py::arg("alpha"));
   py::class_<Decoding>(m, "Decoding").def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
   m.def("fit_hmm", &train_hmm, py::arg("text"), py::arg("settings"), py::arg("threads"), py::arg("memory"),
-        py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"));
+        py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
+        py::arg("spelling"), py::arg("spellings"), py::arg("dictionary"));
+  m.def("likeness", &likeness, py::arg("source"), py::arg("target"));
   m.def("align_hmm", &align_with_hmm, py::arg("models"), py::arg("texts"), py::arg("decoding"), py::arg("threads"),
         py::arg("take"));
   m.def("align", &align, py::arg("model"), py::arg("text"), py::arg("threads"), py::arg("output"));

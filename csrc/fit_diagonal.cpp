@@ -84,8 +84,7 @@ class Trainer {
  public:
   Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_words, const Layout& layout,
           const DiagonalModel* init, const Parallel& parallel, DiagonalModel& model);
-  // Word `same[e]` is as many times as probable, at the start, as a translation of e.
-  void favor(const std::vector<Word>& same, double times);
+  void favor(const std::vector<CellCount>& hinted);
   void train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last);
   std::optional<Tile> take_index() { return std::move(index_); }
 
@@ -279,17 +278,12 @@ void Trainer::take_counts(const DiagonalModel& init) {
   }
 }
 
-void Trainer::favor(const std::vector<Word>& same, double times) {
-  TTable& table = model_.table;
-  for (std::size_t e = 0; e < source_words_; ++e) {
-    const Word *const begin = table.columns.data() + table.rows[e], *const end =
-                                                                        table.columns.data() + table.rows[e + 1];
-    const Word* const cell = same[e] == kUnknown ? end : std::find(begin, end, same[e]);
-    if (cell == end) continue;
-    float* const t = table.t.data() + (table.rows[e] + static_cast<std::size_t>(cell - begin)) * directions_;
-    for (int d = 0; d < directions_; ++d) t[d] *= static_cast<float>(times);
-    uniform_ = false;
+void Trainer::favor(const std::vector<CellCount>& hinted) {
+  for (const CellCount& hint : hinted) {
+    float* const t = model_.table.t.data() + hint.cell * static_cast<std::size_t>(directions_);
+    for (int d = 0; d < directions_; ++d) t[d] *= 1 + kHintedTimes * hint.count;
   }
+  uniform_ = uniform_ && hinted.empty();
 }
 
 void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last) {
@@ -626,21 +620,12 @@ void Trainer::update_backward() {
 }
 
 void Trainer::update_null(int d) {
-  std::vector<float>& row = model_.table.null_row[d];
-  const std::size_t old_size = old_counts_.empty() ? 0 : init_->table.null_row[d].size();
   if (!model_.settings.null_word && model_.null_totals[d] == 0) return;  // it stays unseen
-  std::vector<double> counts(row.size());
-  double total = 0;
-  for (std::size_t word = 0; word < row.size(); ++word) {
+  weam::update_null(model_, d, old_counts_.empty() ? nullptr : init_, [&](std::size_t word) {
     FixedSum sum;
     for (const Worker& worker : workers_) sum.add(worker.nulls[d][word]);
-    counts[word] = sum.value();
-    if (word < old_size) counts[word] += expected_null_count(*init_, d, static_cast<Word>(word));
-    total += counts[word];
-  }
-  model_.null_totals[d] = total;
-  normalize(model_.settings, counts.data(), counts.size(), total);
-  std::copy(counts.begin(), counts.end(), row.begin());
+    return sum.value();
+  });
 }
 
 }  // namespace
@@ -705,18 +690,19 @@ DiagonalModel fit_diagonal(Bitext& bitext, std::size_t source_words, std::size_t
   return model;
 }
 
-DiagonalModel start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
-                             const DiagonalSettings& settings, const std::vector<Word>& same, double times,
-                             const Layout& layout, const DiagonalModel* init, const Parallel& parallel,
-                             const std::function<void(const DiagonalModel&)>& progress, std::optional<Tile>& index) {
-  DiagonalModel model;
-  model.settings = settings;
-  model.table.directions = 2;
-  Trainer trainer(bitext, source_words, target_words, layout, init, parallel, model);
-  if (!init) trainer.favor(same, times);
+DiagonalStart start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
+                             const DiagonalSettings& settings, const Hints& hints, const Layout& layout,
+                             const DiagonalModel* init, const Parallel& parallel,
+                             const std::function<void(const DiagonalModel&)>& progress) {
+  DiagonalStart start;
+  start.model.settings = settings;
+  start.model.table.directions = 2;
+  Trainer trainer(bitext, source_words, target_words, layout, init, parallel, start.model);
+  start.hinted = hinted_cells(start.model.table, hints, init ? &init->table : nullptr, parallel);
+  if (!init) trainer.favor(start.hinted);
   trainer.train(progress, Sink(), false);
-  index = trainer.take_index();
-  return model;
+  start.index = trainer.take_index();
+  return start;
 }
 
 }  // namespace weam

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "diagonal.h"
+#include "hints.h"
 
 namespace weam {
 
@@ -54,12 +55,19 @@ DiagonalModel fit_diagonal(Bitext& bitext, std::size_t source_words, std::size_t
                            const Parallel& parallel, const std::function<void(const DiagonalModel&)>& progress,
                            const Sink& sink);
 
-// Trains both directions as the start of another model: all iterations end with an update. Without `init`, word
-// `same[e]`, where there is one, is so many times as probable as others as a translation of e. The index of a layout
-// that keeps it is handed on.
-DiagonalModel start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
-                             const DiagonalSettings& settings, const std::vector<Word>& same, double times,
-                             const Layout& layout, const DiagonalModel* init, const Parallel& parallel,
-                             const std::function<void(const DiagonalModel&)>& progress, std::optional<Tile>& index);
+// Where the diagonal model has trained for another one to go on.
+struct DiagonalStart {
+  DiagonalModel model;
+  std::vector<CellCount> hinted;  // of the cells that are not of `init`
+  std::optional<Tile> index;      // of a layout that keeps it
+};
+
+// Trains both directions as the start of another model: all iterations end with an update. Without `init`, t begins as
+// 1 + kHintedTimes * count times that of other cells.
+DiagonalStart start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
+                             const DiagonalSettings& settings, const Hints& hints, const Layout& layout,
+                             const DiagonalModel* init, const Parallel& parallel,
+                             const std::function<void(const DiagonalModel&)>& progress);
+constexpr float kHintedTimes = 3;
 
 }  // namespace weam

@@ -45,8 +45,8 @@ WEAM_CLONES void normalize_cells(float* __restrict t, const std::uint64_t* __res
 
 class HmmTrainer {
  public:
-  HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index, const DiagonalModel* init,
-             const Parallel& parallel, HmmModel& model);
+  HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index, std::vector<CellCount> hinted,
+             const DiagonalModel* init, const Parallel& parallel, HmmModel& model);
   void train(const std::function<void(const DiagonalModel&)>& progress);
 
  private:
@@ -58,7 +58,6 @@ class HmmTrainer {
   void count_links(std::size_t k, const Tile& tile, Worker& worker);
   void count_nulls(std::size_t k, Worker& worker, Measures* measures);
   void update_words();
-  void update_null(int d);
 
   const Bitext& bitext_;
   const Layout& layout_;
@@ -68,6 +67,7 @@ class HmmTrainer {
   std::vector<std::size_t> pair_chunks_;
   std::vector<Range> blocks_;
   std::optional<Tile> index_;
+  std::vector<CellCount> hinted_;
   std::vector<Worker> workers_;
   std::vector<Slots> slots_;
   Array<std::uint64_t> counts_;
@@ -77,8 +77,9 @@ class HmmTrainer {
   std::vector<JumpCounts> jumps_[2];
 };
 
-HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index, const DiagonalModel* init,
-                       const Parallel& parallel, HmmModel& model)
+HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index,
+                       std::vector<CellCount> hinted, const DiagonalModel* init, const Parallel& parallel,
+                       HmmModel& model)
     : bitext_(bitext),
       layout_(layout),
       init_(init),
@@ -87,6 +88,7 @@ HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional
       pair_chunks_(chunk_pairs(bitext)),
       blocks_(cut_pairs(bitext, pair_chunks_, layout.keep_index ? Layout::kUnlimited : layout.tile_bytes)),
       index_(std::move(index)),
+      hinted_(std::move(hinted)),
       workers_(parallel.threads) {
   const TTable& table = model.base.table;
   const std::size_t target_words = table.null_row[0].size();
@@ -106,12 +108,18 @@ void HmmTrainer::train(const std::function<void(const DiagonalModel&)>& progress
   for (int iteration = 0; iteration < model_.settings.iterations; ++iteration) {
     expect();
     update_words();
-    for (int d = 0; d < 2; ++d) update_null(d);
+    for (int d = 0; d < 2; ++d) {
+      update_null(model_.base, d, old_counts_.empty() ? nullptr : init_, [&](std::size_t word) {
+        FixedSum sum;
+        for (const Worker& worker : workers_) sum.add(worker.nulls[d][word]);
+        return sum.value();
+      });
+    }
     if (progress) progress(model_.base);
   }
 }
 
-// Counts begin with those of init, whose cells come first in each row.
+// Counts begin with those of init, whose cells come first in each row, and with what the others have beforehand.
 void HmmTrainer::set_counts(const DiagonalModel* init) {
   const TTable& table = model_.base.table;
   parallel_.run(kChunks, [&](std::size_t chunk, int) {
@@ -123,6 +131,7 @@ void HmmTrainer::set_counts(const DiagonalModel* init) {
       std::copy(old_counts_.data() + begin, old_counts_.data() + end, row);
     }
   });
+  for (const CellCount& hint : hinted_) counts_[hint.cell] += static_cast<std::uint64_t>(hint.count / kUnit + 0.5);
 }
 
 void HmmTrainer::expect() {
@@ -261,24 +270,6 @@ void HmmTrainer::update_words() {
   });
 }
 
-void HmmTrainer::update_null(int d) {
-  DiagonalModel& base = model_.base;
-  std::vector<float>& row = base.table.null_row[d];
-  const std::size_t old_size = old_counts_.empty() ? 0 : init_->table.null_row[d].size();
-  std::vector<double> counts(row.size());
-  double total = 0;
-  for (std::size_t word = 0; word < row.size(); ++word) {
-    FixedSum sum;
-    for (const Worker& worker : workers_) sum.add(worker.nulls[d][word]);
-    counts[word] = sum.value();
-    if (word < old_size) counts[word] += expected_null_count(*init_, d, static_cast<Word>(word));
-    total += counts[word];
-  }
-  base.null_totals[d] = total;
-  normalize(base.settings, counts.data(), counts.size(), total);
-  std::copy(counts.begin(), counts.end(), row.begin());
-}
-
 }  // namespace
 
 Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words,
@@ -292,18 +283,20 @@ Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, 
 }
 
 HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_words, const HmmSettings& settings,
-                 const std::vector<Word>& same, const Layout& layout, const HmmModel* init, const Parallel& parallel,
+                 const Hints& hints, const Layout& layout, const HmmModel* init, const Parallel& parallel,
                  const std::function<void(const DiagonalModel&)>& progress) {
   HmmModel model;
   model.settings = settings;
   DiagonalSettings start;
   start.iterations = settings.start_iterations;
-  std::optional<Tile> index;
-  model.base = start_diagonal(bitext, source_words, target_words, start, same, settings.same_word, layout,
-                              init ? &init->base : nullptr, parallel, progress, index);
+  const DiagonalModel* const base = init ? &init->base : nullptr;
+  DiagonalStart started =
+      start_diagonal(bitext, source_words, target_words, start, hints, layout, base, parallel, progress);
+  model.base = std::move(started.model);
   model.base.settings = trained_settings(settings);
   for (int d = 0; init && d < 2; ++d) model.jumps[d] = init->jumps[d];
-  HmmTrainer(bitext, layout, std::move(index), init ? &init->base : nullptr, parallel, model).train(progress);
+  HmmTrainer(bitext, layout, std::move(started.index), std::move(started.hinted), base, parallel, model)
+      .train(progress);
   return model;
 }
 

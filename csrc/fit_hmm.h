@@ -16,10 +16,10 @@ Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, 
 
 // Trains the diagonal model, and from there this one. Every iteration ends with an update. In place of its own
 // posterior each direction counts the product of both directions' (Liang, Taskar & Klein 2006), NULL what that leaves
-// of a word. `same[e]` is the target word that is the same string as source word e, or kUnknown. With `init` as in
-// fit_diagonal.
+// of a word. Pairs of words that are hinted at have counts beforehand, and more probability at the start; with
+// `init`, as in fit_diagonal, only those that it has never met.
 HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_words, const HmmSettings& settings,
-                 const std::vector<Word>& same, const Layout& layout, const HmmModel* init, const Parallel& parallel,
+                 const Hints& hints, const Layout& layout, const HmmModel* init, const Parallel& parallel,
                  const std::function<void(const DiagonalModel&)>& progress);
 
 }  // namespace weam

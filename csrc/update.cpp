@@ -40,6 +40,12 @@ double expected_count(const DiagonalSettings& settings, double t, double total, 
   return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
 }
 
+// Of NULL with a word of the model.
+double expected_null_count(const DiagonalModel& model, int d, Word word) {
+  const std::vector<float>& row = model.table.null_row[d];
+  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
+}
+
 }  // namespace
 
 double normalizer(const DiagonalSettings& settings, double counts, double cells) {
@@ -79,9 +85,20 @@ std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target
   return counts;
 }
 
-double expected_null_count(const DiagonalModel& model, int d, Word word) {
-  const std::vector<float>& row = model.table.null_row[d];
-  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
+void update_null(DiagonalModel& model, int d, const DiagonalModel* init,
+                 const std::function<double(std::size_t)>& count) {
+  std::vector<float>& row = model.table.null_row[d];
+  const std::size_t old_size = init ? init->table.null_row[d].size() : 0;
+  std::vector<double> counts(row.size());
+  double total = 0;
+  for (std::size_t word = 0; word < row.size(); ++word) {
+    counts[word] = count(word);
+    if (word < old_size) counts[word] += expected_null_count(*init, d, static_cast<Word>(word));
+    total += counts[word];
+  }
+  model.null_totals[d] = total;
+  normalize(model.settings, counts.data(), counts.size(), total);
+  std::copy(counts.begin(), counts.end(), row.begin());
 }
 
 }  // namespace weam

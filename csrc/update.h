@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "diagonal.h"
@@ -19,7 +20,9 @@ void normalize(const DiagonalSettings& settings, double* values, std::size_t siz
 
 // The expected counts of all cells [cells][directions], as they were when the update made t. The totals must be known.
 std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target_words, const Parallel& parallel);
-// The same of NULL with a word of the model.
-double expected_null_count(const DiagonalModel& model, int d, Word word);
+
+// The update of NULL's row of direction d from the counts of its words, with those of init, where they are known.
+void update_null(DiagonalModel& model, int d, const DiagonalModel* init,
+                 const std::function<double(std::size_t)>& count);
 
 }  // namespace weam

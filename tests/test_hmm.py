@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aligners import MODES, Bitext, Pairs, bitext, corpora, corpus, everything, trainable, trained
+from anyascii import anyascii
 from helpers import real_data
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,9 @@ from weam_ref.diagonal import DiagonalModel, DiagonalSettings, Table
 from weam_ref.hmm import HmmModel, HmmSettings, Jumps, run_chain
 from weam_ref.special import digamma
 
+from weam_ext import _native
 from weam_ext.align import DIRECTIONS, POSTERIOR, Aligner
+from weam_ext.align_hmm import read_dictionary
 from weam_ext.corpus import read_gold, read_lines
 from weam_ext.errors import InputError
 from weam_ext.links import HEURISTICS, Links, score, symmetrize
@@ -147,7 +150,11 @@ def test_jump_weights_by_the_formula() -> None:
 @lru_cache(100)
 def twin(train: Bitext, init: Bitext | None = None, **chosen: Any) -> HmmModel:
     start = twin(init, **chosen) if init else None
-    return hmm.fit(*train, HmmSettings(**chosen), start)
+    return hmm.fit(*train, HmmSettings(**chosen), start, spell=spell)
+
+
+def spell(word: str) -> str:
+    return anyascii(word).lower()
 
 
 def tables(aligner: Aligner) -> tuple[Table, Table]:
@@ -259,6 +266,60 @@ def test_further_training_is_that_of_weam_ref() -> None:
     first, more = corpus("orlu", 30), corpus("orlu", 30, 50)
     kept = trained(*first, **PLAIN)
     assert_same_training(twin(more, first), trained(*more, init=kept, **PLAIN))
+
+
+# -------------------------------------------------------------------------------- hints beforehand
+
+
+@given(st.text("abcde\U0001f600é", max_size=70), st.text("abcdeé", max_size=70))
+def test_likeness_is_that_of_weam_ref(a: str, b: str) -> None:
+    a, b = spell(a), spell(b)
+    assert _native.likeness(a, b) == pytest.approx(hmm.likeness(a, b), abs=1e-12)
+    assert hmm.likeness(a, b) == pytest.approx(hmm.likeness(b, a), abs=1e-12)
+
+
+def test_likeness_by_hand() -> None:
+    for a, b, distance in (("night", "nacht", 2), ("moskva", "moscow", 3), ("house", "tree", 4)):
+        expected = max(0.0, (1 - distance / max(len(a), len(b)) - 0.4) / 0.6)
+        assert hmm.likeness(a, b) == pytest.approx(expected)
+    assert hmm.likeness("word", "word") == 1
+    assert hmm.likeness(",", ",") == 0.25  # a quarter of a word
+    assert hmm.likeness("", "") == 0
+
+
+@pytest.mark.parametrize("spelling", [0.0, 3.0])
+def test_a_dictionary_is_that_of_weam_ref(spelling: float) -> None:
+    train, more = corpus("venn", 60), corpus("venn", 60, 90)
+    pairs = {(e, f) for s, t in zip(*train, strict=True) for e in s for f in t}
+    prior = dict.fromkeys(sorted(pairs)[::17], 2.0) | {("of", "nowhere"): 1.0}
+    model = hmm.fit(*train, HmmSettings(spelling=spelling), None, prior, spell)
+    aligner = Aligner(**PLAIN, spelling=spelling).fit(*train, prior=prior)
+    assert_same_training(model, aligner)
+    further = hmm.fit(*more, HmmSettings(spelling=spelling), model, prior, spell)
+    aligner = Aligner(**PLAIN, spelling=spelling).fit(*more, init=aligner, prior=prior)
+    assert_same_training(further, aligner)
+
+
+def test_hints_decide_where_the_text_does_not() -> None:
+    """Two words on each side that always meet: only a hint tells which belongs to which."""
+    text = [["alpha", "beta"]] * 3, [["gamma", "delta"], ["delta", "gamma"]] * 2
+    text = text[0] + text[0][:1], text[1]
+    prior = {("alpha", "delta"): 3.0, ("beta", "gamma"): 3.0}
+    links = Aligner(stems="words").fit_align(*text, prior=prior)
+    assert list(links) == [[(0, 1), (1, 0)], [(0, 0), (1, 1)]] * 2
+    cyrillic = [["Москва", "Ницца"]] * 4, [["Nizza", "Moskva"], ["Moskva", "Nizza"]] * 2
+    links = Aligner(stems="words").fit_align(*cyrillic)
+    assert list(links) == [[(0, 1), (1, 0)], [(0, 0), (1, 1)]] * 2
+
+
+def test_dictionary_files(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary"
+    path.write_text("cat chat\ndog\tchien\t0.5\n")
+    assert read_dictionary(str(path)) == {("cat", "chat"): 3.0, ("dog", "chien"): 0.5}
+    for line in ("cat", "", "a b 0", "a b x", "a b 1 2", "a b nan"):
+        path.write_text(f"cat chat\n{line}\n")
+        with pytest.raises(InputError, match="dictionary, line 2: not 'source target'"):
+            read_dictionary(str(path))
 
 
 # --------------------------------------------------------------------------------------------- laws

@@ -163,6 +163,16 @@ def test_two_equal_models_come_out_undecided(seeds: int, spread: float) -> None:
     assert undecided >= 0.93
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.01, 0.03])
+def test_a_single_seed_is_taken_to_vary_as_the_others(spread: float) -> None:
+    generator = np.random.default_rng(11)
+    undecided = 0
+    for _ in range(400):
+        ours, theirs = fine_tuned(generator, 5, 400, spread, 0.0)
+        undecided += estimate(ours, theirs[:1]).p >= 0.05
+    assert undecided >= 0.93 * 400
+
+
 def test_a_real_gain_is_found_at_the_expected_power() -> None:
     _, supported, expected = rates(400, 5, 1000, 0.01, 0.02)
     assert 0.4 < expected < 0.6 and abs(supported - expected) < 0.08

@@ -55,7 +55,6 @@ class HmmSettings:
         iterations: int,
         p0: float,
         alpha: float,
-        same_word: float,
     ) -> None: ...
 
 class Decoding:
@@ -148,7 +147,11 @@ def fit_hmm(
     init: Model | None,
     on_memory: Callable[[str, int, int], object],
     progress: Callable[[list[Iteration]], object],
+    spelling: float,
+    spellings: Sequence[Sequence[str]],
+    dictionary: Sequence[tuple[str, str, float]],
 ) -> Model: ...
+def likeness(source: str, target: str) -> float: ...
 def align_hmm(
     models: Sequence[Model],
     texts: Sequence[Text],

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.align_hmm import Hmm
+from weam_ext.align_hmm import Hmm, Prior
 from weam_ext.corpus import BitextSource, Link, feed_bitext
 from weam_ext.errors import InputError
 from weam_ext.links import HEURISTICS, Links, thread_count
@@ -38,8 +38,9 @@ Text = Sequence[Sentence] | Path | BitextSource
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "hmm": {
         "iterations": 3,
-        "p0": 0.1,
+        "p0": "auto",
         "alpha": 0.13,
+        "spelling": "auto",
         "threshold": 0.5,
         "stems": "auto",
         "fold_case": True,
@@ -118,9 +119,12 @@ class Aligner:
             round; fast-align then trains no other.
         iterations: of expectation maximisation (3). The HMM's come after 3 of the diagonal model;
             the last of fast-align's 5 only measures, as in the original.
-        p0: prior probability of NULL (HMM 0.1, fast-align 0.08).
+        p0: prior probability of NULL (HMM 0.06, for a million words a side or more 0.1; fast-align
+            0.08).
         alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
             0.01).
+        spelling: HMM: a number of links, seen beforehand, of two words that are spelt the same in
+            Latin letters (3, for a million words a side or more 0); fewer of words spelt alike.
         threshold: of "posterior".
         stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
             posteriors are averaged; "auto" is "prefix:3,prefix:5", for a million words a side or
@@ -143,8 +147,9 @@ class Aligner:
         model: str = "hmm",
         heuristic: str | None = None,
         iterations: int | None = None,
-        p0: float | None = None,
+        p0: float | str | None = None,
         alpha: float | None = None,
+        spelling: float | str | None = None,
         threshold: float | None = None,
         stems: str | Sequence[str] | None = None,
         fold_case: bool | None = None,
@@ -166,6 +171,7 @@ class Aligner:
             iterations=iterations,
             p0=p0,
             alpha=alpha,
+            spelling=spelling,
             threshold=threshold,
             stems=stems,
             fold_case=fold_case,
@@ -235,16 +241,19 @@ class Aligner:
         progress: Callable[[int], object] | None = None,
         *,
         init: "Aligner | None" = None,
+        prior: Prior | None = None,
     ) -> Self:
         """Train on sentence pairs. `progress` is called with the number of iterations done.
 
         With `init`, training goes on from that aligner's model: its probabilities are the start and
         its expected counts are kept beside those of the new text (incremental EM, Neal & Hinton
-        1998), so that the result knows both. Raises `ValueError` when the sides differ in length or
-        no pair is usable. An interrupt stops at once and leaves the model that was there before.
+        1998), so that the result knows both. An HMM may be given a dictionary as its `prior`: for
+        (source word, target word) a number of links seen beforehand. Raises `ValueError` when the
+        sides differ in length or no pair is usable. An interrupt stops at once and leaves the model
+        that was there before.
         """
         text = self.read(source, target, init=init)
-        self.fit_text(text, init=init, progress=_counting(progress))
+        self.fit_text(text, init=init, prior=prior, progress=_counting(progress))
         return self
 
     def align(self, source: Text, target: Text | None = None, *, posteriors: bool = False) -> Links:
@@ -263,11 +272,12 @@ class Aligner:
         progress: Callable[[int], object] | None = None,
         *,
         init: "Aligner | None" = None,
+        prior: Prior | None = None,
         posteriors: bool = False,
     ) -> Links:
         """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
         text = self.read(source, target, init=init)
-        options: Any = {"init": init, "progress": _counting(progress)}
+        options: Any = {"init": init, "prior": prior, "progress": _counting(progress)}
         if not posteriors:
             return self._collect(lambda take: self.fit_text(text, **options, take=take))
         self.fit_text(text, **options)
@@ -404,6 +414,7 @@ class Aligner:
         text: _native.Text,
         *,
         init: "Aligner | None" = None,
+        prior: Prior | None = None,
         progress: Callable[[list[_native.Iteration]], object] = lambda measures: None,
         on_memory: Callable[[MemoryPlan], object] = lambda plan: None,
         take: Take | None = None,
@@ -415,6 +426,8 @@ class Aligner:
         """
         held = used_memory()  # the text, and the interpreter
         self._check_start(init)
+        if prior and not self.hmm:
+            raise InputError("fast-align takes no dictionary")
         resources: Any = {
             "threads": self._threads,
             "memory": self._memory,
@@ -427,7 +440,7 @@ class Aligner:
 
         if self.hmm:
             start = init.hmm if init else None
-            self.hmm, texts = self.hmm.fit(text, start, tell, progress, **resources)
+            self.hmm, texts = self.hmm.fit(text, start, prior or {}, tell, progress, **resources)
             if take:
                 self._align_hmm(texts, take, posteriors=False)
             return
@@ -571,16 +584,21 @@ def _settings(model: str, **given: Any) -> dict[str, Any]:
             raise InputError(f"{name} is no setting of {model}")
         chosen[name] = value
     _check("iterations", 1 <= chosen["iterations"] < 2**31, "at least 1")
-    _check("p0", 0 <= chosen["p0"] < 1, "at least 0 and below 1")
+    _check("p0", chosen["p0"] == "auto" or 0 <= chosen["p0"] < 1, "at least 0 and below 1")
     _check("alpha", 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6")
     if model == "fast-align":
         _check("tension", 1e-6 <= chosen["tension"] <= 14, "at least 1e-6 and at most 14")
     else:
         _check("threshold", 0 <= chosen["threshold"] < 1, "at least 0 and below 1")
+        spelling = chosen["spelling"]
+        _check("spelling", spelling == "auto" or 0 <= spelling <= 1e6, "from 0 to 1e6")
         if chosen["stems"] != "auto":
             chosen["stems"] = ",".join(map(str, parse_stems(chosen["stems"])))
-    numbers = ("p0", "alpha", "tension", "threshold")
-    return {name: float(value) if name in numbers else value for name, value in chosen.items()}
+    numbers = ("p0", "alpha", "spelling", "tension", "threshold")
+    return {
+        name: float(value) if name in numbers and value != "auto" else value
+        for name, value in chosen.items()
+    }
 
 
 def _check(name: str, valid: bool, expected: str) -> None:

@@ -23,6 +23,7 @@ from weam_ext.align import (
     DroppedPairs,
     MemoryPlan,
 )
+from weam_ext.align_hmm import Prior, read_dictionary
 from weam_ext.corpus import (
     BitextSource,
     Link,
@@ -52,13 +53,17 @@ _CONFLICTS = (
         "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
         "-T/--diagonal_tension -N/--no_null_word -p/--conditional_probabilities -f/--force_align",
     ),
-    ("--model fast-align", "is no HMM", "--stems --keep-case --threshold --pair-scores"),
+    (
+        "--model fast-align",
+        "is no HMM",
+        "--stems --keep-case --threshold --pair-scores --spelling --prior",
+    ),
     (
         "--model DIR",
         "aligns with a kept model",
         "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
         "-I/--iterations -q/--p0 -a/--alpha -T/--diagonal_tension -N/--no_null_word --stems "
-        "--keep-case --init --save -f/--force_align",
+        "--keep-case --spelling --prior --init --save -f/--force_align",
     ),
     (
         "-f/--force_align",
@@ -129,7 +134,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--p0",
         type=float,
         metavar="P",
-        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.1)",
+        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.06, from a million "
+        "words a side on 0.1)",
     )
     add(
         "-a",
@@ -146,6 +152,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="STEMS",
         help="what of each word is learnt: words, prefix:N, suffix:N, or several with commas, "
         "whose posteriors are averaged (default: by the size of the text)",
+    )
+    add(
+        "--spelling",
+        type=float,
+        metavar="X",
+        help="of two words spelt the same, in Latin letters, so many links seen beforehand, fewer "
+        "of words spelt nearly so (default: 3, from a million words a side on 0)",
+    )
+    add(
+        "--prior",
+        metavar="FILE",
+        help="a dictionary, lines 'source target' or 'source target count': so many links seen "
+        "beforehand (default of a line: 3)",
     )
     add("--keep-case", action="store_true", help="learn words with their case (default: off)")
     add(
@@ -324,6 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check_places(files, options)
     gold = read_gold(options.gold) if options.gold else []
     init = Aligner.load(options.init) if options.init else None
+    prior = read_dictionary(options.prior) if options.prior else {}
     text = _read(aligner, init, bitext, options)
     if len(gold) > len(text):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(text)}")
@@ -331,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if _kept(options):
         aligner.align_text(text, output.take, posteriors=options.posteriors)
     else:
-        _train(aligner, init, text, bitext, None if options.posteriors else output)
+        _train(aligner, init, prior, text, bitext, None if options.posteriors else output)
         if options.posteriors:
             aligner.align_text(text, output.take, posteriors=True)
     sys.stdout.flush()  # a full disk leaves nothing to report
@@ -408,6 +428,7 @@ def _aligner(options: argparse.Namespace) -> Aligner:
         return Aligner(
             heuristic=options.symmetrize,
             threshold=options.threshold,
+            spelling=options.spelling,
             stems=options.stems,
             fold_case=not options.keep_case,
             **shared,
@@ -485,6 +506,7 @@ def _read(
 def _train(
     aligner: Aligner,
     init: Aligner | None,
+    prior: Prior,
     text: _native.Text,
     bitext: BitextSource,
     output: "_Output | None",
@@ -504,6 +526,7 @@ def _train(
             aligner.fit_text(
                 text,
                 init=init,
+                prior=prior,
                 progress=report,
                 on_memory=_report_memory,
                 take=output.take if output else None,

@@ -16,7 +16,7 @@ from weam_ext.files import file_digest, rename_durably, sync, write_durably
 from weam_ext.stems import parse_stems
 
 FORMAT = "weam_ext aligner"
-VERSIONS = {"fast-align": 1, "hmm": 2}
+VERSIONS = {"fast-align": 1, "hmm": 3}
 _DESCRIPTION = "aligner.json"
 _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
@@ -85,7 +85,7 @@ def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
     if not models:
         raise RuntimeError("the aligner has not been trained: call fit first")
     stems = list(map(str, aligner.hmm.stems))
-    return {"model": "hmm", "stems": stems, "models": described}
+    return {"model": "hmm", "stems": stems, "p0": aligner.hmm.p0, "models": described}
 
 
 def load_aligner(directory: str | Path, **options: Any) -> Aligner:
@@ -132,6 +132,9 @@ class _Reading:
             raise ValueError(f"{name!r} is not finite")
         return float(value)
 
+    def number_or_auto(self, name: str) -> float | str:
+        return "auto" if self._members.get(name) == "auto" else self.number(name)
+
     def numbers(self, name: str, count: int) -> list[float]:
         values = self.take(name, list)
         if len(values) != count:
@@ -176,7 +179,10 @@ def _load_hmm(settings: dict[str, Any], description: _Reading, arrays: dict[str,
     stems = description.take("stems", list)
     if not all(isinstance(stem, str) for stem in stems):
         raise ValueError("'stems' has one that is no string")
-    hmm = Hmm(settings, parse_stems(stems))
+    p0 = description.number("p0")
+    if not 0 <= p0 < 1:
+        raise ValueError("'p0' is no probability")
+    hmm = Hmm(settings, parse_stems(stems), p0)
     models = description.take("models", list)
     if len(models) != len(stems):
         raise ValueError("'models' has another number of entries than 'stems'")
@@ -213,7 +219,8 @@ def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, An
 def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
     taken: dict[str, Any] = {"iterations": settings.take("iterations", int)}
     if kind == "hmm":
-        taken |= {name: settings.number(name) for name in ("p0", "alpha", "threshold")}
+        taken |= {name: settings.number(name) for name in ("alpha", "threshold")}
+        taken |= {name: settings.number_or_auto(name) for name in ("p0", "spelling")}
         return taken | {
             "stems": settings.take("stems", str),
             "fold_case": settings.take("fold_case", bool),

@@ -1,19 +1,48 @@
 """The HMM behind `weam_ext.align.Aligner`: what it is set to, its models, and what they do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from anyascii import anyascii
+
 from weam_ext import _native
+from weam_ext.corpus import read_lines
+from weam_ext.errors import InputError
 from weam_ext.stems import Stem, apply_stem, parse_stems
 
 # Of the diagonal model, which training starts with.
 START_ITERATIONS = 3
-# With fewer words on a side of the text, several stems are worth their time; chosen on development
-# sets (docs/aligner.md).
+# With fewer words on a side of the text, several stems are worth their time, and spelling tells
+# what the text does not; chosen on development sets (docs/aligner.md).
 _FEW_WORDS = 1_000_000
-_STEMS_OF_FEW, _STEMS_OF_MANY = "prefix:3,prefix:5", "prefix:6"
-_SAME_WORD = 11.0
+_OF_FEW = {"stems": "prefix:3,prefix:5", "p0": 0.06, "spelling": 3.0}
+_OF_MANY = {"stems": "prefix:6", "p0": 0.1, "spelling": 0.0}
+# Of a dictionary's pair; as much as two words have that are spelt the same, by default.
+_DICTIONARY_COUNT = 3.0
+# What a dictionary says of (source word, target word): a number of links seen beforehand.
+Prior = Mapping[tuple[str, str], float]
+
+
+def read_dictionary(path: str) -> dict[tuple[str, str], float]:
+    """A bilingual dictionary, lines "source target" or "source target count", as a `Prior`.
+
+    Raises `InputError` for any other line, and as `read_lines` does.
+    """
+    found = {}
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.split()
+        try:
+            source, target = fields[:2]
+            (count,) = map(float, fields[2:]) if fields[2:] else (_DICTIONARY_COUNT,)
+            if not 0 < count <= 1e6:
+                raise ValueError
+        except ValueError:
+            raise InputError(
+                f"{path}, line {number}: not 'source target' or 'source target count'"
+            ) from None
+        found[source, target] = count
+    return found
 
 
 @dataclass
@@ -21,23 +50,26 @@ class Hmm:
     """An HMM aligner: one model of both directions for each of its stems.
 
     Attributes:
-        settings: "iterations", "p0", "alpha", "threshold", "stems" ("auto", or as
-            `parse_stems` takes them) and "fold_case".
+        settings: "iterations", "alpha", "threshold" and "fold_case"; "stems" (as `parse_stems`
+            takes them), "p0" and "spelling", or "auto" for what suits the size of a text.
         stems: of `models`, in their order; empty before training.
+        p0: of the models.
     """
 
     settings: dict[str, Any]
     stems: tuple[Stem, ...] = ()
+    p0: float = 0.0
     models: list[_native.Model] = field(default_factory=list)
+
+    def chosen(self, name: str, text: _native.Text) -> Any:
+        """A setting, for a text."""
+        if self.settings[name] != "auto":
+            return self.settings[name]
+        return (_OF_FEW if sum(text.tokens) / 2 < _FEW_WORDS else _OF_MANY)[name]
 
     def choose_stems(self, text: _native.Text, init: "Hmm | None") -> tuple[Stem, ...]:
         """For a text; with `init`, those of its models."""
-        if init:
-            return init.stems
-        stems = self.settings["stems"]
-        if stems == "auto":
-            stems = _STEMS_OF_FEW if sum(text.tokens) / 2 < _FEW_WORDS else _STEMS_OF_MANY
-        return parse_stems(stems)
+        return init.stems if init else parse_stems(self.chosen("stems", text))
 
     def iterations(self, text: _native.Text, init: "Hmm | None") -> int:
         """How many times training will report."""
@@ -49,13 +81,15 @@ class Hmm:
         self,
         text: _native.Text,
         init: "Hmm | None",
+        prior: Prior,
         on_memory: Callable[[str, int, int], object],
         progress: Callable[[list[_native.Iteration]], object],
         **resources: Any,
     ) -> "tuple[Hmm, list[_native.Text]]":
         """Train a model for each stem: a new `Hmm`, and the text in the words of each model."""
         stems = self.choose_stems(text, init)
-        fitted, texts = Hmm(self.settings, stems), []
+        fitted, texts = Hmm(self.settings, stems, self.chosen("p0", text)), []
+        spelling = self.chosen("spelling", text)
         settings = fitted.native_settings()
         for number, stem in enumerate(stems):
             start = init.models[number] if init else None
@@ -66,6 +100,9 @@ class Hmm:
                 init=start,
                 on_memory=on_memory if number == 0 else lambda *plan: None,
                 progress=progress,
+                spelling=spelling,
+                spellings=[[anyascii(word).lower() for word in own.words(n)] for n in (0, 1)],
+                dictionary=self._stemmed(prior, stem),
                 **resources,
             )
             fitted.models.append(model)
@@ -77,9 +114,8 @@ class Hmm:
         return _native.HmmSettings(
             start_iterations=START_ITERATIONS,
             iterations=self.settings["iterations"],
-            p0=self.settings["p0"],
+            p0=self.p0,
             alpha=self.settings["alpha"],
-            same_word=_SAME_WORD,
         )
 
     def texts(self, text: _native.Text) -> list[_native.Text]:
@@ -99,6 +135,17 @@ class Hmm:
         """Give `take` the links, with probabilities, and the scores of a text in `texts`."""
         decoding = _native.Decoding(heuristic, self.settings["threshold"])
         _native.align_hmm(self.models, texts, decoding, threads, take)
+
+    def _stemmed(self, prior: Prior, stem: Stem) -> list[tuple[str, str, float]]:
+        """Of pairs with the same stems, the largest count."""
+        sides = [
+            apply_stem(stem, [words[side] for words in prior], self.settings["fold_case"])
+            for side in (0, 1)
+        ]
+        found: dict[tuple[str, str], float] = {}
+        for source, target, count in zip(*sides, prior.values(), strict=True):
+            found[source, target] = max(count, found.get((source, target), 0.0))
+        return [(*words, count) for words, count in found.items()]
 
     def _renamed(
         self, text: _native.Text, stem: Stem, model: _native.Model | None, *, learn: bool

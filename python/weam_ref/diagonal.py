@@ -20,7 +20,7 @@ of the text is taken for NULL, where the program takes "<eps>".
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from weam_ref.special import digamma, inverse_digamma, log_poisson
@@ -206,7 +206,7 @@ def fit(
     target: Sequence[Sequence[str]],
     settings: DiagonalSettings = DiagonalSettings(),
     init: DiagonalModel | None = None,
-    same_word: float = 1.0,
+    hints: Mapping[str, Mapping[str, float]] | None = None,
 ) -> DiagonalModel:
     """Fit P(target | source) by EM; sentence k of `source` is paired with sentence k of `target`.
 
@@ -221,17 +221,18 @@ def fit(
     visited and the statistics of the other are kept. Lengths are not: the tension and the ratio of
     the lengths are those of the new text. `init` may have other settings, and stays as it was.
 
-    Without `init`, a word is `same_word` times as probable as others as its own translation at the
-    start.
+    Without `init`, a pair of words with a count in `hints` is 1 + 3 count times as probable as
+    others at the start.
 
     Raises ValueError where the two sides differ in their number of sentences.
     """
     pairs = [(e, f) for e, f in zip(source, target, strict=True) if e and f]
     lengths = Counter((len(f), len(e)) for e, f in pairs)
     model = starting_point(pairs, settings, init)
-    if not init and same_word != 1.0:
-        words = {word for pair in pairs for side in pair for word in side}
-        model.table = {word: {word: same_word * UNSEEN} for word in words}
+    if not init and hints:
+        model.table = {
+            e: {f: (1 + 3 * count) * UNSEEN for f, count in row.items()} for e, row in hints.items()
+        }
     kept = recovered_counts(init) if init else {}
     for iteration in range(1, settings.iterations + 1):
         counts, statistics = expectation(model, pairs)

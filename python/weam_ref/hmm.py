@@ -14,7 +14,7 @@ the sentence starts at 0, and from its last state k there is a factor w(I + 1 - 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from weam_ref import diagonal
@@ -22,10 +22,12 @@ from weam_ref.diagonal import DiagonalModel, DiagonalSettings, Iteration, Link, 
 from weam_ref.special import log_poisson
 
 BAND = 10
+LONGEST = 64  # letters of a word that are looked at
 LEAST = 1e-30  # no t counts as less
 JUMP_PAIRS = 20_000  # jumps are counted in about so many pairs of a larger corpus
 
 Matrix = list[list[float]]
+Hints = dict[str, dict[str, float]]  # counts seen beforehand
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class HmmSettings:
 
     start_iterations: int = 3
     iterations: int = 3
-    p0: float = 0.1
+    p0: float = 0.06
     alpha: float = 0.13
-    same_word: float = 11.0
+    spelling: float = 3.0
 
 
 @dataclass
@@ -234,18 +236,24 @@ def fit(
     target: Sequence[Sequence[str]],
     settings: HmmSettings = HmmSettings(),
     init: HmmModel | None = None,
+    dictionary: Mapping[tuple[str, str], float] | None = None,
+    spell: Callable[[str], str] = str.lower,
 ) -> HmmModel:
     """Train both directions; sentence k of `source` is paired with sentence k of `target`.
 
     The diagonal model comes first, every iteration with an update. `init` is trained further, as in
-    `weam_ref.diagonal.fit`: the counts of its text stay beside those of the new one.
+    `weam_ref.diagonal.fit`: the counts of its text stay beside those of the new one. `dictionary`
+    and the likeness of words, as `spell` writes them, give counts to word pairs that `init` has not
+    met.
     """
+    pairs = list(zip(source, target, strict=True))
+    forward_hints = hints(pairs, settings.spelling, dictionary or {}, spell, init)
     start = DiagonalSettings(iterations=settings.start_iterations + 1)  # the last only measures
     halves = [
-        diagonal.fit(given, generated, start, kept, settings.same_word)
-        for given, generated, kept in (
-            (source, target, init.forward if init else None),
-            (target, source, init.backward if init else None),
+        diagonal.fit(given, generated, start, kept, seen)
+        for given, generated, kept, seen in (
+            (source, target, init.forward if init else None, forward_hints),
+            (target, source, init.backward if init else None, transposed(forward_hints)),
         )
     ]
     for half in halves:
@@ -256,14 +264,61 @@ def fit(
         diagonal.recovered_counts(half) if half else {}
         for half in (init.forward if init else None, init.backward if init else None)
     )
-    pairs = list(zip(source, target, strict=True))
     for _ in range(settings.iterations):
         counts, jumps, measures = expectation(model, pairs)
+        for e, row in forward_hints.items():
+            for f, count in row.items():
+                add(counts[0], e, f, count)
+                add(counts[1], f, e, count)
         for half, new, kept, measured in zip(halves, counts, kept_counts, measures, strict=True):
             update(half, diagonal.sum_of_counts(kept, new))
             half.history.append(measured)
         model.jumps = jumps
     return model
+
+
+def hints(
+    pairs: Sequence[Pair],
+    spelling: float,
+    dictionary: Mapping[tuple[str, str], float],
+    spell: Callable[[str], str],
+    init: HmmModel | None,
+) -> Hints:
+    """What word pairs that meet count beforehand: `spelling` times their likeness and the
+    dictionary's; nothing, if `init` has met them."""
+    found: Hints = {}
+    met = init.forward.table if init else {}
+    for e, f in {(e, f) for source, target in pairs for e in source for f in target}:
+        count = spelling * likeness(spell(e), spell(f)) + dictionary.get((e, f), 0.0)
+        if count > 0 and f not in met.get(e, {}):
+            found.setdefault(e, {})[f] = count
+    return found
+
+
+def transposed(table: Hints) -> Hints:
+    found: Hints = {}
+    for e, row in table.items():
+        for f, value in row.items():
+            found.setdefault(f, {})[e] = value
+    return found
+
+
+def likeness(a: str, b: str) -> float:
+    """How alike two words are, from 0 to 1: 1 - distance / length, 0.4 of which is chance.
+
+    Levenshtein's distance (1966) over the length of the longer; words of fewer than four letters
+    prove less.
+    """
+    a, b = a[:LONGEST], b[:LONGEST]
+    length = max(len(a), len(b))
+    if not length:
+        return 0.0
+    row = list(range(len(b) + 1))
+    for i, letter in enumerate(a, 1):
+        above, row = row, [i]
+        for j, other in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (letter != other)))
+    return max(0.0, (1 - row[-1] / length - 0.4) / 0.6) * min(1.0, length / 4)
 
 
 def update(half: DiagonalModel, counts: Table) -> None:

@@ -146,7 +146,11 @@ class Judge:
             where = f" on {task.upper()}" if task else ""
             claim.reason = f"because there are no {settings} results{where} of both models"
             return claim, None
-        found = estimate(average(a, names), average(b, names))
+        units = average(a, names), average(b, names)
+        if all(len(side) == 1 for side in units):
+            claim.reason = "because neither model has a second seed: how far one moves is unknown"
+            return claim, None
+        found = estimate(*units)
         claim.figure = f"{100 * found.value:+.1f} points"
         claim.interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
         tasks = ", ".join(dict.fromkeys(names))

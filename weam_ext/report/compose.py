@@ -92,7 +92,7 @@ def _gains(results: Results) -> Iterator[Part]:
             g.condition.title, str(g.condition), f"{g.better} against {g.worse}", str(g.sets),
             points(g.estimate.value), interval(g.estimate.low, g.estimate.high),
             f"{p:.3f}" if p >= 0.001 else "< 0.001",
-            verdict(g.estimate.value, p), f"{100 * g.estimate.examples:.2f}",
+            g.verdict(p), f"{100 * g.estimate.examples:.2f}",
             f"{100 * g.estimate.seeds:.2f}" if "seeds" in g.varies else "–", g.varies,
             g.layers or "–",
         ]

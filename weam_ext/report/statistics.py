@@ -70,6 +70,9 @@ class Component(NamedTuple):
     variance: float
     freedom: float
 
+    def times(self, factor: float) -> "Component":
+        return Component(self.variance * factor, self.freedom)
+
 
 class Estimate(NamedTuple):
     """A mean or a difference of means with its 95 % interval."""
@@ -109,8 +112,9 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
     """The mean of a model's scores, or by how much it exceeds that of another's.
 
     ours, theirs: [units, examples], the same examples in the same order. The variance is that of
-    the means over examples, of the (paired) means over units, plus, for each model with two or
-    more units, that of its means over examples; less the interaction, which both hold.
+    the means over examples, of the (paired) means over units, plus, for each model, that of its
+    units' means over examples; less the interaction, which both hold. A single unit is taken to
+    vary as one of the other model's; where both are single, the interval is of the examples alone.
     """
     models = [ours] if theirs is None else [ours, theirs]
     paired = ours.mean(0) - (0.0 if theirs is None else theirs.mean(0))
@@ -119,8 +123,13 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
     components = [Component(float(paired.var(ddof=1)) / count, count - 1)] if count > 1 else []
     total = sum(component.variance for component in components)
     seeds = 0.0
+    single = any(len(model) == 1 for model in models)
     for model in models:
         between, shared = _units(model)
+        if single:
+            between, shared = (
+                [c.times(1 + len(model)) for c in part] for part in (between, shared)
+            )
         for a, b in zip(between, shared, strict=True):
             seeds += a.variance - b.variance
             components += [a, b]

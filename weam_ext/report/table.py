@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext.report.statistics import (
+    UNTESTABLE,
     Estimate,
     Scores,
     estimate,
     linearised_correlation,
     linearised_ratio,
+    verdict,
 )
 from weam_ext.transfer.results import CORRELATIONS, Row
 
@@ -285,6 +287,12 @@ class Gain:
     sets: int
     varies: str
     layers: str
+
+    def verdict(self, p: float) -> str:
+        """On "better"; withheld where seeds of fine-tuning would matter and there is one."""
+        if self.condition.selection and "seeds" not in self.varies:
+            return f"{UNTESTABLE}: one seed"
+        return verdict(self.estimate.value, p)
 
 
 def gains(results: Results, condition: Condition, metric: str = "") -> Iterator[Gain]:
