@@ -87,9 +87,9 @@ def ours(text: str, threads: int, name: str, *flags: str) -> Step:
     return Step(name, (*command, "--threads", str(threads)), PACKAGES)
 
 
-def hmm_step(text: str, threads: int) -> Step:
+def hmm_step(text: str, threads: int, *flags: str) -> Step:
     """The links of the HMM, by its defaults."""
-    command = (sys.executable, "-m", "weam_ext.align", "-i", text, "--model", "hmm")
+    command = (sys.executable, "-m", "weam_ext.align", "-i", text, "--model", "hmm", *flags)
     return Step(POSTERIOR, (*command, "--threads", str(threads)), PACKAGES)
 
 
