@@ -377,6 +377,20 @@ def test_claims_that_can_be_tested(tmp_path: Path) -> None:
     assert found[10][0].verdict == found[11][0].verdict == found[12][0].verdict == SUPPORTED
 
 
+def test_no_verdict_on_fine_tuning_with_one_seed(tmp_path: Path) -> None:
+    for seeds, settled in ((1, False), (3, True)):
+        output = tmp_path / str(seeds)
+        cells(output, "tlm", many(0.5, 1)[:1])
+        cells(output, "weam", many(0.9, 2)[:seeds])
+        claim = claims(output)[5][0]
+        assert claim.verdict == (SUPPORTED if settled else UNTESTABLE)
+        assert settled or claim.reason.startswith("because neither model has a second seed")
+        results = Results(read_all(output))
+        (condition,) = results.find(selection="english")
+        mean, *_ = gains(results, condition)
+        assert mean.verdict(0.001) == (SUPPORTED if settled else f"{UNTESTABLE}: one seed")
+
+
 def test_a_large_margin_is_more_than_any(tmp_path: Path) -> None:
     base = many(0.60, 0)
     cells(tmp_path, "a", base)

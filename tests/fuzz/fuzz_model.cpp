@@ -64,6 +64,19 @@ std::string seed(int directions) {
   return text;
 }
 
+std::string hmm_seed() {
+  std::string text = seed(2);
+  text[0] = 3;
+  for (int d = 0; d < 2; ++d) {
+    const Jumps jumps;
+    std::vector<float> values(jumps.near.begin(), jumps.near.end());
+    for (float& value : values) value /= 16;
+    values.push_back(jumps.far / 16);
+    append(text, values);
+  }
+  return text;
+}
+
 void use(DiagonalModel& model, const Vocabulary* vocabularies) {
   const Parallel alone;
   for (const std::size_t pairs : {std::size_t{3}, std::size_t{70}}) {
@@ -84,18 +97,40 @@ void use(DiagonalModel& model, const Vocabulary* vocabularies) {
   fit_diagonal(more, words, words, model.table.directions, DiagonalSettings(), Layout(), &model, alone, {}, {});
 }
 
+void use_hmm(const HmmModel& model, const Vocabulary* vocabularies) {
+  for (const std::size_t pairs : {std::size_t{3}, std::size_t{70}}) {
+    Bitext text = test::random_bitext(2, pairs, 6);
+    for (int side = 0; side < 2; ++side) {
+      for (Word& word : text.words[side]) word = word < vocabularies[side].size() ? word : kUnknown;
+    }
+    for (const auto method : {Decoding::Method::kPosterior, Decoding::Method::kSymmetrized}) {
+      Decoding decoding;
+      decoding.method = method;
+      test::aligned(model, text, decoding, 1);
+    }
+  }
+  const std::size_t words = std::max(vocabularies[0].size(), vocabularies[1].size()) + 3;
+  Bitext more = test::random_bitext(3, 10, words);
+  test::train_hmm(more, words, Layout(), 1, &model);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   Input input(data, size);
-  DiagonalModel model;
-  model.table.directions = 1 + (input.byte() & 1);
+  HmmModel hmm;
+  DiagonalModel& model = hmm.base;
+  const std::uint8_t kind = input.byte();
+  const bool is_hmm = (kind & 3) == 3;
+  model.table.directions = 1 + (kind & 1);
+  if (is_hmm) model.settings = trained_settings(hmm.settings);
   ModelArrays arrays;
   std::vector<std::uint8_t> words[2];
   std::vector<std::uint64_t> ends[2], rows;
   std::vector<std::uint32_t> columns;
   std::vector<float> t, null_row[2];
   std::vector<double> totals[2];
+  std::vector<float> jumps[2];
   for (int side = 0; side < 2; ++side) {
     arrays.words[side] = input.view(words[side]);
     arrays.word_ends[side] = input.view(ends[side]);
@@ -110,14 +145,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Vocabulary vocabularies[2];
   try {
     take_arrays(arrays, vocabularies, model);
+    for (int d = 0; is_hmm && d < 2; ++d) take_jumps(input.view(jumps[d]), hmm.jumps[d]);
   } catch (const std::invalid_argument&) {
     return 0;
   }
-  use(model, vocabularies);
+  if (is_hmm) {
+    use_hmm(hmm, vocabularies);
+  } else {
+    use(model, vocabularies);
+  }
   return 0;
 }
 
-std::vector<std::string> seeds() { return {seed(1), seed(2)}; }
+std::vector<std::string> seeds() { return {seed(1), seed(2), hmm_seed()}; }
 
 std::vector<std::string> dictionary() {
   return {std::string(8, '\0'),          std::string("\x01\0\0\0\0\0\0\0", 8), std::string(8, '\xff'),

@@ -68,6 +68,39 @@ TEST(further_training_is_the_same_in_every_layout) {
   }
 }
 
+TEST(the_hmm_is_the_same_in_every_layout_at_every_thread_count) {
+  for (int round = 0; round < rounds(); ++round) {
+    Bitext first = random_bitext(round, 60, kWords / 2), more = random_bitext(round + 1000, 100, kWords);
+    HmmModel init = train_hmm(first, kWords / 2, Layout(), 1);
+    init.base.table.sort_rows(Parallel());
+    HmmModel expected = train_hmm(more, kWords, Layout(), 1, &init);
+    const std::string bytes = bytes_of(expected);
+    expected.base.table.sort_rows(Parallel());
+    const std::string links = aligned(expected, more, Decoding(), 1);
+    for (const Layout& layout : layouts()) {
+      for (const int threads : {1, 2, 8}) {
+        Bitext again = random_bitext(round + 1000, 100, kWords);
+        CHECK(bytes_of(train_hmm(again, kWords, layout, threads, &init)) == bytes);
+      }
+    }
+    CHECK(aligned(expected, more, Decoding(), 3) == links);
+  }
+}
+
+TEST(likeness_is_symmetric_and_of_any_bytes) {
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 300; ++round) {
+    std::string words[2];
+    for (std::string& word : words) {
+      word.resize(below(random, 80));
+      for (char& letter : word) letter = static_cast<char>(below(random, 256));
+    }
+    const double alike = likeness(words[0], words[1]);
+    CHECK(alike >= 0 && alike <= 1 && alike == likeness(words[1], words[0]));
+    CHECK(words[0].size() < 4 || likeness(words[0], words[0]) == 1);
+  }
+}
+
 TEST(aligning_gives_the_links_of_training) {
   for (const int directions : {1, 2}) {
     Bitext bitext = random_bitext(7, 300, kWords);

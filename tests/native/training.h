@@ -8,6 +8,7 @@
 
 #include "check.h"
 #include "fit_diagonal.h"
+#include "fit_hmm.h"
 
 namespace weam::test {
 
@@ -72,6 +73,40 @@ inline Trained train(Bitext& bitext, std::size_t words, int directions, const La
   trained.model =
       fit_diagonal(bitext, words, words, directions, DiagonalSettings(), layout, init, Parallel{threads, {}}, {}, sink);
   return trained;
+}
+
+inline std::string bytes_of(const HmmModel& model) {
+  std::string bytes = bytes_of(model.base);
+  for (const Jumps& jumps : model.jumps) append_bytes(bytes, jumps.near);
+  return bytes;
+}
+
+// Of words that are called by their numbers, some of them in a dictionary.
+inline Hints hints(std::size_t words) {
+  Hints made;
+  made.spelling = 3;
+  for (std::size_t word = 0; word < words; ++word) {
+    for (std::vector<std::string>& side : made.spellings) side.push_back(std::to_string(word * 37));
+    if (word % 3 == 0) made.dictionary.push_back({static_cast<Word>(word), static_cast<Word>(word / 2), 1.5f});
+  }
+  return made;
+}
+
+inline HmmModel train_hmm(Bitext& bitext, std::size_t words, const Layout& layout, int threads,
+                          const HmmModel* init = nullptr) {
+  return fit_hmm(bitext, words, words, HmmSettings(), hints(words), layout, init, Parallel{threads, {}}, {});
+}
+
+// The links and all the scores of a text, one block after the other.
+inline std::string aligned(const HmmModel& model, const Bitext& text, const Decoding& decoding, int threads) {
+  std::string bytes;
+  align_hmm({{&model, &text}}, decoding, Parallel{threads, {}}, [&](HmmBlock&& block) {
+    append_bytes(bytes, block.links.offsets);
+    append_bytes(bytes, block.links.links);
+    append_bytes(bytes, block.links.probability);
+    append_bytes(bytes, block.per_word);
+  });
+  return bytes;
 }
 
 }  // namespace weam::test
