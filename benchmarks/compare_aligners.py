@@ -436,7 +436,8 @@ def parser() -> argparse.ArgumentParser:
         help=f"folder with {', '.join(DATA)} (default: wa-enfr-wpt03 in $WEAM_DATA)",
     )  # fmt: skip
     made.add_argument(
-        "--pairs", type=int, nargs="+", metavar="N", default=[2000, 10_000, 100_000, 1_130_104],
+        "--pairs", type=int, nargs="+", metavar="N",
+        default=[100, 1000, 10_000, 100_000, 1_130_104],
         help="so many training pairs, and the test pairs after them (%(default)s)",
     )  # fmt: skip
     made.add_argument(

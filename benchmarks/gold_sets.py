@@ -9,15 +9,17 @@ where it was stopped. The second writes the file's table into docs/aligner.md.
 Every system is trained on the lower-cased text of the set and of the bitext of its language pair,
 words set off from punctuation; Chinese bitext is cut into words by jieba (`pip install jieba`). The
 peers get the first four characters of each word as well as whole words: the stems that the HMM
-takes by itself are no advantage over them. Of each peer the best of three combinations counts,
-where the measure is the error rate. Where it is recall, the one with the most links would always
-win: there every system's links are those of `RECALL_METHOD`.
+takes by itself are no advantage over them. Of each peer the best of three combinations counts.
+PUD's gold links are of content words alone, so that recall is what it measures, and recall alone
+is won by whoever links most. So there the peers' grow-diag-final-and is compared with the most
+probable links of the HMM, as many as the better of eflomal's two has.
 """
 
 import argparse
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -29,7 +31,7 @@ from compare_aligners import ROOT, Gold, Step, gold_links, hmm_step, program, ru
 from markers import insert
 
 from weam_ext.align import DIRECTIONS, POSTERIOR
-from weam_ext.corpus import read_gold, read_lines
+from weam_ext.corpus import Link, parse_links, read_gold, read_lines
 from weam_ext.errors import InputError, Parser, run, say
 from weam_ext.links import Links, score, symmetrize
 
@@ -152,25 +154,65 @@ def steps(system: str, text: str, paths: dict[str, str], threads: int, recall: b
             Step(name, (paths[system], "-i", text, "-d", "-o", "-v", *flags[name]))
             for name in DIRECTIONS
         ]
-    flags = ("--symmetrize", RECALL_METHOD) if recall else ()
+    flags = ("--posteriors", "--threshold", "0.02") if recall else ()
     return [hmm_step(text, threads, *flags)]
 
 
-def error_rate(folder: Path, gold_set: GoldSet, before: int) -> dict[str, float]:
-    """By the name of the links; of the set's measure, 1 - recall or AER."""
+@dataclass(frozen=True)
+class Found:
+    """Rates by the name of the links, 1 - recall or AER, and how many links the first have."""
 
-    def rate(links: Sequence[Any]) -> float:
-        found = score(links, gold_set.gold)
-        return 1 - found.recall if gold_set.recall else found.aer
+    rates: dict[str, float]
+    links: int
 
-    if (folder / POSTERIOR).exists():
-        name = RECALL_METHOD if gold_set.recall else POSTERIOR
-        return {name: rate(gold_links(folder / POSTERIOR, before, gold_set.gold))}
+
+def directional(folder: Path, gold_set: GoldSet, before: int) -> Found:
+    """Combinations of two directions."""
     both = [
         Links.from_lists(gold_links(folder / name, before, gold_set.gold)) for name in DIRECTIONS
     ]
     methods = (RECALL_METHOD,) if gold_set.recall else METHODS
-    return {method: rate(list(symmetrize(both[0], both[1], method))) for method in methods}
+    combined = {method: list(symmetrize(both[0], both[1], method)) for method in methods}
+    rates = {method: rate(gold_set, links) for method, links in combined.items()}
+    return Found(rates, sum(map(len, combined[methods[0]])))
+
+
+def rate(gold_set: GoldSet, links: Sequence[Sequence[Link]]) -> float:
+    scored = score(links, gold_set.gold)
+    return 1 - scored.recall if gold_set.recall else scored.aer
+
+
+def as_many(folder: Path, gold_set: GoldSet, links: int) -> Found:
+    """The most probable links of the HMM."""
+    lines = list(read_lines(str(folder / POSTERIOR)))[-len(gold_set.gold) :]
+    pairs = [[link.rpartition(":") for link in line.split()] for line in lines]
+    least = sorted((float(p) for pair in pairs for _, _, p in pair), reverse=True)[:links][-1]
+    kept = [
+        parse_links(" ".join(link for link, _, p in pair if float(p) >= least), "posteriors")
+        for pair in pairs
+    ]
+    return Found({f"{links} links": rate(gold_set, kept)}, sum(map(len, kept)))
+
+
+def measure_system(
+    label: str, gold_set: GoldSet, options: argparse.Namespace, paths: dict[str, str], links: int
+) -> tuple[Found, int]:
+    """And the number of sentence pairs. `links`: how many of the HMM's, where recall counts."""
+    system, _, stem = label.partition(", ")
+    folder = options.output.with_suffix(".work") / "links"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    text = folder.with_name("text").absolute()
+    before = write_text(text, gold_set, options.data, options.bitext, STEM if stem else None)
+    for step in steps(system, str(text), paths, options.threads, gold_set.recall):
+        run_step(step, folder, options.threads)
+    pairs = before + len(gold_set.pairs)
+    if system != "hmm":
+        return directional(folder, gold_set, before), pairs
+    if gold_set.recall:
+        return as_many(folder, gold_set, links), pairs
+    found = gold_links(folder / POSTERIOR, before, gold_set.gold)
+    return Found({POSTERIOR: rate(gold_set, found)}, sum(map(len, found))), pairs
 
 
 def measure(options: argparse.Namespace) -> None:
@@ -179,28 +221,29 @@ def measure(options: argparse.Namespace) -> None:
     found: dict[str, Any] = (
         json.loads(options.output.read_text()) if options.output.exists() else {}
     )
-    work = options.output.with_suffix(".work")
+    labels = [f"{name}{stem}" for name in paths for stem in (f", {STEM} characters", "")]
     for gold_set in gold_sets(options.data):
-        for system, stem in (("hmm", None), *((name, k) for name in paths for k in (STEM, None))):
-            label = f"{system}, {STEM} characters" if stem else system
-            rates = found.setdefault(gold_set.name, {"recall": gold_set.recall, "systems": {}})
-            if label in rates["systems"]:
+        row = found.setdefault(
+            gold_set.name, {"recall": gold_set.recall, "systems": {}, "links": {}}
+        )
+        for label in [*labels, "hmm"]:
+            if label in row["systems"]:
                 continue
-            folder = work / "links"
-            folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.iterdir():
-                old.unlink()
-            text = work / "text"
-            before = write_text(text, gold_set, options.data, options.bitext, stem)
-            for step in steps(
-                system, str(text.absolute()), paths, options.threads, gold_set.recall
-            ):
-                run_step(step, folder, options.threads)
-            rates |= {"pairs": before + len(gold_set.pairs), "gold": len(gold_set.gold)}
-            rates["systems"][label] = error_rate(folder, gold_set, before)
+            peers = [
+                (min(rates.values()), row["links"][name])
+                for name, rates in row["systems"].items()
+                if name.startswith("eflomal")
+            ]
+            if label == "hmm" and gold_set.recall and not peers:
+                continue  # nothing says how many links
+            measured, pairs = measure_system(
+                label, gold_set, options, paths, min(peers, default=(0, 0))[1]
+            )
+            row["systems"][label], row["links"][label] = measured.rates, measured.links
+            row |= {"pairs": pairs, "gold": len(gold_set.gold)}
             options.output.parent.mkdir(parents=True, exist_ok=True)
             replace_durably(options.output, (json.dumps(found, indent=1) + "\n").encode())
-            say(f"{gold_set.name}, {label}: {rates['systems'][label]}")
+            say(f"{gold_set.name}, {label}: {measured.rates}")
 
 
 def table(path: Path) -> str:

@@ -20,7 +20,7 @@ namespace weam {
 struct HmmSettings {
   int start_iterations = 3;  // of the diagonal model
   int iterations = 3;        // of this one
-  double p0 = 0.06;          // of a word to come from NULL
+  double p0 = 0.1;           // of a word to come from NULL
   double alpha = 0.13;       // Dirichlet prior of the variational update
 };
 

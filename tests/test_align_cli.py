@@ -623,8 +623,8 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-o, --optimize_tension": "off",
         "-v, --variational_bayes": "off",
         "--model MODEL": "fast-align",
-        "-I N, --iterations N": "5; hmm: 3",
-        "-q P, --p0 P": "0.08; hmm: 0.06, from a million words a side on 0.1",
+        "-I N, --iterations N": "5; hmm: 2, from a million words a side on 3",
+        "-q P, --p0 P": "0.08; hmm: 0.04, from a million words a side on 0.1",
         "-a X, --alpha X": "0.01; hmm: 0.13",
         "--stems STEMS": "by the size of the text",
         "--keep-case": "off",
@@ -790,7 +790,7 @@ def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: W
         "-i", text, "--model", "hmm", "--save", "kept", "--pair-scores", "scores"
     )
     assert output == links.to_pharaoh()
-    assert "ITERATION 12 (FINAL)" in errors
+    assert "ITERATION 10 (FINAL)" in errors
     scores = [float(line) for line in Path("scores").read_text().splitlines()]
     assert scores == pytest.approx(aligner.scores[PER_WORD].tolist(), rel=1e-5, nan_ok=True)
     for flags in ([], ["--memory", "low"]):

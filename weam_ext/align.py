@@ -37,7 +37,7 @@ Sentence = str | Sequence[str] | NDArray[np.integer[Any]]
 Text = Sequence[Sentence] | Path | BitextSource
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "hmm": {
-        "iterations": 3,
+        "iterations": "auto",
         "p0": "auto",
         "alpha": 0.13,
         "spelling": "auto",
@@ -117,9 +117,10 @@ class Aligner:
             "grow-diag-final-and" is fast-align's default. One of `DIRECTIONS` gives that direction
             alone: "forward" links each target word to a source word, "backward" the other way
             round; fast-align then trains no other.
-        iterations: of expectation maximisation (3). The HMM's come after 3 of the diagonal model;
-            the last of fast-align's 5 only measures, as in the original.
-        p0: prior probability of NULL (HMM 0.06, for a million words a side or more 0.1; fast-align
+        iterations: of expectation maximisation (2, for a million words a side or more 3). The HMM's
+            come after 3 of the diagonal model; the last of fast-align's 5 only measures, as in the
+            original.
+        p0: prior probability of NULL (HMM 0.04, for a million words a side or more 0.1; fast-align
             0.08).
         alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
             0.01).
@@ -146,7 +147,7 @@ class Aligner:
         *,
         model: str = "hmm",
         heuristic: str | None = None,
-        iterations: int | None = None,
+        iterations: int | str | None = None,
         p0: float | str | None = None,
         alpha: float | None = None,
         spelling: float | str | None = None,
@@ -583,7 +584,8 @@ def _settings(model: str, **given: Any) -> dict[str, Any]:
         if name not in chosen:
             raise InputError(f"{name} is no setting of {model}")
         chosen[name] = value
-    _check("iterations", 1 <= chosen["iterations"] < 2**31, "at least 1")
+    iterations = chosen["iterations"]
+    _check("iterations", iterations == "auto" or 1 <= iterations < 2**31, "at least 1")
     _check("p0", chosen["p0"] == "auto" or 0 <= chosen["p0"] < 1, "at least 0 and below 1")
     _check("alpha", 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6")
     if model == "fast-align":

@@ -127,14 +127,15 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=_count,
         metavar="N",
-        help="of training; fast-align's last one aligns (default: 5; hmm: 3)",
+        help="of training; fast-align's last one aligns (default: 5; hmm: 2, from a million "
+        "words a side on 3)",
     )
     add(
         "-q",
         "--p0",
         type=float,
         metavar="P",
-        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.06, from a million "
+        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.04, from a million "
         "words a side on 0.1)",
     )
     add(

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +134,8 @@ class _Reading:
             raise ValueError(f"{name!r} is not finite")
         return float(value)
 
-    def number_or_auto(self, name: str) -> float | str:
-        return "auto" if self._members.get(name) == "auto" else self.number(name)
+    def or_auto(self, name: str, take: Callable[[str], Any]) -> Any:
+        return "auto" if self._members.get(name) == "auto" else take(name)
 
     def numbers(self, name: str, count: int) -> list[float]:
         values = self.take(name, list)
@@ -217,14 +219,16 @@ def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, An
 
 
 def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
-    taken: dict[str, Any] = {"iterations": settings.take("iterations", int)}
     if kind == "hmm":
+        whole = partial(settings.take, kind=int)
+        taken: dict[str, Any] = {"iterations": settings.or_auto("iterations", whole)}
         taken |= {name: settings.number(name) for name in ("alpha", "threshold")}
-        taken |= {name: settings.number_or_auto(name) for name in ("p0", "spelling")}
+        taken |= {name: settings.or_auto(name, settings.number) for name in ("p0", "spelling")}
         return taken | {
             "stems": settings.take("stems", str),
             "fold_case": settings.take("fold_case", bool),
         }
+    taken = {"iterations": settings.take("iterations", int)}
     switches = ("favor_diagonal", "optimize_tension", "variational_bayes", "null_word")
     taken |= {name: settings.number(name) for name in ("p0", "tension", "alpha")}
     return taken | {name: settings.take(name, bool) for name in switches}

@@ -16,8 +16,8 @@ START_ITERATIONS = 3
 # With fewer words on a side of the text, several stems are worth their time, and spelling tells
 # what the text does not; chosen on development sets (docs/aligner.md).
 _FEW_WORDS = 1_000_000
-_OF_FEW = {"stems": "prefix:3,prefix:5", "p0": 0.06, "spelling": 3.0}
-_OF_MANY = {"stems": "prefix:6", "p0": 0.1, "spelling": 0.0}
+_OF_FEW = {"stems": "prefix:3,prefix:5", "iterations": 2, "p0": 0.04, "spelling": 3.0}
+_OF_MANY = {"stems": "prefix:6", "iterations": 3, "p0": 0.1, "spelling": 0.0}
 # Of a dictionary's pair; as much as two words have that are spelt the same, by default.
 _DICTIONARY_COUNT = 3.0
 # What a dictionary says of (source word, target word): a number of links seen beforehand.
@@ -50,8 +50,8 @@ class Hmm:
     """An HMM aligner: one model of both directions for each of its stems.
 
     Attributes:
-        settings: "iterations", "alpha", "threshold" and "fold_case"; "stems" (as `parse_stems`
-            takes them), "p0" and "spelling", or "auto" for what suits the size of a text.
+        settings: "alpha", "threshold" and "fold_case"; "stems" (as `parse_stems` takes them),
+            "iterations", "p0" and "spelling", or "auto" for what suits the size of a text.
         stems: of `models`, in their order; empty before training.
         p0: of the models.
     """
@@ -73,9 +73,8 @@ class Hmm:
 
     def iterations(self, text: _native.Text, init: "Hmm | None") -> int:
         """How many times training will report."""
-        return len(self.choose_stems(text, init)) * (
-            START_ITERATIONS + int(self.settings["iterations"])
-        )
+        each = START_ITERATIONS + int(self.chosen("iterations", text))
+        return each * len(self.choose_stems(text, init))
 
     def fit(
         self,
@@ -90,7 +89,7 @@ class Hmm:
         stems = self.choose_stems(text, init)
         fitted, texts = Hmm(self.settings, stems, self.chosen("p0", text)), []
         spelling = self.chosen("spelling", text)
-        settings = fitted.native_settings()
+        settings = fitted.native_settings(self.chosen("iterations", text))
         for number, stem in enumerate(stems):
             start = init.models[number] if init else None
             own = self._renamed(text, stem, start, learn=True)
@@ -109,11 +108,11 @@ class Hmm:
             texts.append(own)
         return fitted, texts
 
-    def native_settings(self) -> _native.HmmSettings:
-        """What the models were trained with."""
+    def native_settings(self, iterations: int = 0) -> _native.HmmSettings:
+        """To train with, or to align with a model that is trained."""
         return _native.HmmSettings(
             start_iterations=START_ITERATIONS,
-            iterations=self.settings["iterations"],
+            iterations=iterations,
             p0=self.p0,
             alpha=self.settings["alpha"],
         )

@@ -32,11 +32,11 @@ Hints = dict[str, dict[str, float]]  # counts seen beforehand
 
 @dataclass(frozen=True)
 class HmmSettings:
-    """Of the diagonal model's iterations, and of this one's."""
+    """Of the diagonal model's iterations, and of this one's; for a small text."""
 
     start_iterations: int = 3
-    iterations: int = 3
-    p0: float = 0.06
+    iterations: int = 2
+    p0: float = 0.04
     alpha: float = 0.13
     spelling: float = 3.0
 
