@@ -128,8 +128,8 @@ class Aligner:
             Latin letters (3, for a million words a side or more 0); fewer of words spelt alike.
         threshold: of "posterior".
         stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
-            posteriors are averaged; "auto" is "prefix:3,prefix:5", for a million words a side or
-            more "prefix:6".
+            posteriors are averaged; "auto" is "prefix:3,prefix:5", from 100,000 words a side on
+            "prefix:3,prefix:5,words", from a million on "prefix:6".
         fold_case: HMM: learn words without their case.
         tension: fast-align: of the diagonal prior at the start (lambda of the paper's equation 2).
         favor_diagonal, optimize_tension, variational_bayes, null_word: fast-align's switches.

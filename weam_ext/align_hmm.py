@@ -1,5 +1,6 @@
 """The HMM behind `weam_ext.align.Aligner`: what it is set to, its models, and what they do."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +16,10 @@ from weam_ext.stems import Stem, apply_stem, parse_stems
 START_ITERATIONS = 3
 # With fewer words on a side of the text, several stems are worth their time, and spelling tells
 # what the text does not; chosen on development sets (docs/aligner.md).
-_FEW_WORDS = 1_000_000
 _OF_FEW = {"stems": "prefix:3,prefix:5", "iterations": 2, "p0": 0.04, "spelling": 3.0}
+_OF_SOME = _OF_FEW | {"stems": "prefix:3,prefix:5,words"}
 _OF_MANY = {"stems": "prefix:6", "iterations": 3, "p0": 0.1, "spelling": 0.0}
+_BY_WORDS = ((100_000, _OF_FEW), (1_000_000, _OF_SOME), (math.inf, _OF_MANY))
 # Of a dictionary's pair; as much as two words have that are spelt the same, by default.
 _DICTIONARY_COUNT = 3.0
 # What a dictionary says of (source word, target word): a number of links seen beforehand.
@@ -65,7 +67,8 @@ class Hmm:
         """A setting, for a text."""
         if self.settings[name] != "auto":
             return self.settings[name]
-        return (_OF_FEW if sum(text.tokens) / 2 < _FEW_WORDS else _OF_MANY)[name]
+        words = sum(text.tokens) / 2
+        return next(settings for most, settings in _BY_WORDS if words < most)[name]
 
     def choose_stems(self, text: _native.Text, init: "Hmm | None") -> tuple[Stem, ...]:
         """For a text; with `init`, those of its models."""
