@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from small_tokenizers import FAMILIES, tokenizer
 from torch import Tensor
 from transfer_files import small_data
+from transformers import BertConfig, BertModel
 from weam_ref.retrieval import retrieval_accuracy
 
 from weam_ext.errors import InputError
@@ -444,3 +445,11 @@ def test_the_command_line(inputs: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "1 of 1 cells failed" in done.stderr.splitlines()[-1]
+
+
+def test_the_size_of_a_model_is_told(tmp_path: Path) -> None:
+    model = BertModel(BertConfig(vocab_size=7, hidden_size=8, num_hidden_layers=1,
+                                 num_attention_heads=2, intermediate_size=16))  # fmt: skip
+    model.save_pretrained(tmp_path)
+    assert transfer.facts_of(tmp_path) == {"training": {}, "parameters": model.num_parameters()}
+    assert transfer.facts_of(tmp_path / "nowhere") == {"training": {}}

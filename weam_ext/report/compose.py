@@ -30,6 +30,9 @@ done. A layer is chosen on the other languages of its task, never on what it rep
 are none."""
 
 
+_SMALL = 80_000_000  # parameters; the least of the multilingual encoders in use has 118 million
+
+
 def compose(
     results: Results,
     failed: Sequence[Failed],
@@ -56,7 +59,14 @@ def _summary(results: Results, failed: Sequence[Failed]) -> str:
         f"{len(results.models)} models ({', '.join(results.models)}), {len(tasks)} tasks, "
         f"{len(cells)} cells. "
     )
-    return text + (f"Failed: {len(failed)}; the end says why." if failed else "None failed.")
+    text += f"Failed: {len(failed)}; the end says why." if failed else "None failed."
+    largest = max((r.facts.get("parameters", 0) for r in results.rows), default=0)
+    if 0 < largest < _SMALL:
+        text += (
+            f" The models are small, {largest / 1e6:,.1f} million parameters at most: what is "
+            "measured here need not hold for those of base size."
+        )
+    return text
 
 
 # ------------------------------------------------------------------------------------------ claims
@@ -91,7 +101,7 @@ def _gains(results: Results) -> Iterator[Part]:
         [
             g.condition.title, str(g.condition), f"{g.better} against {g.worse}", str(g.sets),
             points(g.estimate.value), interval(g.estimate.low, g.estimate.high),
-            f"{p:.3f}" if p >= 0.001 else "< 0.001",
+            f"{p:.3f}" if p >= 0.001 else "<\u00a00.001",
             g.verdict(p), f"{100 * g.estimate.examples:.2f}",
             f"{100 * g.estimate.seeds:.2f}" if "seeds" in g.varies else "–", g.varies,
             g.layers or "–",
@@ -489,8 +499,10 @@ def _used(results: Results, failed: Sequence[Failed]) -> Iterator[Part]:
         names = ("objective", "steps", "batch_size", "lr", "mask_probability", "seed")
         told = ", ".join(f"{n} {training[n]}" for n in names if n in training) or "–"
         place = "/".join(directory.rsplit("/", 3)[-3:])
-        rows.append([model, place, row.cell.model_sha256[:12], told])
-    yield Table(["model", "directory", "SHA-256", "training"], rows)
+        size = row.facts.get("parameters")
+        shown = f"{size / 1e6:,.1f} M" if size else "–"
+        rows.append([model, place, row.cell.model_sha256[:12], shown, told])
+    yield Table(["model", "directory", "SHA-256", "parameters", "training"], rows)
     rows = []
     for task in dict.fromkeys(r.cell.task for r in results.rows):
         own = [r for r in results.rows if r.cell.task == task]

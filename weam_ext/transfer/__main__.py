@@ -13,6 +13,7 @@ in OUTPUT/cells; `python -m weam_ext.report OUTPUT` makes a page of them.
 import argparse
 import hashlib
 import importlib.util
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from weam_ext.corpus import parse_bitext, parse_columns
@@ -238,6 +240,16 @@ def identified(models: dict[str, list[Path]]) -> list[Model]:
     return found
 
 
+def facts_of(directory: Path) -> dict[str, Any]:
+    """What the report tells of a checkpoint: its run's settings, and how many numbers it holds."""
+    numbers = 0
+    for path in directory.glob("model*.safetensors"):
+        with safe_open(path, "numpy") as tensors:
+            names = tensors.keys()
+            numbers += sum(math.prod(tensors.get_slice(k).get_shape()) for k in names)
+    return {"training": training_settings(directory)} | ({"parameters": numbers} if numbers else {})
+
+
 def training_settings(directory: Path) -> dict[str, Any]:
     """The settings of the run that left a checkpoint, as `weam_ext.train` wrote them, or none."""
     path = directory.parent / "run.yaml"
@@ -367,7 +379,7 @@ def _fine_tuner(
         if model.fault or examples is None:
             raise InputError(model.fault or fault)
         evaluations, facts = FineTuning(model.directory, family(), plan, work).evaluate(examples)
-        return evaluations, facts | {"training": training_settings(model.directory)}
+        return evaluations, facts | facts_of(model.directory)
 
     return make
 
@@ -422,7 +434,7 @@ def _frozen(
                 if model.fault or evaluate is None:
                     raise InputError(model.fault or fault)
                 encoder = _encoder(model.directory, length, options.device, options.precision)
-                facts = {"layers": encoder.layers, "training": training_settings(model.directory)}
+                facts = {"layers": encoder.layers} | facts_of(model.directory)
                 return list(evaluate(encoder, batch)), facts
 
             yield Job(cell, str(model.directory.resolve()), make)
