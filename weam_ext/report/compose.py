@@ -489,6 +489,12 @@ def _selection(results: Results) -> Iterator[Part]:
         yield Table([*header, "95 % interval"], rows, told)
 
 
+def _listed(names: Sequence[str]) -> str:
+    """Not more of them than are read."""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return ", ".join(names[:20]) + more
+
+
 def _used(results: Results, failed: Sequence[Failed]) -> Iterator[Part]:
     yield Heading("What was used")
     models: dict[tuple[str, str], None] = {(r.cell.model, r.directory): None for r in results.rows}
@@ -514,7 +520,7 @@ def _used(results: Results, failed: Sequence[Failed]) -> Iterator[Part]:
             str(len({r.cell.identity for r in own})),
             f"{facts['trained_on']:,}" if "trained_on" in facts else "–",
             ", ".join(f"{k} {v}" for k, v in sorted(options.items())),
-            f"one set cut in two for selection and test: {', '.join(cut)}" if cut else "–",
+            f"one set cut in two for selection and test: {_listed(cut)}" if cut else "–",
         ])  # fmt: skip
     yield Table(["task", "cells", "trained on", "settings", "splits"], rows)
     if failed:
