@@ -509,6 +509,7 @@ py::dict to_dict(const std::shared_ptr<Model>& model) {
     std::vector<float> weights(jumps.near.begin(), jumps.near.end());
     weights.push_back(jumps.far);
     arrays[("jumps" + number).c_str()] = copy_of<float>(weights);
+    arrays[("fertility" + number).c_str()] = copy_of<double>(model->hmm.fertility[side].counts);
   }
   return arrays;
 }
@@ -570,7 +571,12 @@ std::shared_ptr<Model> hmm_from_dict(const py::dict& arrays, const HmmSettings& 
       from_dict(arrays, trained_settings(settings), 2, tension, length_ratio, null_totals, history);
   model->is_hmm = true;
   model->hmm.settings = settings;
-  for (int d = 0; d < 2; ++d) take_jumps(view<float>(arrays, "jumps" + std::to_string(d)), model->hmm.jumps[d]);
+  for (int d = 0; d < 2; ++d) {
+    const std::string number = std::to_string(d);
+    take_jumps(view<float>(arrays, "jumps" + number), model->hmm.jumps[d]);
+    const std::size_t words = model->vocabularies[d].size();
+    take_fertility(view<double>(arrays, "fertility" + number), words, model->hmm.fertility[d]);
+  }
   return model;
 }
 
@@ -707,8 +713,8 @@ void bind_aligner(py::module_& m) {
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),
         py::arg("output"));
   py::class_<HmmSettings>(m, "HmmSettings")
-      .def(py::init<int, int, double, double>(), py::kw_only(), py::arg("start_iterations"), py::arg("iterations"),
-           py::arg("p0"), py::arg("alpha"));
+      .def(py::init<int, int, double, double, bool>(), py::kw_only(), py::arg("start_iterations"),
+           py::arg("iterations"), py::arg("p0"), py::arg("alpha"), py::arg("fertility"));
   py::class_<Decoding>(m, "Decoding").def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
   m.def("fit_hmm", &train_hmm, py::arg("text"), py::arg("settings"), py::arg("threads"), py::arg("memory"),
         py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"), py::arg("progress"),

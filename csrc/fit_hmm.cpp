@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "fertility.h"
 #include "fixed_sum.h"
 #include "numeric.h"
 #include "update.h"
@@ -58,6 +59,7 @@ class HmmTrainer {
   void count_links(std::size_t k, const Tile& tile, Worker& worker);
   void count_nulls(std::size_t k, Worker& worker, Measures* measures);
   void update_words();
+  void update_fertilities();
 
   const Bitext& bitext_;
   const Layout& layout_;
@@ -73,7 +75,9 @@ class HmmTrainer {
   Array<std::uint64_t> counts_;
   std::vector<std::uint64_t> old_counts_;  // of the cells of init
   std::vector<double> column_cells_;
-  std::vector<Measures> measures_[2];  // by chunk
+  std::vector<std::uint64_t> fertilities_[2];
+  std::vector<double> old_fertilities_[2];  // of init
+  std::vector<Measures> measures_[2];       // by chunk
   std::vector<JumpCounts> jumps_[2];
 };
 
@@ -94,6 +98,7 @@ HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional
   const std::size_t target_words = table.null_row[0].size();
   if (!index_) slots_.assign(parallel.threads, Slots(target_words));
   column_cells_ = count_columns(table, target_words, parallel);
+  for (int d = 0; d < 2; ++d) old_fertilities_[d] = model.fertility[d].counts;
   if (!layout.directory.empty()) counts_.move_to_file(layout.directory);
   counts_.resize(table.cells());
   if (init && !init->totals[0].empty()) {
@@ -108,6 +113,7 @@ void HmmTrainer::train(const std::function<void(const DiagonalModel&)>& progress
   for (int iteration = 0; iteration < model_.settings.iterations; ++iteration) {
     expect();
     update_words();
+    if (model_.settings.fertility) update_fertilities();
     for (int d = 0; d < 2; ++d) {
       update_null(model_.base, d, old_counts_.empty() ? nullptr : init_, [&](std::size_t word) {
         FixedSum sum;
@@ -141,6 +147,7 @@ void HmmTrainer::expect() {
     for (int d = 0; d < 2; ++d) worker.nulls[d].assign(table.null_row[d].size(), FixedSum());
   }
   for (int d = 0; d < 2; ++d) {
+    if (model_.settings.fertility) fertilities_[d].assign(table.null_row[1 - d].size() * kFertilities, 0);
     measures_[d].assign(pair_chunks_.size() - 1, Measures());
     jumps_[d].assign(pair_chunks_.size() - 1, JumpCounts());
   }
@@ -189,8 +196,10 @@ void HmmTrainer::expect_block(Range block, const Tile& tile) {
 void HmmTrainer::expect_pair(std::size_t k, const Tile& tile, Worker& worker, Measures* measures, JumpCounts* jumps) {
   load_pair(model_, &tile, bitext_, k, worker.chains, worker.cells);
   for (int d = 0; d < 2; ++d) {
-    measures[d].log_likelihood +=
-        worker.chains[d].run(model_.jumps[d], model_.settings.p0, jumps ? &jumps[d] : nullptr);
+    Chain& chain = worker.chains[d];
+    const Word* const given = bitext_.sentence(d, k);
+    measures[d].log_likelihood += run(model_, d, given, chain, jumps ? &jumps[d] : nullptr);
+    if (model_.settings.fertility) count_fertility(given, chain, kUnit, fertilities_[d].data());
   }
   count_links(k, tile, worker);
   count_nulls(k, worker, measures);
@@ -270,12 +279,25 @@ void HmmTrainer::update_words() {
   });
 }
 
+void HmmTrainer::update_fertilities() {
+  for (int d = 0; d < 2; ++d) {
+    Fertility& fertility = model_.fertility[d];
+    fertility.counts.assign(fertilities_[d].size(), 0.0);
+    for (std::size_t k = 0; k < fertilities_[d].size(); ++k) {
+      const double old = k < old_fertilities_[d].size() ? old_fertilities_[d][k] : 0.0;
+      fertility.counts[k] = static_cast<double>(fertilities_[d][k]) * kUnit + old;
+    }
+    update_fertility(fertility);
+  }
+}
+
 }  // namespace
 
 Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words,
                                 const Parallel& parallel) {
   Footprint footprint = predict_footprint(bitext, source_words, target_words, 2, parallel);
   const std::uint64_t counts = static_cast<std::uint64_t>(footprint.cells) * sizeof(std::uint64_t);
+  footprint.fixed += (source_words + target_words) * kFertilities * 3 * sizeof(double);
   footprint.table += counts;
   footprint.fast += counts;
   footprint.low += counts;
@@ -294,7 +316,10 @@ HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_wo
       start_diagonal(bitext, source_words, target_words, start, hints, layout, base, parallel, progress);
   model.base = std::move(started.model);
   model.base.settings = trained_settings(settings);
-  for (int d = 0; init && d < 2; ++d) model.jumps[d] = init->jumps[d];
+  for (int d = 0; init && d < 2; ++d) {
+    model.jumps[d] = init->jumps[d];
+    if (settings.fertility) model.fertility[d] = init->fertility[d];
+  }
   HmmTrainer(bitext, layout, std::move(started.index), std::move(started.hinted), base, parallel, model)
       .train(progress);
   return model;

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "fertility.h"
 #include "numeric.h"
 
 namespace weam {
@@ -16,8 +17,6 @@ namespace {
 // A state that no word has entered loses a factor with every NULL; below this it counts as lost, as denormal numbers
 // would take a hundred times longer.
 constexpr float kLost = 1e-30f;
-// No t counts as less, so that what is made of a few stays a normal number.
-constexpr float kLeast = static_cast<float>(1e-30 * kScale);
 constexpr int kBand = Jumps::kBand;
 
 }  // namespace
@@ -249,6 +248,15 @@ double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   return log_probability - std::log(product) + std::log(total) - std::log(kScale) * static_cast<double>(generated_);
 }
 
+double run(const HmmModel& model, int d, const Word* given, Chain& chain, JumpCounts* counts) {
+  const Fertility& fertility = model.fertility[d];
+  if (fertility.ratios.empty()) return chain.run(model.jumps[d], model.settings.p0, counts);
+  const double log_probability = chain.run(model.jumps[d], model.settings.p0, nullptr);
+  weigh_fertility(fertility, given, chain);
+  chain.run(model.jumps[d], model.settings.p0, counts);
+  return log_probability;
+}
+
 void Chain::best_path(const Jumps& jumps, double p0, std::vector<std::int32_t>& partners) {
   leave_weights(jumps, p0);
   const std::size_t states = given_ + 1;
@@ -368,7 +376,7 @@ class Decoder {
       const HmmModel& model = *views_[view].model;
       load_pair(model, tiles.empty() ? nullptr : &tiles[view], *views_[view].bitext, k, chains_, cells_);
       for (int d = 0; d < 2; ++d) {
-        const double log_probability = chains_[d].run(model.jumps[d], model.settings.p0, nullptr);
+        const double log_probability = run(model, d, views_[view].bitext->sentence(d, k), chains_[d], nullptr);
         scores[d] += pair_score(model.base, d, pair, log_probability) / static_cast<double>(views_.size());
         if (view == 0 && decoding_.method != Decoding::Method::kPosterior) {
           chains_[d].best_path(model.jumps[d], model.settings.p0, partners_[d]);

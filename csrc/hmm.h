@@ -22,6 +22,7 @@ struct HmmSettings {
   int iterations = 3;        // of this one
   double p0 = 0.1;           // of a word to come from NULL
   double alpha = 0.13;       // Dirichlet prior of the variational update
+  bool fertility = false;    // whether the numbers of links of words are modelled
 };
 
 // Jumps of a text of less than 2^60 words weigh more.
@@ -42,6 +43,16 @@ struct Jumps {
   }
 };
 
+// No t counts as less, so that what is made of a few stays a normal number.
+constexpr float kLeast = static_cast<float>(1e-30 * kScale);
+
+// Of the given words: 0, 1, 2, and more links.
+constexpr std::size_t kFertilities = 4;
+struct Fertility {
+  std::vector<double> counts;  // [words][kFertilities], expected; nothing where it is not modelled
+  std::vector<float> ratios;   // [words + 1][kFertilities - 1]: of n + 1 links to n, the last row of unknown words
+};
+
 // Of the table of a model, once it is trained.
 DiagonalSettings trained_settings(const HmmSettings& settings);
 
@@ -58,6 +69,7 @@ struct HmmModel {
   HmmSettings settings;
   DiagonalModel base;
   Jumps jumps[2];
+  Fertility fertility[2];
 };
 
 // One direction of one sentence pair. Rows are of the generated words, in states 0 .. given, padded: t and what is made
@@ -93,6 +105,10 @@ class Chain {
   std::vector<float> state_, y_;     // [width], with margins
   std::vector<float> leave_, end_;   // [width]
 };
+
+// The posteriors of a loaded chain of direction d, by its fertilities, if any. Returns the logarithm of the probability
+// without them; adds to the counts of jumps, if any.
+double run(const HmmModel& model, int d, const Word* given, Chain& chain, JumpCounts* counts);
 
 // How links are taken from posteriors or paths.
 struct Decoding {

@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "fertility.h"
 #include "reader.h"
 
 namespace weam {
@@ -92,6 +93,15 @@ void take_jumps(View<float> values, Jumps& jumps) {
     valid = valid && values[d] >= jumps.far && values[d] <= 1;
   }
   require(valid, "jumps has a value that is no weight");
+}
+
+void take_fertility(View<double> counts, std::size_t words, Fertility& fertility) {
+  require(counts.size == 0 || counts.size == words * kFertilities, "fertility has another number of words");
+  bool valid = true;
+  for (const double count : counts) valid = valid && count >= 0 && count < 0x1p31;
+  require(valid, "fertility has a value that is no count");
+  fertility.counts.assign(counts.begin(), counts.end());
+  if (!fertility.counts.empty()) update_fertility(fertility);
 }
 
 }  // namespace weam

@@ -38,4 +38,7 @@ void take_arrays(const ModelArrays& arrays, Vocabulary* vocabularies, DiagonalMo
 // The same for the jumps of a direction: `near`, then `far`.
 void take_jumps(View<float> values, Jumps& jumps);
 
+// The same for the counts of fertilities of so many words, or for none.
+void take_fertility(View<double> counts, std::size_t words, Fertility& fertility);
+
 }  // namespace weam

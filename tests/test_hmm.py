@@ -98,6 +98,31 @@ def test_viterbi_is_the_most_probable_state_sequence(
     assert probability[tuple(path)] == pytest.approx(max(probability.values()), rel=1e-9)
 
 
+@given(st.lists(st.floats(0, 1), max_size=6))
+def test_numbers_of_links_are_those_of_all_subsets(posteriors: list[float]) -> None:
+    expected = [0.0] * 4
+    for linked in product([False, True], repeat=len(posteriors)):
+        chances = (p if on else 1 - p for p, on in zip(posteriors, linked, strict=True))
+        expected[min(sum(linked), 3)] += math.prod(chances)
+    assert hmm.numbers_of_links(posteriors) == pytest.approx(expected, abs=1e-12)
+
+
+def test_fertility_weights_by_hand() -> None:
+    """Two words that both look like "a": one link makes the other less probable."""
+    counts = {"a": [1.0, 8.0, 0.5, 0.5], "b": [6.0, 3.0, 0.5, 0.5]}
+    shared = [
+        5 * (x + y + 0.01) / 2.04
+        for x, y in zip((0.1, 0.8, 0.05, 0.05), (0.6, 0.3, 0.05, 0.05), strict=True)
+    ]
+    of_a = [(8 + shared[1]) / (1 + shared[0]), (0.5 + shared[2]) / (8 + shared[1])]
+    weights = hmm.fertility_weights(counts, [[0.1, 0.9, 0.0], [0.3, 0.6, 0.1]], ["a", "b"])
+    assert weights[0][0] == pytest.approx(0.4 * of_a[0] + 0.6 * of_a[1])
+    assert weights[1][0] == pytest.approx(0.1 * of_a[0] + 0.9 * of_a[1])
+    assert hmm.fertility_ratios(counts)[None] == pytest.approx(
+        [shared[1] / shared[0], shared[2] / shared[1], shared[3] / shared[2]]
+    )
+
+
 def test_one_iteration_by_the_formulas() -> None:
     """Product of the posteriors; NULL what is left; exp(psi(c + a) - psi(sum(c + a)))."""
     pairs: Pairs = [(["a", "b"], ["x", "y", "x"]), (["a"], ["x"])]
@@ -122,7 +147,7 @@ def test_one_iteration_by_the_formulas() -> None:
                 both = posterior(forward, e, f, j, i) * posterior(backward, f, e, i, j)
                 counts[e[i], word] = counts.get((e[i], word), 0.0) + both
                 left[word] -= both
-    found, _, _ = hmm.expectation(model, pairs)
+    found, _, _, _ = hmm.expectation(model, pairs)
     for (e_word, f_word), count in counts.items():
         assert found[0][e_word][f_word] == pytest.approx(count, abs=1e-12)
         assert found[1][f_word][e_word] == pytest.approx(count, abs=1e-12)
@@ -231,7 +256,9 @@ def test_native_training_and_posteriors_are_those_of_weam_ref(
         assert_same_posteriors(model, aligner, text)
 
 
-@pytest.mark.parametrize("options", [{}, {"p0": 0.3, "alpha": 0.2, "iterations": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"fertility": False}, {"p0": 0.3, "alpha": 0.2, "iterations": 3}]
+)
 def test_native_training_on_the_built_in_corpus(options: dict[str, Any]) -> None:
     train = corpus("toku", 80)
     model = twin(train, **options)

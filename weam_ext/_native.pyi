@@ -55,6 +55,7 @@ class HmmSettings:
         iterations: int,
         p0: float,
         alpha: float,
+        fertility: bool,
     ) -> None: ...
 
 class Decoding:

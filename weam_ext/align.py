@@ -41,6 +41,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "p0": "auto",
         "alpha": 0.13,
         "spelling": "auto",
+        "fertility": "auto",
         "threshold": 0.5,
         "stems": "auto",
         "fold_case": True,
@@ -126,6 +127,8 @@ class Aligner:
             0.01).
         spelling: HMM: a number of links, seen beforehand, of two words that are spelt the same in
             Latin letters (3, for a million words a side or more 0); fewer of words spelt alike.
+        fertility: HMM: whether the number of links of each word is learnt (yes, for a million words
+            a side or more no).
         threshold: of "posterior".
         stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
             posteriors are averaged; "auto" is "prefix:3,prefix:5", from 100,000 words a side on
@@ -151,6 +154,7 @@ class Aligner:
         p0: float | str | None = None,
         alpha: float | None = None,
         spelling: float | str | None = None,
+        fertility: bool | str | None = None,
         threshold: float | None = None,
         stems: str | Sequence[str] | None = None,
         fold_case: bool | None = None,
@@ -173,6 +177,7 @@ class Aligner:
             p0=p0,
             alpha=alpha,
             spelling=spelling,
+            fertility=fertility,
             threshold=threshold,
             stems=stems,
             fold_case=fold_case,
@@ -593,6 +598,7 @@ def _settings(model: str, **given: Any) -> dict[str, Any]:
     else:
         _check("threshold", 0 <= chosen["threshold"] < 1, "at least 0 and below 1")
         spelling = chosen["spelling"]
+        _check("fertility", chosen["fertility"] in (True, False, "auto"), "True or False")
         _check("spelling", spelling == "auto" or 0 <= spelling <= 1e6, "from 0 to 1e6")
         if chosen["stems"] != "auto":
             chosen["stems"] = ",".join(map(str, parse_stems(chosen["stems"])))

@@ -56,14 +56,14 @@ _CONFLICTS = (
     (
         "--model fast-align",
         "is no HMM",
-        "--stems --keep-case --threshold --pair-scores --spelling --prior",
+        "--stems --keep-case --threshold --pair-scores --spelling --prior --fertility",
     ),
     (
         "--model DIR",
         "aligns with a kept model",
         "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
         "-I/--iterations -q/--p0 -a/--alpha -T/--diagonal_tension -N/--no_null_word --stems "
-        "--keep-case --spelling --prior --init --save -f/--force_align",
+        "--keep-case --spelling --prior --fertility --init --save -f/--force_align",
     ),
     (
         "-f/--force_align",
@@ -160,6 +160,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of two words spelt the same, in Latin letters, so many links seen beforehand, fewer "
         "of words spelt nearly so (default: 3, from a million words a side on 0)",
+    )
+    add(
+        "--fertility",
+        choices=("on", "off"),
+        help="learn how many links each word has (default: on, from a million words a side on off)",
     )
     add(
         "--prior",
@@ -430,6 +435,7 @@ def _aligner(options: argparse.Namespace) -> Aligner:
             heuristic=options.symmetrize,
             threshold=options.threshold,
             spelling=options.spelling,
+            fertility=options.fertility and options.fertility == "on",
             stems=options.stems,
             fold_case=not options.keep_case,
             **shared,

@@ -18,7 +18,7 @@ from weam_ext.files import file_digest, rename_durably, sync, write_durably
 from weam_ext.stems import parse_stems
 
 FORMAT = "weam_ext aligner"
-VERSIONS = {"fast-align": 1, "hmm": 3}
+VERSIONS = {"fast-align": 1, "hmm": 4}
 _DESCRIPTION = "aligner.json"
 _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
@@ -29,7 +29,8 @@ def save_aligner(aligner: Aligner, directory: str | Path) -> None:
     The tensors: `rows` uint64 [source words + 1], `columns` uint32 [cells] (target words, ascending
     in each row), `t` float32 [cells, directions] (probabilities times 2^96), and for each side the
     UTF-8 of its words, where each ends, t(word | NULL) and expected counts. An HMM also has the
-    weights of its jumps, from -10 to 10 and of all longer ones; the names of its models' tensors
+    weights of its jumps, from -10 to 10 and of all longer ones, and how often its words have 0, 1,
+    2 and more links, or nothing of that; the names of its models' tensors
     begin with "0.", "1." and so on. The description is written last, so that whenever this stops,
     the directory holds a whole aligner, old or new.
     """
@@ -224,7 +225,9 @@ def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
         taken: dict[str, Any] = {"iterations": settings.or_auto("iterations", whole)}
         taken |= {name: settings.number(name) for name in ("alpha", "threshold")}
         taken |= {name: settings.or_auto(name, settings.number) for name in ("p0", "spelling")}
+        switch = partial(settings.take, kind=bool)
         return taken | {
+            "fertility": settings.or_auto("fertility", switch),
             "stems": settings.take("stems", str),
             "fold_case": settings.take("fold_case", bool),
         }

@@ -16,9 +16,15 @@ from weam_ext.stems import Stem, apply_stem, parse_stems
 START_ITERATIONS = 3
 # With fewer words on a side of the text, several stems are worth their time, and spelling tells
 # what the text does not; chosen on development sets (docs/aligner.md).
-_OF_FEW = {"stems": "prefix:3,prefix:5", "iterations": 2, "p0": 0.04, "spelling": 3.0}
+_OF_FEW = {
+    "stems": "prefix:3,prefix:5",
+    "iterations": 2,
+    "p0": 0.04,
+    "spelling": 3.0,
+    "fertility": True,
+}
 _OF_SOME = _OF_FEW | {"stems": "prefix:3,prefix:5,words"}
-_OF_MANY = {"stems": "prefix:6", "iterations": 3, "p0": 0.1, "spelling": 0.0}
+_OF_MANY = {"stems": "prefix:6", "iterations": 3, "p0": 0.1, "spelling": 0.0, "fertility": False}
 _BY_WORDS = ((100_000, _OF_FEW), (1_000_000, _OF_SOME), (math.inf, _OF_MANY))
 # Of a dictionary's pair; as much as two words have that are spelt the same, by default.
 _DICTIONARY_COUNT = 3.0
@@ -53,7 +59,8 @@ class Hmm:
 
     Attributes:
         settings: "alpha", "threshold" and "fold_case"; "stems" (as `parse_stems` takes them),
-            "iterations", "p0" and "spelling", or "auto" for what suits the size of a text.
+            "iterations", "p0", "spelling" and "fertility", or "auto" for what suits the size of a
+            text.
         stems: of `models`, in their order; empty before training.
         p0: of the models.
     """
@@ -92,7 +99,9 @@ class Hmm:
         stems = self.choose_stems(text, init)
         fitted, texts = Hmm(self.settings, stems, self.chosen("p0", text)), []
         spelling = self.chosen("spelling", text)
-        settings = fitted.native_settings(self.chosen("iterations", text))
+        settings = fitted.native_settings(
+            int(self.chosen("iterations", text)), bool(self.chosen("fertility", text))
+        )
         for number, stem in enumerate(stems):
             start = init.models[number] if init else None
             own = self._renamed(text, stem, start, learn=True)
@@ -111,12 +120,13 @@ class Hmm:
             texts.append(own)
         return fitted, texts
 
-    def native_settings(self, iterations: int = 0) -> _native.HmmSettings:
+    def native_settings(self, iterations: int = 0, fertility: bool = False) -> _native.HmmSettings:
         """To train with, or to align with a model that is trained."""
         return _native.HmmSettings(
             start_iterations=START_ITERATIONS,
             iterations=iterations,
             p0=self.p0,
+            fertility=fertility,
             alpha=self.settings["alpha"],
         )
 

@@ -15,18 +15,21 @@ the sentence starts at 0, and from its last state k there is a factor w(I + 1 - 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from weam_ref import diagonal
 from weam_ref.diagonal import DiagonalModel, DiagonalSettings, Iteration, Link, Pair, Table, Totals
 from weam_ref.special import log_poisson
 
 BAND = 10
+SHARED = 5.0  # counts of the mean fertility that those of each word are smoothed with
 LONGEST = 64  # letters of a word that are looked at
 LEAST = 1e-30  # no t counts as less
 JUMP_PAIRS = 20_000  # jumps are counted in about so many pairs of a larger corpus
 
 Matrix = list[list[float]]
+Fertilities = dict[str, list[float]]
 Hints = dict[str, dict[str, float]]  # counts seen beforehand
 
 
@@ -39,6 +42,7 @@ class HmmSettings:
     p0: float = 0.04
     alpha: float = 0.13
     spelling: float = 3.0
+    fertility: bool = True
 
 
 @dataclass
@@ -70,18 +74,36 @@ class Chain:
 
 @dataclass
 class HmmModel:
-    """`forward` is P(target | source), `backward` P(source | target); `jumps` in this order."""
+    """`forward` is P(target | source), `backward` P(source | target); the others in this order.
+
+    `fertilities` are the expected counts of 0, 1, 2 and more links of each given word; they are
+    empty before the first iteration, and where they are not modelled.
+    """
 
     settings: HmmSettings
     forward: DiagonalModel
     backward: DiagonalModel
     jumps: tuple[Jumps, Jumps] = field(default_factory=lambda: (Jumps(), Jumps()))
+    fertilities: tuple[Fertilities, Fertilities] = field(default_factory=lambda: ({}, {}))
 
     def chains(self, source: Sequence[str], target: Sequence[str]) -> tuple[Chain, Chain]:
-        p0 = self.settings.p0
+        return self.chain(0, source, target), self.chain(1, target, source)
+
+    def chain(self, direction: int, given: Sequence[str], generated: Sequence[str]) -> Chain:
+        """Its probability is that without fertilities."""
+        half, jumps, p0 = self._direction(direction)
+        first = run_chain(half, jumps, p0, given, generated)
+        if not self.fertilities[direction]:
+            return first
+        weights = fertility_weights(self.fertilities[direction], first.posteriors, given)
+        second = run_chain(half, jumps, p0, given, generated, weights)
+        return replace(second, log_probability=first.log_probability)
+
+    def _direction(self, direction: int) -> tuple[DiagonalModel, Jumps, float]:
         return (
-            run_chain(self.forward, self.jumps[0], p0, source, target),
-            run_chain(self.backward, self.jumps[1], p0, target, source),
+            (self.forward, self.backward)[direction],
+            self.jumps[direction],
+            self.settings.p0,
         )
 
     def link_posteriors(self, source: Sequence[str], target: Sequence[str]) -> Matrix:
@@ -106,9 +128,13 @@ class HmmModel:
 
     def best_path(self, direction: int, source: Sequence[str], target: Sequence[str]) -> list[Link]:
         """Viterbi's links (source word, target word) of direction 0, or 1."""
-        model, jumps = (self.forward, self.backward)[direction], self.jumps[direction]
-        sides = (source, target)
-        path = best_path(model, jumps, self.settings.p0, sides[direction], sides[1 - direction])
+        half, jumps, p0 = self._direction(direction)
+        given, generated = ((source, target), (target, source))[direction]
+        weights = None
+        if fertilities := self.fertilities[direction]:
+            first = run_chain(half, jumps, p0, given, generated)
+            weights = fertility_weights(fertilities, first.posteriors, given)
+        path = best_path(half, jumps, p0, given, generated, weights)
         links = [(i, j) for j, i in enumerate(path) if i is not None]
         return sorted(links if direction == 0 else [(j, i) for i, j in links])
 
@@ -151,21 +177,73 @@ def transitions(jumps: Jumps, p0: float, words: int) -> Matrix:
     return rows
 
 
+def numbers_of_links(posteriors: Sequence[float]) -> list[float]:
+    """The probabilities that 0, 1, 2 and more of some words are linked, each independently."""
+    found = [1.0, 0.0, 0.0, 0.0]
+    for p in posteriors:
+        none, one, two, more = found
+        found = [none * (1 - p), one * (1 - p) + none * p, two * (1 - p) + one * p, more + two * p]
+    return found
+
+
+def fertility_ratios(counts: Fertilities) -> dict[str | None, list[float]]:
+    """Of each word, and of unknown ones under None: n + 1 links to n, for n = 0, 1, 2.
+
+    To the counts of each word SHARED of the mean distribution of all words are added.
+    """
+    known = [row for row in counts.values() if sum(row) > 0]
+    means = [sum(row[n] / sum(row) for row in known) + 0.01 for n in range(4)]
+    shared = [SHARED * mean / (len(known) + 0.04) for mean in means]
+    ratios: dict[str | None, list[float]] = {}
+    for word, row in [*counts.items(), (None, [0.0] * 4)]:
+        values = [a + b for a, b in zip(row, shared, strict=True)]
+        ratios[word] = [min(max(b / a, 0.02), 50.0) for a, b in pairwise(values)]
+    return ratios
+
+
+def fertility_weights(counts: Fertilities, posteriors: Matrix, given: Sequence[str]) -> Matrix:
+    """What each t is multiplied by, [generated words][given words].
+
+    The expected ratio of its word's number of links with this one to that without it (Brown et al.
+    1993, model 3), where the other words are linked by their posteriors, each independently.
+    """
+    ratios = fertility_ratios(counts)
+    weights = [[0.0] * len(given) for _ in posteriors]
+    for i, e in enumerate(given):
+        column = [row[i + 1] for row in posteriors]
+        for j in range(len(column)):
+            none, one, *more = numbers_of_links(column[:j] + column[j + 1 :])
+            expected = zip((none, one, sum(more)), ratios.get(e, ratios[None]), strict=True)
+            weights[j][i] = sum(p * ratio for p, ratio in expected)
+    return weights
+
+
 def emissions(
-    model: DiagonalModel, given: Sequence[str], generated: Sequence[str]
+    model: DiagonalModel,
+    given: Sequence[str],
+    generated: Sequence[str],
+    weights: Matrix | None = None,
 ) -> tuple[Matrix, list[float]]:
-    """t of each generated word: over states 0..I, and under NULL."""
+    """t of each generated word, weighed: over states 0..I, and under NULL."""
     real = [[0.0, *(max(model.translation(e, f), LEAST) for e in given)] for f in generated]
+    if weights:
+        for row, factors in zip(real, weights, strict=True):
+            row[1:] = [max(t * w, LEAST) for t, w in zip(row[1:], factors, strict=True)]
     return real, [max(model.translation(None, f), LEAST) for f in generated]
 
 
 def run_chain(
-    model: DiagonalModel, jumps: Jumps, p0: float, given: Sequence[str], generated: Sequence[str]
+    model: DiagonalModel,
+    jumps: Jumps,
+    p0: float,
+    given: Sequence[str],
+    generated: Sequence[str],
+    weights: Matrix | None = None,
 ) -> Chain:
-    """The forward-backward algorithm."""
+    """The forward-backward algorithm; `weights` are those of `emissions`."""
     states = range(len(given) + 1)
     step = transitions(jumps, p0, len(given))
-    real_t, null_t = emissions(model, given, generated)
+    real_t, null_t = emissions(model, given, generated, weights)
     end = [jumps(len(given) + 1 - k) for k in states]
 
     before = [1.0] + [0.0] * len(given)
@@ -197,7 +275,12 @@ def run_chain(
 
 
 def best_path(
-    model: DiagonalModel, jumps: Jumps, p0: float, given: Sequence[str], generated: Sequence[str]
+    model: DiagonalModel,
+    jumps: Jumps,
+    p0: float,
+    given: Sequence[str],
+    generated: Sequence[str],
+    weights: Matrix | None = None,
 ) -> list[int | None]:
     """Viterbi: of each generated word its given word, or None for NULL.
 
@@ -205,7 +288,7 @@ def best_path(
     """
     states = range(len(given) + 1)
     step = transitions(jumps, p0, len(given))
-    real_t, null_t = emissions(model, given, generated)
+    real_t, null_t = emissions(model, given, generated, weights)
     best = [1.0] + [0.0] * len(given)
     back: list[list[int | None]] = []  # where the word's real state was entered from
     for j in range(len(generated)):
@@ -260,12 +343,14 @@ def fit(
         half.history.pop()
         half.settings = DiagonalSettings(settings.start_iterations, alpha=settings.alpha)
     model = HmmModel(settings, halves[0], halves[1], init.jumps if init else (Jumps(), Jumps()))
+    old = init.fertilities if init and settings.fertility else ({}, {})
+    model.fertilities = old
     kept_counts = tuple(
         diagonal.recovered_counts(half) if half else {}
         for half in (init.forward if init else None, init.backward if init else None)
     )
     for _ in range(settings.iterations):
-        counts, jumps, measures = expectation(model, pairs)
+        counts, jumps, measures, fertilities = expectation(model, pairs)
         for e, row in forward_hints.items():
             for f, count in row.items():
                 add(counts[0], e, f, count)
@@ -274,6 +359,8 @@ def fit(
             update(half, diagonal.sum_of_counts(kept, new))
             half.history.append(measured)
         model.jumps = jumps
+        if settings.fertility:
+            model.fertilities = (added(old[0], fertilities[0]), added(old[1], fertilities[1]))
     return model
 
 
@@ -321,6 +408,15 @@ def likeness(a: str, b: str) -> float:
     return max(0.0, (1 - row[-1] / length - 0.4) / 0.6) * min(1.0, length / 4)
 
 
+def added(a: Fertilities, b: Fertilities) -> Fertilities:
+    """Of every word of either; the same order as that of first appearance."""
+    none = [0.0] * 4
+    return {
+        word: [x + y for x, y in zip(a.get(word, none), b.get(word, none), strict=True)]
+        for word in [*a, *(word for word in b if word not in a)]
+    }
+
+
 def update(half: DiagonalModel, counts: Table) -> None:
     """The M-step of one direction, by variational Bayes."""
     half.table = diagonal.maximisation(counts, half.settings)
@@ -330,14 +426,21 @@ def update(half: DiagonalModel, counts: Table) -> None:
 
 def expectation(
     model: HmmModel, pairs: Sequence[Pair]
-) -> tuple[tuple[Table, Table], tuple[Jumps, Jumps], tuple[Iteration, Iteration]]:
-    """The E-step: expected counts, the jumps that follow from them, and what it measured.
+) -> tuple[
+    tuple[Table, Table],
+    tuple[Jumps, Jumps],
+    tuple[Iteration, Iteration],
+    tuple[Fertilities, Fertilities],
+]:
+    """The E-step: expected counts, the jumps that follow from them, what it measured, and the
+    expected counts of fertilities.
 
     A link counts, in both directions, the product of its two posteriors (Liang et al., equation 6);
     NULL what that leaves of each generated word.
     """
     counts: tuple[Table, Table] = ({}, {})
     jumps: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    fertilities: tuple[Fertilities, Fertilities] = ({}, {})
     likelihoods, nulls, tokens = [0.0, 0.0], [0.0, 0.0], [0, 0]
     stride = -(-len(pairs) // JUMP_PAIRS)
     for number, (source, target) in enumerate(pairs):
@@ -347,6 +450,10 @@ def expectation(
         both = agreement(chains[0].posteriors, chains[1].posteriors)
         sides = (source, target)
         for d in (0, 1):
+            for i, word in enumerate(sides[d]):
+                numbers = numbers_of_links([row[i + 1] for row in chains[d].posteriors])
+                so_far = fertilities[d].get(word, [0.0] * 4)
+                fertilities[d][word] = [a + b for a, b in zip(so_far, numbers, strict=True)]
             likelihoods[d] += chains[d].log_probability
             tokens[d] += len(sides[1 - d])
             if number % stride == 0:
@@ -370,7 +477,8 @@ def expectation(
         )
         for d in (0, 1)
     ]
-    return counts, (jump_weights(jumps[0]), jump_weights(jumps[1])), (found[0], found[1])
+    all_jumps = (jump_weights(jumps[0]), jump_weights(jumps[1]))
+    return counts, all_jumps, (found[0], found[1]), fertilities
 
 
 def add(counts: Table, given: str | None, generated: str, count: float) -> float:

@@ -73,6 +73,7 @@ std::string hmm_seed() {
     for (float& value : values) value /= 16;
     values.push_back(jumps.far / 16);
     append(text, values);
+    append(text, std::vector<double>(4 * kFertilities, 1.5));
   }
   return text;
 }
@@ -131,6 +132,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::vector<float> t, null_row[2];
   std::vector<double> totals[2];
   std::vector<float> jumps[2];
+  std::vector<double> fertility[2];
   for (int side = 0; side < 2; ++side) {
     arrays.words[side] = input.view(words[side]);
     arrays.word_ends[side] = input.view(ends[side]);
@@ -145,7 +147,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   Vocabulary vocabularies[2];
   try {
     take_arrays(arrays, vocabularies, model);
-    for (int d = 0; is_hmm && d < 2; ++d) take_jumps(input.view(jumps[d]), hmm.jumps[d]);
+    for (int d = 0; is_hmm && d < 2; ++d) {
+      take_jumps(input.view(jumps[d]), hmm.jumps[d]);
+      take_fertility(input.view(fertility[d]), vocabularies[d].size(), hmm.fertility[d]);
+    }
   } catch (const std::invalid_argument&) {
     return 0;
   }

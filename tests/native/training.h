@@ -77,7 +77,10 @@ inline Trained train(Bitext& bitext, std::size_t words, int directions, const La
 
 inline std::string bytes_of(const HmmModel& model) {
   std::string bytes = bytes_of(model.base);
-  for (const Jumps& jumps : model.jumps) append_bytes(bytes, jumps.near);
+  for (int d = 0; d < 2; ++d) {
+    append_bytes(bytes, model.jumps[d].near);
+    append_bytes(bytes, model.fertility[d].counts);
+  }
   return bytes;
 }
 
@@ -94,7 +97,9 @@ inline Hints hints(std::size_t words) {
 
 inline HmmModel train_hmm(Bitext& bitext, std::size_t words, const Layout& layout, int threads,
                           const HmmModel* init = nullptr) {
-  return fit_hmm(bitext, words, words, HmmSettings(), hints(words), layout, init, Parallel{threads, {}}, {});
+  HmmSettings settings;
+  settings.fertility = true;
+  return fit_hmm(bitext, words, words, settings, hints(words), layout, init, Parallel{threads, {}}, {});
 }
 
 // The links and all the scores of a text, one block after the other.
