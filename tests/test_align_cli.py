@@ -624,7 +624,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-v, --variational_bayes": "off",
         "--model MODEL": "fast-align",
         "-I N, --iterations N": "5; hmm: 2, from a million words a side on 3",
-        "-q P, --p0 P": "0.08; hmm: 0.04, from a million words a side on 0.1",
+        "-q P, --p0 P": "0.08; hmm: 0.06, from a million words a side on 0.1",
         "-a X, --alpha X": "0.01; hmm: 0.13",
         "--stems STEMS": "by the size of the text",
         "--keep-case": "off",

@@ -135,7 +135,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--p0",
         type=float,
         metavar="P",
-        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.04, from a million "
+        help="prior of NULL, of fast-align with -d (default: 0.08; hmm: 0.06, from a million "
         "words a side on 0.1)",
     )
     add(

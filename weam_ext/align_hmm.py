@@ -19,7 +19,7 @@ START_ITERATIONS = 3
 _OF_FEW = {
     "stems": "prefix:3,prefix:5",
     "iterations": 2,
-    "p0": 0.04,
+    "p0": 0.06,
     "spelling": 3.0,
     "fertility": True,
 }
