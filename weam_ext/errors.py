@@ -16,7 +16,8 @@ class Parser(argparse.ArgumentParser):
     """A command line without abbreviations, whose errors are one sentence without the usage."""
 
     def __init__(self, module: str, description: str | None) -> None:
-        super().__init__(f"python -m {module}", description=description, allow_abbrev=False)
+        program = f"python {module}" if module.endswith(".py") else f"python -m {module}"
+        super().__init__(program, description=description, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
