@@ -623,7 +623,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-o, --optimize_tension": "off",
         "-v, --variational_bayes": "off",
         "--model MODEL": "fast-align",
-        "-I N, --iterations N": "5; hmm: 2, from a million words a side on 3",
+        "-I N, --iterations N": "5; hmm: 2, from ten million words a side on 3",
         "-q P, --p0 P": "0.08; hmm: 0.06, from a million words a side on 0.1",
         "-a X, --alpha X": "0.01; hmm: 0.13",
         "--stems STEMS": "by the size of the text",

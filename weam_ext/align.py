@@ -118,7 +118,7 @@ class Aligner:
             "grow-diag-final-and" is fast-align's default. One of `DIRECTIONS` gives that direction
             alone: "forward" links each target word to a source word, "backward" the other way
             round; fast-align then trains no other.
-        iterations: of expectation maximisation (2, for a million words a side or more 3). The HMM's
+        iterations: of expectation maximisation (2, for ten million words a side or more 3). The HMM's
             come after 3 of the diagonal model; the last of fast-align's 5 only measures, as in the
             original.
         p0: prior probability of NULL (HMM 0.06, for a million words a side or more 0.1; fast-align
@@ -126,13 +126,14 @@ class Aligner:
         alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
             0.01).
         spelling: HMM: a number of links, seen beforehand, of two words that are spelt the same in
-            Latin letters (3, for a million words a side or more 0); fewer of words spelt alike.
+            Latin letters (3, for a million words a side or more 1); fewer of words spelt alike.
         fertility: HMM: whether the number of links of each word is learnt (yes, for a million words
             a side or more no).
         threshold: of "posterior".
         stems: HMM: what of each word is learnt: "words", "prefix:N", "suffix:N", or several, whose
             posteriors are averaged; "auto" is "prefix:3,prefix:5", from 100,000 words a side on
-            "prefix:3,prefix:5,words", from a million on "prefix:6".
+            "prefix:3,prefix:5,words", from a million on "prefix:4,words", from ten million on
+            "prefix:6".
         fold_case: HMM: learn words without their case.
         tension: fast-align: of the diagonal prior at the start (lambda of the paper's equation 2).
         favor_diagonal, optimize_tension, variational_bayes, null_word: fast-align's switches.

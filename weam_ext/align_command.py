@@ -127,8 +127,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         "--iterations",
         type=_count,
         metavar="N",
-        help="of training; fast-align's last one aligns (default: 5; hmm: 2, from a million "
-        "words a side on 3)",
+        help="of training; fast-align's last one aligns (default: 5; hmm: 2, from ten "
+        "million words a side on 3)",
     )
     add(
         "-q",
@@ -159,7 +159,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="of two words spelt the same, in Latin letters, so many links seen beforehand, fewer "
-        "of words spelt nearly so (default: 3, from a million words a side on 0)",
+        "of words spelt nearly so (default: 3, from a million words a side on 1)",
     )
     add(
         "--fertility",

@@ -24,8 +24,14 @@ _OF_FEW = {
     "fertility": True,
 }
 _OF_SOME = _OF_FEW | {"stems": "prefix:3,prefix:5,words"}
-_OF_MANY = {"stems": "prefix:6", "iterations": 3, "p0": 0.1, "spelling": 0.0, "fertility": False}
-_BY_WORDS = ((100_000, _OF_FEW), (1_000_000, _OF_SOME), (math.inf, _OF_MANY))
+_OF_MORE = _OF_FEW | {"stems": "prefix:4,words", "p0": 0.1, "spelling": 1.0, "fertility": False}
+_OF_MANY = _OF_MORE | {"stems": "prefix:6", "iterations": 3}
+_BY_WORDS = (
+    (100_000, _OF_FEW),
+    (1_000_000, _OF_SOME),
+    (10_000_000, _OF_MORE),
+    (math.inf, _OF_MANY),
+)
 # Of a dictionary's pair; as much as two words have that are spelt the same, by default.
 _DICTIONARY_COUNT = 3.0
 # What a dictionary says of (source word, target word): a number of links seen beforehand.
