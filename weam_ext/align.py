@@ -118,9 +118,9 @@ class Aligner:
             "grow-diag-final-and" is fast-align's default. One of `DIRECTIONS` gives that direction
             alone: "forward" links each target word to a source word, "backward" the other way
             round; fast-align then trains no other.
-        iterations: of expectation maximisation (2, for ten million words a side or more 3). The HMM's
-            come after 3 of the diagonal model; the last of fast-align's 5 only measures, as in the
-            original.
+        iterations: of expectation maximisation (2, for ten million words a side or more 3). The
+            HMM's come after 3 of the diagonal model; the last of fast-align's 5 only measures, as
+            in the original.
         p0: prior probability of NULL (HMM 0.06, for a million words a side or more 0.1; fast-align
             0.08).
         alpha: of the Dirichlet prior over each translation distribution (HMM 0.13, fast-align
