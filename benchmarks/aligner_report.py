@@ -134,12 +134,14 @@ def _conditions(results: Results) -> str:
     build = results.conditions["build of weam_ext"]
     dates = sorted(run.date.split()[0] for run in results.runs.values())
     counts = Counter((key.system, key.threads, key.pairs) for key in results.runs).values()
-    rounds = f"{min(counts)} to {max(counts)}" if min(counts) < max(counts) else f"{max(counts)}"
+    most = max(counts)
+    runs = f"{min(counts)} to {most} runs" if min(counts) < most else f"{most} runs"
+    rounds = f"medians of {runs}" if most > 1 else "one run each"
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     return (
         f"{machine['processor']}, {machine['cores']} cores, "
         f"{machine['memory_bytes'] / 2**30:.0f} GiB, {machine['system']}; {build['compiler']}; "
-        f"commit {results.conditions['commit of weam_ext']}; {when}; medians of {rounds} runs."
+        f"commit {results.conditions['commit of weam_ext']}; {when}; {rounds}."
     )
 
 
@@ -273,9 +275,6 @@ def draw(results: Results) -> dict[str, bytes]:
             panel.set_yscale("log")
         panel.grid(alpha=0.3)
     figure.legend(loc="outside right upper")
-    images = {}
-    for kind in ("png", "svg"):
-        image = io.BytesIO()
-        figure.savefig(image, format=kind, dpi=150)
-        images[f"aligners.{kind}"] = image.getvalue()
-    return images
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=150)
+    return {"aligners.png": image.getvalue()}
