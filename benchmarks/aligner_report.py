@@ -98,8 +98,8 @@ def _rows_of_size(
                 )
         else:
             rates = error_rates(runs)
-            if system == "weam_ext" and "intersect" in fidelity:  # it was run for the comparison
-                rates["intersect"] = fidelity["intersect"]["aer"]
+            if system == "weam_ext" and APART in systems:  # the same links, one direction at a time
+                rates |= {k: v for k, v in error_rates(systems[APART]).items() if k == "intersect"}
             yield Row(pairs, system, by_threads(runs), _best_wall(peer), rates, {})
 
 
