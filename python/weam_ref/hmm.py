@@ -39,7 +39,7 @@ class HmmSettings:
 
     start_iterations: int = 3
     iterations: int = 2
-    p0: float = 0.04
+    p0: float = 0.06
     alpha: float = 0.13
     spelling: float = 3.0
     fertility: bool = True
