@@ -4,6 +4,7 @@ Without a GPU, Triton's kernels run in its interpreter, which is chosen before t
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,8 @@ os.environ |= {
     "TRANSFORMERS_VERBOSITY": "error",
     "OMP_NUM_THREADS": "1",
 }
+# Programs in the background of a script are started deaf to control-C, and so are their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import pytest
