@@ -14,14 +14,13 @@ os.environ |= {
     "TRANSFORMERS_VERBOSITY": "error",
     "OMP_NUM_THREADS": "1",
 }
-# Programs in the background of a script are started deaf to control-C, and so are their children.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# Programs in the background of a script are started deaf to control-C, and so are their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 # A busy machine is no failure; on CI the examples are the same ones every time.
