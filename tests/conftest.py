@@ -14,6 +14,7 @@ os.environ |= {
     "TRANSFORMERS_VERBOSITY": "error",
     "OMP_NUM_THREADS": "1",
 }
+
 import hypothesis
 import pytest
 import torch
