@@ -99,7 +99,7 @@ def _rows_of_size(
         else:
             rates = error_rates(runs)
             if system == "weam_ext" and APART in systems:  # the same links, one direction at a time
-                rates |= {k: v for k, v in error_rates(systems[APART]).items() if k == "intersect"}
+                rates["intersect"] = error_rates(systems[APART])["intersect"]
             yield Row(pairs, system, by_threads(runs), _best_wall(peer), rates, {})
 
 

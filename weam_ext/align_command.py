@@ -435,7 +435,7 @@ def _aligner(options: argparse.Namespace) -> Aligner:
             heuristic=options.symmetrize,
             threshold=options.threshold,
             spelling=options.spelling,
-            fertility=options.fertility and options.fertility == "on",
+            fertility={"on": True, "off": False}.get(options.fertility),
             stems=options.stems,
             fold_case=not options.keep_case,
             **shared,
