@@ -245,15 +245,15 @@ def insert_table(readme: Path, table: str) -> None:
 # ------------------------------------------------------------------------------------------ figure
 
 
-def draw(results: Results) -> dict[str, bytes]:
-    """Images by file name; none without matplotlib.
+def draw(results: Results) -> bytes | None:
+    """A PNG image; none without matplotlib.
 
     Wall time, memory and the best error rate against pairs, and that rate against wall time.
     """
     try:
         figures: Any = importlib.import_module("matplotlib.figure")
     except ImportError:
-        return {}
+        return None
     figure = figures.Figure(figsize=(12, 8), layout="constrained")
     panels = figure.subplots(2, 2).flat
     lines: dict[str, list[Row]] = {}
@@ -277,4 +277,4 @@ def draw(results: Results) -> dict[str, bytes]:
     figure.legend(loc="outside right upper")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=150)
-    return {"aligners.png": image.getvalue()}
+    return image.getvalue()

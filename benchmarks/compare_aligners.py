@@ -535,8 +535,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         say(f"{options.table}: table written")
     else:
         results = compare(options)
-    for name, image in draw(results).items():
-        replace_durably(options.output.with_name(name), image)
+    if image := draw(results):
+        replace_durably(options.output.with_name("aligners.png"), image)
 
 
 if __name__ == "__main__":
