@@ -492,3 +492,16 @@ def test_it_beats_fast_align_where_there_is_gold() -> None:
         for model in ("hmm", "fast-align")
     )
     assert hmm_rate < rate - 0.05
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("pairs", "most"), [(10_000, 0.058), (100_000, 0.047)])
+def test_error_rates_of_the_hansards_by_default_settings(pairs: int, most: float) -> None:
+    folder = real_data("wa-enfr-wpt03")
+
+    def lines(name: str) -> list[str]:
+        return [line.lower() for line in islice(read_lines(str(folder / name)), pairs)]
+
+    source, target = (lines(f"train.{s}.xz") + lines(f"test.{s}") for s in ("en", "fr"))
+    gold = read_gold(str(folder / "test.en-fr.gold"))
+    assert score(list(Aligner().fit_align(source, target))[-len(gold) :], gold).aer <= most
