@@ -1,11 +1,23 @@
-"""Files that are whole or not there: written beside, synced, renamed."""
+"""Files that are whole or not there: written beside, synced, renamed; and who may write them."""
 
+import fcntl
 import hashlib
+import json
 import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from weam_ext.errors import InputError
+from weam_ext.errors import InputError, describe
+
+LOCK = ".lock"
+"""In a directory, held by the process that writes there (see `owned`)."""
+_DIGEST = "sha256"
 
 
 def file_digest(path: Path) -> str:
@@ -65,7 +77,17 @@ def _is_special(path: Path) -> bool:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.part")
+    """A name that no other process takes, for what becomes `path` once it is whole."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+
+
+def remove_parts(directory: Path) -> None:
+    """Remove what killed processes left unfinished; for the owner of a directory (`owned`)."""
+    for part in directory.glob(".*.part"):
+        if part.is_dir() and not part.is_symlink():
+            shutil.rmtree(part)
+        else:
+            part.unlink()
 
 
 def rename_durably(source: Path, target: Path) -> None:
@@ -83,5 +105,89 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# ---------------------------------------------------------------------------- records with a digest
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a JSON object durably, with the SHA-256 of its own content as its last member.
+
+    Raises `ValueError` for numbers that JSON does not have (NaN, infinities).
+    """
+    sealed = record | {_DIGEST: _content_digest(record)}
+    write_durably(path, (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read what `write_record` wrote; raises `InputError` for what is missing, torn or changed."""
+    try:
+        record = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({describe(error)})") from error
+    if not isinstance(record, dict) or _DIGEST not in record:
+        raise InputError(f"{path}: the record has no {_DIGEST} of its content")
+    if record.pop(_DIGEST) != _content_digest(record):
+        raise InputError(f"{path}: the file was changed since it was written (SHA-256 differs)")
+    return record
+
+
+def _content_digest(record: dict[str, Any]) -> str:
+    # Of the values, not of the bytes, so that the layout of the file is free.
+    text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# -------------------------------------------------------------------------------------------- locks
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Be the only process that writes to a directory, which is made if need be.
+
+    Raises `InputError`, naming the process that holds it, where there is one. The system lets go
+    of the lock however its process ends.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / LOCK
+    with locked(path) as held:
+        if not held:
+            holder = _first_line(path) or "another process"
+            raise InputError(f"{directory}: {holder} is writing there; wait until it has ended")
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
+        yield
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").partition("\n")[0]
+    except OSError:  # let go in this moment
+        return ""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Whether this process holds a lock on a file, which is made for it and removed after.
+
+    The lock is `flock`'s, which works over NFS, too, since Linux 2.6.12.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
+            yield False  # removed by its holder between our opening and locking it
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)  # while the lock is held
     finally:
         os.close(handle)

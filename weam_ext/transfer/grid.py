@@ -1,21 +1,19 @@
 """A grid of cells, shared out among processes: each takes what no other one holds.
 
 A process holds a cell by a lock on its claim file, which the system lets go of however the process
-ends (`flock`; over NFS, too, since Linux 2.6.12). So a killed call is given again, a second job is
-started beside the first, or all under `torchrun`: nothing is made twice and nothing is left out.
+ends. So a killed call is given again, a second job is started beside the first, or all under
+`torchrun`: nothing is made twice and nothing is left out.
 """
 
-import fcntl
-import os
 import shutil
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from weam_ext.errors import InputError, describe, say
+from weam_ext.files import locked
 from weam_ext.transfer.results import (
     CELLS,
     Cell,
@@ -60,7 +58,7 @@ def run_grid(jobs: Sequence[Job], output: Path, rank: int = 0, ranks: int = 1) -
     for number, job in enumerate([*jobs[start:], *jobs[:start]], 1):
         place = f"{number} of {len(jobs)}: {job.cell.name}"
         target = output / CELLS / f"{job.cell.name}.arrow"
-        with _claim(target.with_suffix(".claim")) as held:
+        with locked(target.with_suffix(".claim")) as held:
             if target.exists():
                 tally.there += 1
             elif not held:
@@ -95,24 +93,3 @@ def _make(job: Job, output: Path, place: str) -> Failed | None:
         return failed
     finally:
         shutil.rmtree(work, ignore_errors=True)
-
-
-@contextmanager
-def _claim(path: Path) -> Iterator[bool]:
-    """Whether this process holds a cell; its claim file is removed after."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
-            yield False  # removed by its holder between our opening and locking it
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)  # while the lock is held
-    finally:
-        os.close(handle)
