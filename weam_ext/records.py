@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from weam_ext.errors import InputError, describe, say
 from weam_ext.files import rename_durably, write_durably
-from weam_ext.meter import Speed
+from weam_ext.meter import NORM, Speed
 
 LOG = "log.jsonl"
 
@@ -44,7 +44,7 @@ class Log:
         return [line for line in self._path.read_bytes().splitlines(True) if line.endswith(b"\n")]
 
     def write(self, record: dict[str, Any]) -> None:
-        line = (json.dumps(record) + "\n").encode()
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
         try:
             while line:  # a disk that fills up takes a part first
                 line = line[self._file.write(line) :]
@@ -164,6 +164,7 @@ _LINE = {
     "link_distance": "links {:.4f}",
     "anchor_distance": "anchors {:.4f}",
     "masked_share": "masked {:.1%}",
+    NORM: "gradient {:.2f}",
 }
 """What is said of the means, in this order."""
 
