@@ -17,7 +17,13 @@ from weam_ext.batch import Collator, Layout
 from weam_ext.corpus import BitextSource
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, say
-from weam_ext.files import rename_durably, write_durably
+from weam_ext.files import (
+    LOCK,
+    remove_parts,
+    whole_directory,
+    write_durably,
+    write_whole,
+)
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
 from weam_ext.objectives import WEAM, Masking, Objective, WordAligned, objective
@@ -27,15 +33,21 @@ from weam_ext.settings import builtin, identity, read_config
 from weam_ext.shards import Shards
 from weam_ext.tokenizer import load_tokenizer, wordpiece
 
-INITIAL = "initial"
-"""Of word-aligned: the model before training, in the run's directory."""
+
+def run_directory(options: argparse.Namespace) -> Path:
+    """Where a run lies: as given, or by default a name that its settings decide."""
+    mark = hashlib.sha256(json.dumps(identity(options)).encode()).hexdigest()[:8]
+    default = Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    return options.output or default
 
 
 def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
-    """The run's directory, with its settings in run.yaml, and the checkpoint to go on from."""
+    """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
+
+    For the one process that owns the directory.
+    """
     settings = identity(options)
-    mark = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
-    run_dir = options.output or Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    run_dir = run_directory(options)
     record = run_dir / "run.yaml"
     if record.exists():
         if options.resume == "never":
@@ -48,30 +60,39 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
                 f"{settings[changed[0]]}; give another --output"
             )
     else:
-        beside = run_dir / ".run.yaml.part"
-        if run_dir.exists() and any(path != beside for path in run_dir.iterdir()):
+        if not _is_empty(run_dir):
             raise InputError(f"{run_dir}: not empty, and no run; give another --output")
-        run_dir.mkdir(parents=True, exist_ok=True)
-        write_durably(beside, yaml.safe_dump(settings).encode())
-        rename_durably(beside, record)
+        write_whole(record, yaml.safe_dump(settings).encode())
+    remove_parts(run_dir)
     last = _last_whole(run_dir)
     checkpoint.retain(run_dir, options.keep)
     return run_dir, last
 
 
+def _is_empty(directory: Path) -> bool:
+    """But for what a run that is beginning, or was killed when it began, has there."""
+    return all(path.name == LOCK or path.match(".*.part") for path in directory.iterdir())
+
+
 def _last_whole(run_dir: Path) -> Path | None:
+    """The last checkpoint that is whole; of those before it only the states are read."""
+    last = None
     for candidate in reversed(checkpoint.checkpoints(run_dir)):
         try:
-            checkpoint.load_state(candidate)
+            if last:
+                checkpoint.read_state(candidate)
+            else:
+                checkpoint.load_state(candidate)
+                last = candidate
+        except checkpoint.OtherFormatError:
+            raise
         except InputError as error:
             # Under its name, it would be in the way of the one that this step is to write again.
             aside = candidate.with_name(f"torn-{candidate.name}")
             shutil.rmtree(aside, ignore_errors=True)
             candidate.rename(aside)
             say(f"passed over: {error}; now called {aside.name}")
-        else:
-            return candidate
-    return None
+    return last
 
 
 def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> Any:
@@ -81,9 +102,8 @@ def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> A
         if ranks.first and not directory.exists():
             spec = options.tokenizer or options.model
             tokenizer = load_tokenizer(spec) if spec else wordpiece(vocabulary(), "built-in")
-            beside = directory.with_suffix(".part")
-            tokenizer.save_pretrained(beside)
-            rename_durably(beside, directory)
+            with whole_directory(directory) as part:
+                tokenizer.save_pretrained(part)
     return load_tokenizer(str(directory))
 
 
@@ -135,13 +155,11 @@ def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None)
 
 def keep_initial(model: Any, run_dir: Path, resumed: Path | None, ranks: Ranks) -> None:
     """Keep the model before training, from which word-aligned measures the distance."""
-    directory = run_dir / INITIAL
-    if resumed and not directory.exists():
-        raise InputError(f"{directory}: not there, and {resumed.name} is not where the run began")
-    if ranks.first and not directory.exists():
-        beside = directory.with_suffix(".part")
-        model.save_pretrained(beside)
-        rename_durably(beside, directory)
+    directory = run_dir / checkpoint.INITIAL
+    if ranks.first and not resumed:
+        shutil.rmtree(directory, ignore_errors=True)  # of a start that got no further
+        with whole_directory(directory) as part:
+            model.save_pretrained(part)
     ranks.barrier()
 
 
@@ -172,7 +190,7 @@ def run_objective(
             languages=languages,
         )
     if issubclass(kind, WordAligned):
-        initial = type(model).from_pretrained(run_dir / INITIAL, dtype=torch.float32)
+        initial = type(model).from_pretrained(run_dir / checkpoint.INITIAL, dtype=torch.float32)
         return kind(
             model,
             masking,

@@ -121,6 +121,34 @@ def tensors_durably(save: Callable[[Path], object], path: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def whole_directory(final: Path) -> Iterator[Path]:
+    """A directory to fill; it takes its name, whole and durable, when this ends well.
+
+    `final` must not be there yet. Raises `InputError` where it cannot be written.
+    """
+    part = _beside(final)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.rglob("*"):
+            if path.is_file():
+                give_usual_mode(path)
+        rename_durably(part, final)
+    except Exception as error:  # that of tokenizers' Rust code is of no other kind
+        known = isinstance(error, OSError | shutil.Error | SafetensorError)
+        if not known and type(error) is not Exception:
+            raise
+        raise InputError(f"{final}: cannot be written ({_without_part(error, part)})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _without_part(error: Exception, part: Path) -> str:
+    """What an error says, without the name of what is gone once it is told."""
+    return describe(error).replace(f"{part}{os.sep}", "")
+
+
 def give_usual_mode(path: Path) -> None:
     """Let those read a file whom the umask lets read new files; those of safetensors are 0600."""
     probe = _beside(path)
@@ -198,6 +226,19 @@ def _first_line(path: Path) -> str:
         return ""
 
 
+_held: set[int] = set()
+"""The locks of this process. Those that it forks must not hold them for it when it is gone."""
+
+
+def _let_go() -> None:
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Whether this process holds a lock on a file, which is made for it and removed after.
@@ -205,6 +246,7 @@ def locked(path: Path) -> Iterator[bool]:
     The lock is `flock`'s, which works over NFS, too, since Linux 2.6.12.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _held.add(handle)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -219,4 +261,5 @@ def locked(path: Path) -> Iterator[bool]:
         finally:
             path.unlink(missing_ok=True)  # while the lock is held
     finally:
+        _held.discard(handle)
         os.close(handle)

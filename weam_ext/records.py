@@ -3,21 +3,22 @@
 import hashlib
 import importlib
 import json
+import operator
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from weam_ext.errors import InputError, describe, say
-from weam_ext.files import rename_durably, write_durably
+from weam_ext.files import write_whole
 from weam_ext.meter import NORM, Speed
 
 LOG = "log.jsonl"
@@ -31,17 +32,20 @@ class Log:
 
     def __init__(self, run: Path, step: int) -> None:
         self._path = run / LOG
-        kept = [line for line in self._lines() if step and json.loads(line)["step"] <= step]
-        beside = self._path.with_suffix(".part")
-        write_durably(beside, b"".join(kept))
-        rename_durably(beside, self._path)
+        steps = self._lines() if step else []
+        write_whole(self._path, b"".join(line for line, at in steps if at <= step))
         self._file = self._path.open("ab", buffering=0)
 
-    def _lines(self) -> list[bytes]:
-        if not self._path.exists():
-            return []
-        # A last line without its end was being written when the run was killed.
-        return [line for line in self._path.read_bytes().splitlines(True) if line.endswith(b"\n")]
+    def _lines(self) -> Iterator[tuple[bytes, int]]:
+        """The whole lines, each with its step; what is damaged is told and left out."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        # What follows the last line's end was being written when the run was killed.
+        for number, line in enumerate(data.split(b"\n")[:-1], 1):
+            step = _step(line)
+            if step is None:
+                say(f"{self._path}, line {number}: damaged, left out")
+            else:
+                yield line + b"\n", step
 
     def write(self, record: dict[str, Any]) -> None:
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
@@ -54,6 +58,20 @@ class Log:
     def close(self) -> None:
         os.fsync(self._file.fileno())
         self._file.close()
+
+
+def _step(line: bytes) -> int | None:
+    """That of a line of the log; None where it is none."""
+    try:
+        record = json.loads(line, parse_constant=_refuse)
+        step: int = operator.index(record["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
 
 
 class Records:

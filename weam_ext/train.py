@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,7 @@ from weam_ext.build import (
     keep_initial,
     open_run,
     prepared_directory,
+    run_directory,
     run_model,
     run_objective,
     run_order,
@@ -42,6 +43,7 @@ from weam_ext.build import (
 from weam_ext.card import model_card
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, run, say
+from weam_ext.files import owned
 from weam_ext.heldout import Heldout
 from weam_ext.loader import Feed, Request
 from weam_ext.meter import NORM, Flops, Meter
@@ -75,6 +77,11 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.device.index or ranks.local_rank)
             torch.cuda.set_device(self.device)
+        begin: dict[str, Any] = {"step": 0, "place": {}}
+        self.state = checkpoint.read_state(resumed) if resumed else begin  # checked when opened
+        with ranks.together():
+            if resumed and ranks.first:
+                checkpoint.check_files(run_dir, self.state["beside"])
         tokenizer = run_tokenizer(options, run_dir, ranks)
         directory = prepared_directory(options, tokenizer, run_dir, ranks)
         with ranks.together():
@@ -91,6 +98,8 @@ class Trainer:
             self._build_model(tokenizer, splits["train"], resumed)
             self._build_data(tokenizer, splits, resumed)
         self._build_optimizer(resumed)
+        if ranks.first and not resumed:
+            self.state["beside"] = checkpoint.digests_beside(run_dir)
 
     def _build_model(self, tokenizer: Any, shards: Shards, resumed: Path | None) -> None:
         options = self.options
@@ -129,8 +138,6 @@ class Trainer:
         self.pairs = len(shards)
         one_pass = math.ceil(order.batches_a_pass / options.accumulate)
         self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
-        begin: dict[str, Any] = {"step": 0, "place": {}}
-        self.state = checkpoint.load_state(resumed) if resumed else begin
         self.step: int = self.state["step"]
         self.place = Place.of(self.state["place"])
         self.feed = Feed(
@@ -306,6 +313,7 @@ class Trainer:
             "place": asdict(self.place),
             "heldout": self.measured["all"]["loss"] if measured_now else None,
             "measured": self.measured,
+            "beside": self.state["beside"],
         }
         card = model_card(
             settings,
@@ -397,9 +405,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Its matrices gain little from a second thread, and threads that wait for each other lose
         # tenfold when another program wants a core (569 s against 111 s on two cores).
         torch.set_num_threads(1)
-    with Ranks.of_environment(torch.device(options.device).type) as ranks:
+    device = torch.device(options.device).type
+    with Ranks.of_environment(device) as ranks, ExitStack() as ownership:
+        opened = None
         with ranks.together():
-            opened = open_run(options) if ranks.first else None
+            if ranks.first:
+                ownership.enter_context(owned(run_directory(options)))
+                opened = open_run(options)
         run_dir, resumed = ranks.broadcast(opened) or (Path(), None)
         trainer = Trainer(options, run_dir, resumed, ranks)
         if ranks.first:
