@@ -297,14 +297,17 @@ def test_a_board_that_the_disk_has_no_room_for(
     inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """TensorBoard writes in a thread, whose error comes with a later figure."""
+    (tmp_path / "run").mkdir()
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        with pytest.raises(InputError, match=r"run/tensorboard: cannot be written \(File too larg"):
-            with Records(tmp_path / "run", 0, 9000, tensorboard=True) as records:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (3000, most))
-                for step in range(9000):
-                    records._show("train/loss", 1.0, step)
+        with (
+            pytest.raises(InputError, match=r"run/tensorboard: cannot be written \(File too larg"),
+            Records(tmp_path / "run", 0, 9000, tensorboard=True) as records,
+        ):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, most))
+            for step in range(9000):
+                records._show("train/loss", 1.0, step)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         signal.signal(signal.SIGXFSZ, handler)

@@ -46,6 +46,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_durably(part, data)
         rename_durably(part, final)
+    except OSError as error:
+        error.filename = str(path)  # writing names none, opening and renaming name the part
+        raise
     finally:
         part.unlink(missing_ok=True)
 

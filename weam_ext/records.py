@@ -7,8 +7,9 @@ import operator
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,11 +18,20 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from weam_ext.errors import InputError, describe, say
+from weam_ext.errors import InputError, say
 from weam_ext.files import write_whole
 from weam_ext.meter import NORM, Speed
 
 LOG = "log.jsonl"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """An `OSError` is of what is written there; it becomes an `InputError` that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 class Log:
@@ -49,15 +59,13 @@ class Log:
 
     def write(self, record: dict[str, Any]) -> None:
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
-        try:
+        with _writing(self._path):
             while line:  # a disk that fills up takes a part first
                 line = line[self._file.write(line) :]
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be written ({describe(error)})") from error
 
     def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file, _writing(self._path):
+            os.fsync(self._file.fileno())
 
 
 def _step(line: bytes) -> int | None:
@@ -72,6 +80,22 @@ def _step(line: bytes) -> int | None:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no JSON")
+
+
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """Threads that write tell nothing of an `OSError`, which comes again where they are asked."""
+    tell = threading.excepthook
+
+    def tell_others(fault: threading.ExceptHookArgs) -> None:
+        if not isinstance(fault.exc_value, OSError):
+            tell(fault)
+
+    threading.excepthook = tell_others
+    try:
+        yield
+    finally:
+        threading.excepthook = tell
 
 
 class Records:
@@ -101,15 +125,25 @@ class Records:
         self._log = Log(run_dir, step)
         self._closing.callback(self._log.close)
         if tensorboard:
-            board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
-            self._closing.callback(board.close)
-            self._boards.append(board.add_scalar)
+            self._boards.append(self._open_tensorboard(run_dir / "tensorboard", step + 1))
         if wandb:
             self._boards.append(self._open_wandb(wandb, run_dir, settings or {}))
         self._bar = tqdm(
             total=steps, initial=step, unit=" steps", disable=None, dynamic_ncols=True, leave=False
         )
         self._closing.callback(self._bar.close)
+
+    def _open_tensorboard(self, folder: Path, begin: int) -> Callable[[str, float, int], object]:
+        self._closing.enter_context(_silent_writers())
+        self._closing.enter_context(_writing(folder))
+        board = SummaryWriter(str(folder), purge_step=begin)
+        self._closing.callback(board.close)
+
+        def show(name: str, value: float, step: int) -> None:
+            with _writing(folder):
+                board.add_scalar(name, value, step)
+
+        return show
 
     def _open_wandb(
         self, project: str, run_dir: Path, settings: dict[str, Any]
