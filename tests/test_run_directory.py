@@ -30,6 +30,7 @@ from weam_ext.checkpoint import BEST, checkpoints, load_state
 from weam_ext.errors import InputError
 from weam_ext.files import LOCK, owned, read_record, write_record
 from weam_ext.records import Records
+from weam_ext.transfer.__main__ import facts_of, identified
 
 
 @pytest.fixture(scope="module")
@@ -327,3 +328,45 @@ def test_intervals_may_change(inputs: Path, whole: Path, run: Path) -> None:
     assert train_lines == wanted
     assert {r["step"] for r in log(run) if "heldout/all" in r} == {0, 4, 7, 8}
     assert checkpoint.checkpoints(run)[0].name == "step-00000007"
+
+
+# --------------------------------------------------------------- what a checkpoint tells of itself
+
+
+def test_a_checkpoint_that_was_copied_out_keeps_its_facts(whole: Path, tmp_path: Path) -> None:
+    """As they came to be: the rate and the steps that were done, not only those that were given."""
+    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
+    training = facts_of(copy)["training"]
+    assert (training["step"], training["steps"], training["lr"]) == (6, 8, 1e-3)
+    assert (training["batch_size"], training["batch_tokens"]) == (8, None)
+    assert (training["objective"], training["exchange_weight"]) == ("weam", 1.0)
+    assert training["precision"] == "float32"
+    assert training == facts_of(whole / "step-00000006")["training"]
+    assert facts_of(whole / BEST)["training"]["step"] in (4, 8)
+
+
+def test_steps_and_rate_that_were_left_to_be_decided(inputs: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", steps=None, batch_size=40, batch_tokens=2000))
+    (last,) = checkpoints(tmp_path / "run")[-1:]
+    training = facts_of(last)["training"]
+    assert training["steps"] == training["step"] == int(last.name[5:]) > 0
+    assert (training["batch_size"], training["batch_tokens"]) == (None, 2000)
+
+
+def test_a_state_that_is_damaged_tells_nothing(whole: Path, tmp_path: Path, capsys: Any) -> None:
+    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
+    (copy / "state.json").write_bytes(b"\xff")
+    assert facts_of(copy)["training"] == {}
+    assert f"{copy / 'state.json'}: not valid JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json"])
+def test_a_changed_checkpoint_is_not_evaluated(whole: Path, tmp_path: Path, name: str) -> None:
+    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
+    (copy / "optimizer.safetensors").unlink()  # which only training needs
+    (model,) = identified({"m": [copy]})
+    assert not model.fault
+    data = (copy / name).read_bytes()
+    (copy / name).write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+    (model,) = identified({"m": [copy]})
+    assert model.fault.startswith(f"{copy / name}: the file was changed since it was saved")

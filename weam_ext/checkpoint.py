@@ -157,6 +157,21 @@ def check_files(directory: Path, expected: Mapping[str, str]) -> None:
             raise InputError(f"{path}: the file was changed since it was saved")
 
 
+def check_unchanged(directory: Path) -> None:
+    """Raise `InputError` where a model is not as its checkpoint's state says.
+
+    Only of what others than training read, and only where there is a state that can be read.
+    """
+    try:
+        files = read_state(directory)["files"]
+    except InputError:
+        return
+    try:
+        check_files(directory, {k: v for k, v in files.items() if k not in (OPTIMIZER, OWN)})
+    except InputError as error:
+        raise InputError(f"{error}; if that was meant, remove its {STATE}") from error
+
+
 def digests_beside(run: Path) -> dict[str, str]:
     """Of what a run goes on from that is in none of its checkpoints."""
     return digests(run, run / TOKENIZER, run / INITIAL)

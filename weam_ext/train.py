@@ -162,10 +162,11 @@ class Trainer:
     def _build_optimizer(self, resumed: Path | None) -> None:
         options = self.options
         own = LR_PRETRAINED if options.model else LR_SCRATCH
+        self.lr: float = options.lr or (LR_BUILTIN if builtin(options) else own)
         groups = parameter_groups(
             self.objective,
             layers=self.model.config.num_hidden_layers,
-            lr=options.lr or (LR_BUILTIN if builtin(options) else own),
+            lr=self.lr,
             decay=options.weight_decay,
             layer_decay=options.layer_lr_decay,
         )
@@ -185,9 +186,13 @@ class Trainer:
             for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"] = lr
 
+    @property
+    def _precision(self) -> str:
+        by_device = "bf16" if self.device.type == "cuda" else "float32"
+        return by_device if self.options.precision == "auto" else str(self.options.precision)
+
     def _autocast(self) -> Any:
-        precision = self.options.precision
-        if precision == "bf16" or (precision == "auto" and self.device.type == "cuda"):
+        if self._precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
@@ -309,6 +314,13 @@ class Trainer:
         settings = identity(options)
         state = {
             "settings": settings,
+            # What came of those that were left to be decided.
+            "resolved": {
+                "lr": self.lr,
+                "steps": self.steps,
+                "batch_size": None if options.batch_tokens else options.batch_size,
+                "precision": self._precision,
+            },
             "schedule": self.schedule.state_dict(),
             "place": asdict(self.place),
             "heldout": self.measured["all"]["loss"] if measured_now else None,
