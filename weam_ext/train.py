@@ -77,7 +77,7 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.device.index or ranks.local_rank)
             torch.cuda.set_device(self.device)
-        begin: dict[str, Any] = {"step": 0, "place": {}}
+        begin: dict[str, Any] = {"step": 0, "place": {}, "beside": {}}
         self.state = checkpoint.read_state(resumed) if resumed else begin  # checked when opened
         with ranks.together():
             if resumed and ranks.first:
