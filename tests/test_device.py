@@ -1,4 +1,4 @@
-"""A step keeps to the model's device and waits for nothing there.
+"""A step keeps to the model's device and waits for nothing there; and which device that is.
 
 The meta device stands for a GPU: its tensors have no values that could be read back, and meet none
 of another device.
@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 import torch
 from runs import flags, write_inputs
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from weam_ext import gather, head, mask
+from weam_ext.batch import Batch
 from weam_ext.build import open_run
 from weam_ext.distributed import Ranks
+from weam_ext.errors import InputError
 from weam_ext.mask import POLICIES, UNITS
+from weam_ext.parallel import own_device
+from weam_ext.records import memory
 from weam_ext.settings import parse
 from weam_ext.train import Trainer
 
@@ -54,12 +59,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_inputs(tmp_path_factory.mktemp("inputs"), pairs=30)
 
 
+def trainer_of(inputs: Path, directory: Path, **changes: Any) -> Trainer:
+    options = parse(flags(inputs, directory / "run", **({"objective": "weam"} | changes)))
+    return Trainer(options, *open_run(options), Ranks())
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_a_step_stays_on_its_device(inputs: Path, tmp_path: Path, name: str, meta: None) -> None:
-    changes = {"objective": "weam", "device": "meta", **STEPS[name]}
-    options = parse(flags(inputs, tmp_path / "run", **changes))
-    run, resumed = open_run(options)
-    trainer = Trainer(options, run, resumed, Ranks())
+    trainer = trainer_of(inputs, tmp_path, device="meta", **STEPS[name])
     for _ in range(2):
         sums, _ = trainer.train_step()
         assert sums.stacked().device == META
@@ -108,3 +115,69 @@ def test_the_head_stays_on_its_device(dtype: torch.dtype, with_bias: bool, meta:
     wanted = True, True, with_bias
     found = head._linear_cross_entropy(rows, weight, bias, integers(7), weights, 3, dtype, *wanted)
     assert {tensor.device for tensor in found} == {META}
+
+
+# ----------------------------------------------------------------------------------- on its way
+
+
+def tensors_of(batch: Batch) -> list[torch.Tensor]:
+    parts = [*vars(batch).values(), *(batch.links or ())]
+    return [part for part in parts if isinstance(part, torch.Tensor)]
+
+
+def test_every_tensor_of_a_batch_is_pinned(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what torch's loader calls for that, which leaves the rest as it was."""
+    made = next(trainer_of(inputs, tmp_path, device="cpu", soft_links=True).feed)
+    pinned: list[torch.Tensor] = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor.clone())
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batch, request = pin_memory(made)
+    assert sorted(map(id, tensors_of(batch))) == sorted(map(id, pinned))
+    assert len(pinned) == len(tensors_of(made.batch)) > 8
+    assert request == made.request
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, rank: str, world: str) -> None:
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world)
+
+
+def test_every_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_device("cuda") == torch.device("cuda", 0)
+    assert own_device("cuda:1") == torch.device("cuda", 1)
+    environment(monkeypatch, "3", "8")
+    assert own_device("cuda") == torch.device("cuda", 3)
+    assert own_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match="--device cuda:0: each of 8 processes has its own GPU"):
+        own_device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "first")
+    with pytest.raises(InputError, match="must be numbers"):
+        own_device("cuda")
+
+
+def test_a_device_is_tried_before_any_work(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each process tries its own: on the first GPU all would hold some memory to the end."""
+    tried = []
+
+    def no_memory(*_: Any, device: torch.device) -> None:
+        tried.append(device)
+        raise RuntimeError("CUDA error: invalid device ordinal\nmore about it")
+
+    environment(monkeypatch, "3", "8")
+    monkeypatch.setattr(torch, "empty", no_memory)
+    with pytest.raises(InputError, match=r"^--device cuda: CUDA error: invalid device ordinal$"):
+        parse(flags(inputs, tmp_path / "run", device="cuda"))
+    assert tried == [torch.device("cuda", 3)]
+
+
+def test_memory_of_a_run_beside_an_unused_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert memory() > 0

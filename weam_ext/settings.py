@@ -15,6 +15,7 @@ from weam_ext.errors import InputError, Parser
 from weam_ext.mask import POLICIES, UNITS, check_shares
 from weam_ext.objectives import HEADS, OBJECTIVES, WEAM, objective
 from weam_ext.optimizer import SCHEDULES
+from weam_ext.parallel import own_device
 from weam_ext.prepare import add_arguments
 from weam_ext.words import LINK_MODES
 
@@ -328,7 +329,7 @@ def _check(options: argparse.Namespace) -> None:
     if options.wandb and not find_spec("wandb"):
         raise InputError("--wandb needs Weights & Biases: pip install wandb")
     try:
-        torch.empty(0, device=options.device)
+        torch.empty(0, device=own_device(options.device))
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
 

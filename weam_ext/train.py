@@ -48,7 +48,7 @@ from weam_ext.meter import Flops, Meter
 from weam_ext.objectives import Masking
 from weam_ext.optimizer import freeze, parameter_groups, schedule
 from weam_ext.order import Place
-from weam_ext.parallel import Parallel, own_gradients
+from weam_ext.parallel import Parallel, own_device, own_gradients
 from weam_ext.predictor import Sums
 from weam_ext.records import Records
 from weam_ext.settings import (
@@ -71,9 +71,8 @@ class Trainer:
         self, options: argparse.Namespace, run_dir: Path, resumed: Path | None, ranks: Ranks
     ) -> None:
         self.options, self.run_dir, self.ranks = options, run_dir, ranks
-        self.device = torch.device(options.device)
+        self.device = own_device(options.device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", self.device.index or ranks.local_rank)
             torch.cuda.set_device(self.device)
         tokenizer = run_tokenizer(options, run_dir, ranks)
         directory = prepared_directory(options, tokenizer, run_dir, ranks)
