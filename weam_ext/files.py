@@ -28,18 +28,20 @@ def file_digest(path: Path) -> str:
 
 
 def expanded(text: str) -> str:
-    """A path, or a name of the hub, as people write it: a leading `~` is their home directory.
-
-    For argparse, which tells that an empty one is none.
-    """
-    if not text:
-        raise ArgumentTypeError("must not be empty")
+    """A path, or a name of the hub, as people write it: a leading `~` is their home directory."""
     return os.path.expanduser(text)  # noqa: PTH111  # a Path would lose the "./" of a file
+
+
+def path_or_name(text: str) -> str:
+    """The same for argparse, which is told what cannot be one."""
+    if not text.strip() or "\0" in text:
+        raise ArgumentTypeError(f"not a name: {text!r}")
+    return expanded(text)
 
 
 def user_path(text: str) -> Path:
     """The same as a path."""
-    return Path(expanded(text))
+    return Path(path_or_name(text))
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -11,7 +11,6 @@ language all columns but the first two hold nothing.
 """
 
 import argparse
-import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +35,7 @@ from weam_ext.corpus import (
 )
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import expanded, making, rename_durably, user_path, write_record
+from weam_ext.files import making, path_or_name, rename_durably, user_path, write_record
 from weam_ext.links import HEURISTICS, thread_count
 from weam_ext.memory import parse_size
 from weam_ext.ranges import OVERLONG, Counts, Part, PrepareSettings, cut, finish, heldout
@@ -343,7 +342,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument(
-        "--tokenizer", type=expanded, metavar="NAME",
+        "--tokenizer", type=path_or_name, metavar="NAME",
         help="hub name, directory or cased WordPiece vocab.txt",
     )  # fmt: skip
     tokens.add_argument(
@@ -408,12 +407,12 @@ def check_values(options: argparse.Namespace) -> None:
     for name, value in vars(options).items():
         flag = f"--{name.replace('_', '-')}"
         for each in _flat(value):
-            if isinstance(each, float) and not math.isfinite(each):
-                raise InputError(f"{flag} must be a finite number, not {each}")
-            if isinstance(each, int) and abs(each) >= 1 << 31:
-                raise InputError(f"{flag} must be below 2^31, not {each}")
+            if isinstance(each, int | float) and not abs(each) < 1 << 31:  # nor NaN
+                raise InputError(f"{flag} must be a number below 2^31, not {each}")
             if isinstance(each, str | Path) and ("\0" in str(each) or not str(each).strip()):
                 raise InputError(f"{flag} must be a name, not {str(each)!r}")
+    if options.limit is not None and options.limit < 1:
+        raise InputError("--limit must be at least 1")
     if options.workers is not None and options.workers > _SANE_WORKERS:
         raise InputError(f"--workers must be at most {_SANE_WORKERS:,}")
 
@@ -431,7 +430,7 @@ def default_workers(ranks: Ranks) -> int:
     return min(max(1, thread_count(None) // ranks.local_world), _MOST_WORKERS)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
     parser = Parser("weam_ext.prepare", __doc__.split("\n")[0])
     add_arguments(parser)
     work = parser.add_argument_group("output and work")
@@ -446,7 +445,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--max-memory", metavar="SIZE",
         help="for the aligner, such as 2G; beyond it, temporary files (80 %% of what is free)",
     )  # fmt: skip
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = _parser().parse_args(arguments)
     check_values(options)
     if not (options.bitext or options.monolingual) or not options.tokenizer:
         raise InputError("--bitext or --monolingual, and --tokenizer are needed")
@@ -455,12 +458,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _memory(size: str | None) -> int | None:
+    try:
+        return None if size is None else parse_size(size)
+    except InputError as error:
+        raise InputError(f"--max-memory: {error}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     with Ranks.of_environment() as ranks:
         with ranks.together():
             options = parse(arguments)
             sources, settings = sources_of(options), settings_of(options)
-            memory = parse_size(options.max_memory) if options.max_memory else None
+            memory = _memory(options.max_memory)
             tokenizer = load_tokenizer(options.tokenizer)
         prepare(
             sources,

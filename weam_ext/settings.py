@@ -12,7 +12,7 @@ import yaml
 
 from weam_ext.batch import LINKS, PIVOT
 from weam_ext.errors import InputError, Parser
-from weam_ext.files import expanded, user_path
+from weam_ext.files import path_or_name, user_path
 from weam_ext.mask import POLICIES, UNITS, check_shares
 from weam_ext.objectives import HEADS, OBJECTIVES, WEAM, objective
 from weam_ext.optimizer import SCHEDULES
@@ -51,16 +51,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     With `--prepared`, the settings of the text are those that the preparation has.
     """
-    parser = Parser(
-        "weam_ext.train",
-        "Train a multilingual encoder on parallel text; without arguments, a small "
-        "BERT on the built-in corpus. Under torchrun, on as many processes as it starts.",
-    )
-    parser.usage = "%(prog)s [FLAG VALUE ...]"
-    add_arguments(parser)
-    for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
-                _add_output):  # fmt: skip
-        add(parser)
+    parser = _parser()
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)
     if options.config:
@@ -72,6 +63,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.prepared:
         _take_prepared(options, _named(parser, given))
     return options
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "weam_ext.train",
+        "Train a multilingual encoder on parallel text; without arguments, a small "
+        "BERT on the built-in corpus. Under torchrun, on as many processes as it starts.",
+    )
+    parser.usage = "%(prog)s [FLAG VALUE ...]"
+    add_arguments(parser)
+    for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
+                _add_output):  # fmt: skip
+        add(parser)
+    return parser
 
 
 def _not_overridden(values: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
@@ -126,11 +131,11 @@ def _as_flags(values: dict[str, Any]) -> Iterator[str]:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", type=expanded, metavar="NAME",
+        "--model", type=path_or_name, metavar="NAME",
         help="hub name or directory to go on from: BERT, XLM-R, ModernBERT and their like",
     )  # fmt: skip
     group.add_argument(
-        "--model-config", type=expanded, metavar="JSON", help="of a model from scratch"
+        "--model-config", type=path_or_name, metavar="JSON", help="of a model from scratch"
     )
     group.add_argument(
         "--freeze-layers", type=int, default=0, metavar="N",
