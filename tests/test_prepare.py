@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizers import tokenizer
 
-from weam_ext import errors, pieces, ranges, workers
+from weam_ext import errors, files, pieces, ranges, workers
 from weam_ext import prepare as module
 from weam_ext.align import Aligner
 from weam_ext.corpus import BitextSource, Link, MonolingualSource
@@ -657,6 +658,65 @@ def test_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InputError, match="a worker process was killed; was there too little"):
         prepare([bitext], WORD_PIECE, tmp_path / "out", PrepareSettings(), workers=2)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+# ------------------------------------------------------------------------------------- two at once
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from weam_ext import prepare
+def wait(*_):
+    print("held", flush=True)
+    time.sleep(600)
+prepare._Work._tokenise = wait
+prepare.main(sys.argv[1:])
+"""
+
+
+def preparing(directory: Path, vocab: str) -> "subprocess.Popen[str]":
+    """A process that has begun to prepare corpus.txt into `directory` / "out"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, "--bitext", str(directory / "corpus.txt"), "--tokenizer",
+         vocab, "--output", str(directory / "out")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_one_process_makes_a_directory(tmp_path: Path, vocab: str) -> None:
+    write(tmp_path / "corpus.txt", corpus(count=40))
+    first = preparing(tmp_path, vocab)
+    try:
+        part = set((tmp_path / ".out.part").parent.iterdir())
+        with pytest.raises(InputError) as error:
+            run(tmp_path, corpus(count=40))
+        assert str(error.value).startswith(f"{tmp_path / 'out'}: process {first.pid} on ")
+        assert str(error.value).endswith(" is writing there; wait until it has ended")
+        assert set(tmp_path.iterdir()) == part
+    finally:
+        first.kill()
+        first.wait()
+    (tmp_path / ".out.part" / "part-00-00007.columns").write_text("of the one that was killed")
+    run(tmp_path, corpus(count=40))
+    assert {p.name for p in tmp_path.iterdir()} == {"corpus.txt", "vocab.txt", "out"}
+    assert not list((tmp_path / "out").glob("part-*"))
+
+
+def test_made_while_another_waited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before the work, and not when all of it is done."""
+
+    @contextmanager
+    def late(_: Path, directory: Path) -> Iterator[None]:
+        directory.mkdir()
+        yield
+
+    monkeypatch.setattr(files, "_sole", late)
+    monkeypatch.setattr(module, "_Work", None)
+    with pytest.raises(InputError, match="out: already exists"):
+        run(tmp_path, corpus(count=40))
 
 
 # ---------------------------------------------------------------------------------------- failures

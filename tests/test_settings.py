@@ -23,11 +23,14 @@ from transformers import (
     BertForMaskedLM,
 )
 
-from weam_ext import build, prepare, settings, train
+from weam_ext import align_command, atools, build, prepare, settings, train
 from weam_ext.checkpoint import load_state
+from weam_ext.corpus import parse_bitext
 from weam_ext.errors import InputError
 from weam_ext.files import LOCK
+from weam_ext.report import __main__ as report_command
 from weam_ext.shards import data_digest, read_description
+from weam_ext.transfer import __main__ as transfer_command
 
 Flags = list[str]
 
@@ -543,3 +546,28 @@ def test_home_is_meant_by_a_tilde(
     assert checkpoints(home / "second")
     assert not list((tmp_path / "here").iterdir())
     assert not list(home.glob(f"*{LOCK}"))
+
+
+def test_home_is_meant_by_a_tilde_everywhere(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(original / "toku.txt", home)
+    monkeypatch.setenv("HOME", str(home))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    align_command.main(["--input=~/toku.txt", "--save=~/kept", "--lexicon=~/lexicon"])
+    (home / "links").write_text(capsys.readouterr().out)
+    align_command.main(["--input=~/toku.txt", "--model=~/kept"])
+    atools.main(["--command=convert", "--input_1=~/links"])
+    assert {path.name for path in home.iterdir()} == {"toku.txt", "kept", "lexicon", "links"}
+    assert not list((tmp_path / "here").iterdir())
+    options = transfer_command.parse(
+        ["--models", "a=~/kept", "--data=~", "--bitext", "x=~/toku.txt", "--output=~/scores"]
+    )
+    assert (options.data, options.output) == (home, home / "scores")
+    assert transfer_command.parse_models(options.models) == {"a": [home / "kept"]}
+    assert parse_bitext(options.bitext[0]).paths == (str(home / "toku.txt"),)
+    assert parse_bitext(["a", "~/b"]).paths == ("a", str(home / "b"))
+    assert report_command.parse(["~/scores"]).directory == home / "scores"
