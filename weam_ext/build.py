@@ -54,6 +54,13 @@ INITIAL = "initial"
 """Of word-aligned: the model before training, in the run's directory."""
 
 
+def run_directory(options: argparse.Namespace) -> Path:
+    """Where a run lies: as given, or by default a name that its settings decide."""
+    mark = hashlib.sha256(json.dumps(identity(options)).encode()).hexdigest()[:8]
+    default = Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    return options.output or default
+
+
 def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
 
@@ -61,8 +68,7 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     others may be given: what was made for those that changed is made anew.
     """
     settings = identity(options)
-    mark = hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]
-    run_dir = options.output or Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
+    run_dir = run_directory(options)
     if options.resume == "never" and checkpoint.checkpoints(run_dir):
         raise InputError(f"{run_dir}: holds a run already; give another --output")
     if run_dir.exists() and not (run_dir / RECORD).exists() and not _is_empty(run_dir):
@@ -120,9 +126,8 @@ def contents(options: argparse.Namespace) -> dict[str, str]:
         found["tokenizer"] = fingerprint(load_tokenizer(tokenizer))
     if options.model:
         folder = Path(options.model)
-        found["model"] = _files_digest(
-            [*folder.glob("config.json"), *folder.glob("model*.safetensors")]
-        )
+        weights = sorted(folder.glob("model*.safetensors"))
+        found["model"] = _files_digest([folder / "config.json", *weights])
     if options.model_config:
         found["model_config"] = _files_digest([Path(options.model_config)])
     return {name: digest for name, digest in found.items() if digest}
