@@ -456,7 +456,7 @@ def test_prepared_with_other_settings_than_the_record_says(inputs: Path, tmp_pat
 # -------------------------------------------------------------------------------- nonsense, and ~
 
 NONSENSE = ("-1", "0", "nan", "inf", "-inf", "1e999", "1e40", str(10**40), "abc", "", " ", "1.5",
-            "/no/such", "/", "\0")  # fmt: skip
+            "./no/such", "/", "\0")  # fmt: skip
 
 
 def valued(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
