@@ -196,7 +196,7 @@ def test_soft_links(inputs: Path, whole: Path, tmp_path: Path) -> None:
     before = [[r["heldout/all"] for r in log(each) if "heldout/all" in r] for each in (whole, run)]
     assert before[0][0] == before[1][0]
     assert yaml.safe_load((run / "run.yaml").read_text())["soft_links"] is True
-    with pytest.raises(InputError, match=r"holds a run with soft_links True, not False"):
+    with pytest.raises(InputError, match=r"holds a run with posteriors True, not False"):
         train.main(flags(inputs, run, steps=2, eval_every=2))
 
     # What a run prepared does for another one, if it has the column.
@@ -605,7 +605,10 @@ BAD = {
     "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
     "lr": ({"lr": 0}, "--lr must be above 0"),
     "steps": ({"steps": 0}, "--steps must be at least 1"),
-    "length": ({"max_length": 500}, "the model takes 128 tokens, fewer than --max-length 500"),
+    "length": (
+        {"max_length": 500},
+        "the model takes 128 tokens, fewer than the text's --max",
+    ),
     "device": ({"device": "abacus"}, "--device abacus: "),
     "seed": ({"seed": -1}, "--seed must be from 0 to 2^31 - 1"),
     "links": ({"links": "loose"}, "argument --links: invalid choice: 'loose'"),
@@ -631,7 +634,7 @@ BAD = {
     "schedule": ({"schedule": "steep"}, "argument --schedule: invalid choice: 'steep'"),
     "temperature": ({"temperature": 0}, "--temperature must be above 0"),
     "share": ({"monolingual_share": 1}, "--monolingual-share must be between 0 and 1"),
-    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be at least 1"),
+    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be from 1 to 67,108,864"),
     "accumulate": ({"accumulate": 0}, "--accumulate must be at least 1"),
     "workers": ({"workers": -1}, "--workers must be at least 0"),
     "keep": ({"keep": 0}, "--keep must be at least 1"),

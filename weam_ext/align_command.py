@@ -33,7 +33,7 @@ from weam_ext.corpus import (
     shown,
 )
 from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import check_folder_writable, check_writable, write_whole
+from weam_ext.files import check_folder_writable, check_writable, path_or_name, write_whole
 from weam_ext.links import HEURISTICS, Links, score
 from weam_ext.memory import available_memory, format_size, parse_size, peak_memory
 
@@ -90,12 +90,18 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add(
         "-i",
         "--input",
+        type=path_or_name,
         metavar="FILE",
         help="'source ||| target' or tab-separated lines; plain, gzip, xz, bzip2 or Zstandard; "
         "- for standard input",
     )
-    add("--source", metavar="FILE", help="the source sentences, line-aligned with --target")
-    add("--target", metavar="FILE", help="the target sentences")
+    add(
+        "--source",
+        type=path_or_name,
+        metavar="FILE",
+        help="the source sentences, line-aligned with --target",
+    )
+    add("--target", type=path_or_name, metavar="FILE", help="the target sentences")
     add(
         "--columns",
         default="1,2",
@@ -118,6 +124,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         default="fast-align",
+        type=path_or_name,
         metavar="MODEL",
         help="fast-align or hmm, which trains both directions; anything else is the directory of a "
         "kept model, to align without training (./hmm is a directory) (default: %(default)s)",
@@ -145,8 +152,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of the Dirichlet prior (default: 0.01; hmm: 0.13)",
     )
-    add("--save", metavar="DIR", help="keep the trained model")
-    add("--init", metavar="DIR", help="go on from a kept model, its counts beside the new ones")
+    add("--save", type=path_or_name, metavar="DIR", help="keep the trained model")
+    add(
+        "--init",
+        type=path_or_name,
+        metavar="DIR",
+        help="go on from a kept model, its counts beside the new ones",
+    )
     add = parser.add_argument_group("the HMM").add_argument
     add(
         "--stems",
@@ -168,6 +180,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--prior",
+        type=path_or_name,
         metavar="FILE",
         help="a dictionary, lines 'source target' or 'source target count': so many links seen "
         "beforehand (default of a line: 3)",
@@ -212,6 +225,7 @@ def _add_parameter_files(parser: argparse.ArgumentParser) -> None:
     add(
         "-p",
         "--conditional_probabilities",
+        type=path_or_name,
         metavar="FILE",
         help="write the table as lines 'source TAB target TAB log probability' (Sockeye too)",
     )
@@ -226,6 +240,7 @@ def _add_parameter_files(parser: argparse.ArgumentParser) -> None:
     add(
         "-f",
         "--force_align",
+        type=path_or_name,
         metavar="FILE",
         help="align with such a file, without training, and write 'source ||| target ||| links "
         "||| score'; give the -d, -T, -m, -q, -N and -r that belong to it",
@@ -265,6 +280,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--pair-scores",
+        type=path_or_name,
         metavar="FILE",
         help="with an HMM, write the log-probability per word of each pair, the mean of both "
         "directions': low for what is no translation",
@@ -277,6 +293,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--lexicon",
+        type=path_or_name,
         metavar="FILE",
         help="write the likeliest translations, lines 'target source probability', with -r 'source "
         "target probability' (Moses, Marian); with --symmetrize both, to FILE.s2t and FILE.t2s",
@@ -290,6 +307,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--gold",
+        type=path_or_name,
         metavar="FILE",
         help="score the last lines of the input against gold links ('i-j' sure, 'i?j' possible)",
     )
@@ -312,7 +330,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="such as 2G: use temporary files rather than more (default: 80%% of what is free)",
     )
-    add("--temp-dir", metavar="DIR", help="for temporary files (default: the system's)")
+    add(
+        "--temp-dir",
+        type=path_or_name,
+        metavar="DIR",
+        help="for temporary files (default: the system's)",
+    )
 
 
 def _count(text: str) -> int:

@@ -16,6 +16,7 @@ from typing import NoReturn
 from weam_ext import _native
 from weam_ext.corpus import Link, format_links, line_blocks, shown
 from weam_ext.errors import InputError, Parser, run
+from weam_ext.files import path_or_name
 from weam_ext.links import HEURISTICS, Links, symmetrize, thread_count
 
 _BLOCK = 1 << 22  # bytes of text that are parsed at once: enough work for many threads
@@ -42,10 +43,17 @@ def _parser() -> argparse.ArgumentParser:
         "-i",
         "--input_1",
         required=True,
+        type=path_or_name,
         metavar="FILE",
         help="plain, gzip, xz, bzip2 or Zstandard; - for standard input",
     )
-    parser.add_argument("-j", "--input_2", metavar="FILE", help="the second file, where one is due")
+    parser.add_argument(
+        "-j",
+        "--input_2",
+        type=path_or_name,
+        metavar="FILE",
+        help="the second file, where one is due",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")
     return parser
 

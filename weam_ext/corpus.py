@@ -22,6 +22,7 @@ import zstandard
 
 from weam_ext import _native
 from weam_ext.errors import InputError
+from weam_ext.files import expanded
 
 __all__ = [
     "BitextSource",
@@ -232,7 +233,7 @@ def parse_bitext(
     if not 1 <= len(arguments) <= 2:
         raise InputError(f"--bitext takes one or two files, not {len(arguments)}")
     name, path = _name_and_path("--bitext", arguments[0])
-    return BitextSource(name, (path, *arguments[1:]), columns, limit)
+    return BitextSource(name, (path, *map(expanded, arguments[1:])), columns, limit)
 
 
 def parse_monolingual(argument: str, limit: int | None = None) -> MonolingualSource:
@@ -249,7 +250,7 @@ def _name_and_path(flag: str, argument: str) -> tuple[str, str]:
             name = Path(name).stem
     if not name or not path:
         raise InputError(f"{flag} {argument}: expected [NAME=]FILE")
-    return name, path
+    return name, expanded(path)
 
 
 def languages(source: BitextSource | MonolingualSource) -> tuple[str, ...]:
