@@ -26,7 +26,7 @@ from weam_ext.files import (
     content_digest,
     file_digest,
     remove_parts,
-    rename_durably,
+    whole_directory,
     write_durably,
     write_whole,
 )
@@ -50,8 +50,6 @@ from weam_ext.shards import Shards, data_digest, open_prepared, read_description
 from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
 
 RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
-INITIAL = "initial"
-"""Of word-aligned: the model before training, in the run's directory."""
 
 
 def run_directory(options: argparse.Namespace) -> Path:
@@ -174,7 +172,7 @@ def _check_same(
 def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, str]) -> None:
     """Remove what a start with other settings has left, so that it is made anew."""
     changed = set(_changed(_read_run(run_dir), settings, content))
-    made = [checkpoint.TOKENIZER, INITIAL] if changed else []
+    made = [checkpoint.TOKENIZER, checkpoint.INITIAL] if changed else []
     if changed & {*text_settings(), "prepared", "builtin_pairs"}:
         made += [PREPARED, BUILTIN]
     remove_parts(run_dir)
@@ -185,18 +183,24 @@ def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, 
 
 
 def _last_whole(run_dir: Path) -> Path | None:
+    """The last checkpoint that is whole; of those before it only the states are read."""
+    last = None
     for candidate in reversed(checkpoint.checkpoints(run_dir)):
         try:
-            checkpoint.load_state(candidate)
+            if last:
+                checkpoint.read_state(candidate)
+            else:
+                checkpoint.load_state(candidate)
+                last = candidate
+        except checkpoint.OtherFormatError:
+            raise
         except InputError as error:
             # Under its name, it would be in the way of the one that this step is to write again.
             aside = candidate.with_name(f"torn-{candidate.name}")
             shutil.rmtree(aside, ignore_errors=True)
             candidate.rename(aside)
             say(f"passed over: {error}; now called {aside.name}")
-        else:
-            return candidate
-    return None
+    return last
 
 
 def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> Any:
@@ -206,15 +210,9 @@ def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> A
         if ranks.first and not directory.exists():
             spec = options.tokenizer or options.model
             tokenizer = load_tokenizer(spec) if spec else wordpiece(vocabulary(), "built-in")
-            _save_whole(tokenizer, directory)
+            with whole_directory(directory) as part:
+                tokenizer.save_pretrained(part)
     return load_tokenizer(str(directory))
-
-
-def _save_whole(thing: Any, directory: Path) -> None:
-    """Save a model or a tokenizer as a directory that is whole or not there."""
-    part = directory.with_name(f".{directory.name}.part")
-    thing.save_pretrained(part)
-    rename_durably(part, directory)
 
 
 def run_sources(options: argparse.Namespace, run_dir: Path) -> list[Source]:
@@ -325,11 +323,11 @@ def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None)
 
 def keep_initial(model: Any, run_dir: Path, resumed: Path | None, ranks: Ranks) -> None:
     """Keep the model before training, from which word-aligned measures the distance."""
-    directory = run_dir / INITIAL
-    if resumed and not directory.exists():
-        raise InputError(f"{directory}: not there, and {resumed.name} is not where the run began")
-    if ranks.first and not directory.exists():
-        _save_whole(model, directory)
+    directory = run_dir / checkpoint.INITIAL
+    if ranks.first and not resumed:
+        shutil.rmtree(directory, ignore_errors=True)  # of a start that got no further
+        with whole_directory(directory) as part:
+            model.save_pretrained(part)
     ranks.barrier()
 
 
@@ -360,7 +358,7 @@ def run_objective(
             languages=languages,
         )
     if issubclass(kind, WordAligned):
-        initial = type(model).from_pretrained(run_dir / INITIAL, dtype=torch.float32)
+        initial = type(model).from_pretrained(run_dir / checkpoint.INITIAL, dtype=torch.float32)
         return kind(
             model,
             masking,
