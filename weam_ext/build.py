@@ -72,6 +72,7 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     if run_dir.exists() and not (run_dir / RECORD).exists() and not _is_empty(run_dir):
         raise InputError(f"{run_dir}: not empty, and no run; give another --output")
     content = contents(options)
+    remove_parts(run_dir)
     last = _last_whole(run_dir)
     if last:
         state = checkpoint.load_state(last)
@@ -175,7 +176,6 @@ def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, 
     made = [checkpoint.TOKENIZER, checkpoint.INITIAL] if changed else []
     if changed & {*text_settings(), "prepared", "builtin_pairs"}:
         made += [PREPARED, BUILTIN]
-    remove_parts(run_dir)
     for name in made:
         if (run_dir / name).exists():
             (run_dir / name).rename(run_dir / f".{name}.part")  # never half of it under its name
