@@ -3,7 +3,7 @@
 Run as a program with the compute capabilities of its targets it prints a JSON object: for each call
 and each target, what the PTX and the cubin say of every kernel launched, or why it cannot be
 compiled. The calls are the launchers' own, with each argument that may be None given and not, and
-those of steps of training (`TRAINING`). The rows of calls with "aligned" in the name begin at a
+those of steps of training (`TRAINING`). The rows of calls whose name ends in "aligned" begin at a
 multiple of 16 bytes. With "--all" each also comes in the sizes and types that training rarely has.
 The interpreter replaces Triton's compiler for a whole process, so the tests start this in one of
 its own.
@@ -89,7 +89,7 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Call]:
         numbers = (integers(n) for n in (masked, positions, exchanged, positions))
         return launch(values, *numbers, *links)
 
-    aligned = " aligned" if width % 8 == 0 else ""
+    aligned = " aligned" if width % 8 == 0 and width >= 512 else ""  # 16 bytes for each thread
     calls: dict[str, Call] = {}
     for case, (exchanged, links) in cases.items():
         forward = partial(call, gather.gather_rows, positions, exchanged, links)
