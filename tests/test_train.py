@@ -103,7 +103,7 @@ def test_a_killed_run_ends_in_the_same_bytes(inputs: Path, whole: Path, tmp_path
     """tests/test_kill.py does it twenty times."""
     run = tmp_path / "run"
     assert start_and_signal(flags(inputs, run), run, 5, signal.SIGKILL) == -signal.SIGKILL
-    assert steps_done(run) < STEPS
+    assert steps_done(run) == 5
     train.main(flags(inputs, run))
     assert contents(run) == contents(whole)
     assert log(run) == log(whole)
@@ -114,8 +114,7 @@ def test_a_terminated_run_finishes_its_step(inputs: Path, whole: Path, tmp_path:
     arguments = flags(inputs, run, save_every=100)
     status = start_and_signal(arguments, run, 3, signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
-    saved = load_state(checkpoints(run)[-1])["step"]
-    assert 3 <= saved < STEPS
+    assert load_state(checkpoints(run)[-1])["step"] == 4
     train.main(arguments)
     assert contents(run)["model.safetensors"] == contents(whole)["model.safetensors"]
     assert contents(run)["optimizer.safetensors"] == contents(whole)["optimizer.safetensors"]
