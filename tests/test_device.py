@@ -59,8 +59,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_inputs(tmp_path_factory.mktemp("inputs"), pairs=30)
 
 
-def trainer_of(inputs: Path, directory: Path, **changes: Any) -> Trainer:
+def trainer_of(inputs: Path, directory: Path, device: str, **changes: Any) -> Trainer:
     options = parse(flags(inputs, directory / "run", **({"objective": "weam"} | changes)))
+    options.device = device  # a user may not choose the meta device
     return Trainer(options, *open_run(options), Ranks())
 
 
@@ -172,7 +173,7 @@ def test_a_device_is_tried_before_any_work(
         raise RuntimeError("CUDA error: invalid device ordinal\nmore about it")
 
     environment(monkeypatch, "3", "8")
-    monkeypatch.setattr(torch, "empty", no_memory)
+    monkeypatch.setattr(torch, "zeros", no_memory)
     with pytest.raises(InputError, match=r"^--device cuda: CUDA error: invalid device ordinal$"):
         parse(flags(inputs, tmp_path / "run", device="cuda"))
     assert tried == [torch.device("cuda", 3)]
