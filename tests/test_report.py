@@ -205,6 +205,7 @@ def cells(
     sha: str = "",
     directory: str = "",
     noise: str = "",
+    training: dict[str, Any] | None = None,
     **options: Any,
 ) -> None:
     """A cell for each seed: "1101" are hits on four examples, the same in every language."""
@@ -225,9 +226,9 @@ def cells(
             for language in languages
             for selection in ("english", "oracle")
         ]
-        facts = {"training": {"objective": model, "lr": 5e-5, "exchange_weight": 1.0,
-                              "links": "true", "bitext": [["en-de=x.tsv"]]},
-                 "trained_on": 100, "cut": ["de"]}  # fmt: skip
+        known = {"objective": model, "lr": 5e-5, "exchange_weight": 1.0, "links": "true",
+                 "bitext": [["en-de=x.tsv"]]}  # fmt: skip
+        facts = {"training": known | (training or {}), "trained_on": 100, "cut": ["de"]}
         write(output, Finished(cell, directory or f"/runs/{model}", facts, rows))
 
 
@@ -375,6 +376,34 @@ def test_claims_that_can_be_tested(tmp_path: Path) -> None:
     assert found[7][0].verdict == NOT_SUPPORTED
     assert found[9][0].figure == "1 of 1 equal"
     assert found[10][0].verdict == found[11][0].verdict == found[12][0].verdict == SUPPORTED
+
+
+SAME = {"step": 12, "steps": 16, "batch_size": None, "batch_tokens": 4096}
+
+
+@pytest.mark.parametrize(
+    ("weam", "figure", "named"),
+    [
+        ({}, "5 of 5 equal", "lr, step, steps, batch_size, batch_tokens of tlm, weam"),
+        ({"step": 16}, "4 of 5 equal", "step of tlm, weam"),
+        ({"batch_size": 32, "batch_tokens": None}, "3 of 5 equal", "batch_size, batch_tokens of "),
+    ],
+)
+def test_claim_9_compares_what_was_done(
+    tmp_path: Path, weam: dict[str, Any], figure: str, named: str
+) -> None:
+    cells(tmp_path, "tlm", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1101"], training=SAME | weam)
+    (claim,) = claims(tmp_path)[9]
+    assert (claim.figure, claim.verdict) == (figure, NOT_SUPPORTED if weam else SUPPORTED)
+    assert claim.reason.startswith(named)
+
+
+def test_claim_9_compares_every_pre_training_seed(tmp_path: Path) -> None:
+    cells(tmp_path, "tlm", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1100"], training=SAME | {"step": 13}, sha="b", directory="/runs/b")
+    assert claims(tmp_path)[9][0].reason.startswith("step of tlm, weam")
 
 
 def test_no_verdict_on_fine_tuning_with_one_seed(tmp_path: Path) -> None:

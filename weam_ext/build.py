@@ -26,7 +26,7 @@ from weam_ext.files import (
     content_digest,
     file_digest,
     remove_parts,
-    rename_durably,
+    whole_directory,
     write_durably,
     write_whole,
 )
@@ -50,8 +50,6 @@ from weam_ext.shards import Shards, data_digest, open_prepared, read_description
 from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
 
 RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
-INITIAL = "initial"
-"""Of word-aligned: the model before training, in the run's directory."""
 
 
 def run_directory(options: argparse.Namespace) -> Path:
@@ -65,24 +63,26 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
 
     A checkpoint is gone on from with the settings that led to it alone. As long as there is none,
-    others may be given: what was made for those that changed is made anew.
+    others may be given: what was made for those that changed is made anew. For the one process that
+    owns the directory.
     """
     settings = identity(options)
     run_dir = run_directory(options)
     if options.resume == "never" and checkpoint.checkpoints(run_dir):
         raise InputError(f"{run_dir}: holds a run already; give another --output")
-    if run_dir.exists() and not (run_dir / RECORD).exists() and not _is_empty(run_dir):
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / RECORD).exists() and not _is_empty(run_dir):
         raise InputError(f"{run_dir}: not empty, and no run; give another --output")
     content = contents(options)
+    remove_parts(run_dir)
     last = _last_whole(run_dir)
     if last:
-        state = checkpoint.load_state(last)
+        state = checkpoint.read_state(last)
         _check_same(run_dir, state["settings"] | {CONTENT: state[CONTENT]}, settings, content)
         content = state[CONTENT]
     else:
         if not builtin(options):
             check_sources(sources_of(options))
-        run_dir.mkdir(parents=True, exist_ok=True)
         _forget_changed(run_dir, settings, content)
     _write_run(run_dir, settings, content)
     checkpoint.retain(run_dir, options.keep)
@@ -174,10 +174,9 @@ def _check_same(
 def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, str]) -> None:
     """Remove what a start with other settings has left, so that it is made anew."""
     changed = set(_changed(_read_run(run_dir), settings, content))
-    made = [checkpoint.TOKENIZER, INITIAL] if changed else []
+    made = [checkpoint.TOKENIZER] if changed else []
     if changed & {*text_settings(), "prepared", "builtin_pairs"}:
         made += [PREPARED, BUILTIN]
-    remove_parts(run_dir)
     for name in made:
         if (run_dir / name).exists():
             (run_dir / name).rename(run_dir / f".{name}.part")  # never half of it under its name
@@ -185,18 +184,24 @@ def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, 
 
 
 def _last_whole(run_dir: Path) -> Path | None:
+    """The last checkpoint that is whole; of those before it only the states are read."""
+    last = None
     for candidate in reversed(checkpoint.checkpoints(run_dir)):
         try:
-            checkpoint.load_state(candidate)
+            if last:
+                checkpoint.read_state(candidate)
+            else:
+                checkpoint.load_state(candidate)
+                last = candidate
+        except checkpoint.OtherFormatError:
+            raise
         except InputError as error:
             # Under its name, it would be in the way of the one that this step is to write again.
             aside = candidate.with_name(f"torn-{candidate.name}")
             shutil.rmtree(aside, ignore_errors=True)
             candidate.rename(aside)
             say(f"passed over: {error}; now called {aside.name}")
-        else:
-            return candidate
-    return None
+    return last
 
 
 def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> Any:
@@ -206,15 +211,9 @@ def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> A
         if ranks.first and not directory.exists():
             spec = options.tokenizer or options.model
             tokenizer = load_tokenizer(spec) if spec else wordpiece(vocabulary(), "built-in")
-            _save_whole(tokenizer, directory)
+            with whole_directory(directory) as part:
+                tokenizer.save_pretrained(part)
     return load_tokenizer(str(directory))
-
-
-def _save_whole(thing: Any, directory: Path) -> None:
-    """Save a model or a tokenizer as a directory that is whole or not there."""
-    part = directory.with_name(f".{directory.name}.part")
-    thing.save_pretrained(part)
-    rename_durably(part, directory)
 
 
 def run_sources(options: argparse.Namespace, run_dir: Path) -> list[Source]:
@@ -325,11 +324,11 @@ def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None)
 
 def keep_initial(model: Any, run_dir: Path, resumed: Path | None, ranks: Ranks) -> None:
     """Keep the model before training, from which word-aligned measures the distance."""
-    directory = run_dir / INITIAL
-    if resumed and not directory.exists():
-        raise InputError(f"{directory}: not there, and {resumed.name} is not where the run began")
-    if ranks.first and not directory.exists():
-        _save_whole(model, directory)
+    directory = run_dir / checkpoint.INITIAL
+    if ranks.first and not resumed:
+        shutil.rmtree(directory, ignore_errors=True)  # of a start that got no further
+        with whole_directory(directory) as part:
+            model.save_pretrained(part)
     ranks.barrier()
 
 
@@ -360,7 +359,7 @@ def run_objective(
             languages=languages,
         )
     if issubclass(kind, WordAligned):
-        initial = type(model).from_pretrained(run_dir / INITIAL, dtype=torch.float32)
+        initial = type(model).from_pretrained(run_dir / checkpoint.INITIAL, dtype=torch.float32)
         return kind(
             model,
             masking,

@@ -3,14 +3,15 @@
 A checkpoint is a Hugging Face model directory (weights in safetensors, configuration, tokenizer)
 with `optimizer.safetensors`, `state.json`, a model card and, of some objectives,
 `objective.safetensors` beside them; tensors are whole, however many processes wrote them, so that
-any number of processes can go on from them. It is written under another name, synced
-and renamed: a directory called `step-N` is whole. No random state is kept, because every step
-seeds its generators from the run's seed and the step's number.
+any number of processes can go on from them. It is written under another name, synced and renamed: a
+directory called `step-N` is whole. `state.json` holds the SHA-256 of its own content, of the other
+files and of those in the run's directory that the run cannot do without. No random state is kept,
+because every step seeds its generators from the run's seed and the step's number.
 """
 
-import json
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from weam_ext.errors import InputError, describe
-from weam_ext.files import file_digest, rename_durably, write_durably
+from weam_ext.files import (
+    file_digest,
+    read_record,
+    whole_directory,
+    write_durably,
+    write_record,
+)
 
-OPTIMIZER, OWN, CARD = "optimizer.safetensors", "objective.safetensors", "README.md"
+FORMAT = 1
+"""Of `state.json`. Raise it when what goes on from one changes."""
+STATE, CARD = "state.json", "README.md"
+OPTIMIZER, OWN = "optimizer.safetensors", "objective.safetensors"
 BEST = "best"
 TOKENIZER = "tokenizer"
 """The run's copy of its tokenizer. Loading and saving one again may reword its files."""
+INITIAL = "initial"
+"""Of word-aligned: the model before training, in the run's directory."""
 _NAME = re.compile(r"step-(\d{8})")
+
+
+class OtherFormatError(InputError):
+    """A checkpoint of another version of this package; nothing is wrong with it."""
 
 
 def save(
@@ -61,32 +77,22 @@ def save(
     others = own_tensors(objective, model)
     if not main or final.exists():  # of a run that goes on, torn ones were put aside
         return final
-    beside = run / f".{final.name}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
-        model.save_pretrained(beside, state_dict=weights)
-        shutil.copytree(run / TOKENIZER, beside, dirs_exist_ok=True)
+    with whole_directory(final) as part:
+        model.save_pretrained(part, state_dict=weights)
+        shutil.copytree(run / TOKENIZER, part, dirs_exist_ok=True)
         if others:
-            save_file(others, beside / OWN)
-        save_file(moments, beside / OPTIMIZER)
-        write_durably(beside / CARD, card.encode())
-        # The card may be edited: nothing goes on from it.
-        digests = {p.name: file_digest(p) for p in sorted(beside.iterdir()) if p.name != CARD}
-        state = {"step": step, **state, "files": digests}
-        write_durably(beside / "state.json", (json.dumps(state, indent=1) + "\n").encode())
-        rename_durably(beside, final)
-    except (OSError, shutil.Error, SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise InputError(f"{final}: cannot be written ({describe(error)})") from error
+            save_file(others, part / OWN)
+        save_file(moments, part / OPTIMIZER)
+        state = {"format": FORMAT, "step": step, **state, "files": digests(part, part)}
+        # The card is none of them. It may be edited: nothing goes on from it.
+        write_durably(part / CARD, card.encode())
+        write_record(part / STATE, state)
     retain(run, keep)
     return final
 
 
 def retain(run: Path, keep: int) -> None:
-    """Remove what is not to be kept (see `save`), and what was never finished."""
-    for part in run.glob(".step-*.part"):
-        shutil.rmtree(part)
+    """Remove what is not to be kept (see `save`)."""
     there = checkpoints(run)
     losses = {path: _heldout(path) for path in there}
     compared = [path for path in there if losses[path] is not None]
@@ -102,11 +108,8 @@ def retain(run: Path, keep: int) -> None:
 
 
 def _heldout(checkpoint: Path) -> float | None:
-    try:
-        loss = json.loads((checkpoint / "state.json").read_bytes()).get("heldout")
-    except (OSError, ValueError):
-        return None
-    return float(loss) if isinstance(loss, int | float) else None
+    loss: float | None = read_state(checkpoint)["heldout"]
+    return loss
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -116,16 +119,62 @@ def checkpoints(run: Path) -> list[Path]:
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's state, its files checked; `InputError` for one that is torn or changed."""
-    try:
-        state: dict[str, Any] = json.loads((checkpoint / "state.json").read_bytes())
-        for name, digest in state["files"].items():
-            if file_digest(checkpoint / name) != digest:
-                raise InputError(f"{checkpoint / name}: the file was changed since it was saved")
-    except (OSError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{checkpoint}: not a whole checkpoint ({describe(error)})") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{checkpoint / 'state.json'}: not valid JSON") from error
+    state = read_state(checkpoint)
+    check_files(checkpoint, state["files"])
     return state
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's state alone; `InputError` for one that is torn or changed.
+
+    `OtherFormatError` for one that another version of this package has left.
+    """
+    path = checkpoint / STATE
+    state = read_record(path)
+    if state.get("format") != FORMAT:
+        raise OtherFormatError(
+            f"{path}: format {state.get('format')}, expected {FORMAT}: the run was begun with "
+            "another version of weam_ext; go on with that one, or give another --output"
+        )
+    return state
+
+
+def digests(directory: Path, *folders: Path) -> dict[str, str]:
+    """SHA-256 of all files in some folders, by where they lie in a directory."""
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(directory).as_posix(): file_digest(path) for path in files}
+
+
+def check_files(directory: Path, expected: Mapping[str, str]) -> None:
+    """Raise `InputError` for the first file that is not there, or not as `digests` found it."""
+    for name, digest in expected.items():
+        path = directory / name
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from error
+        if found != digest:
+            raise InputError(f"{path}: the file was changed since it was saved")
+
+
+def check_unchanged(directory: Path) -> None:
+    """Raise `InputError` where a model is not as its checkpoint's state says.
+
+    Only of what others than training read, and only where there is a state that can be read.
+    """
+    try:
+        files = read_state(directory)["files"]
+    except InputError:
+        return
+    try:
+        check_files(directory, {k: v for k, v in files.items() if k not in (OPTIMIZER, OWN)})
+    except InputError as error:
+        raise InputError(f"{error}; if that was meant, remove its {STATE}") from error
+
+
+def digests_beside(run: Path) -> dict[str, str]:
+    """Of what a run goes on from that is in none of its checkpoints."""
+    return digests(run, run / TOKENIZER, run / INITIAL)
 
 
 # ---------------------------------------------------------------------------------------- tensors

@@ -8,11 +8,13 @@ import secrets
 import shutil
 import socket
 from argparse import ArgumentTypeError
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from safetensors import SafetensorError
 
 from weam_ext.errors import InputError, describe
 
@@ -62,6 +64,9 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         write_durably(part, data)
         rename_durably(part, final)
+    except OSError as error:
+        error.filename = str(path)  # writing names none, opening and renaming name the part
+        raise
     finally:
         part.unlink(missing_ok=True)
 
@@ -116,6 +121,61 @@ def rename_durably(source: Path, target: Path) -> None:
     sync(source)  # of a directory, its entries: syncing the files in it does not keep their names
     source.rename(target)
     sync(target.parent)
+
+
+def tensors_durably(save: Callable[[Path], object], path: Path) -> None:
+    """Have `save` (of safetensors) write a file so that it is whole, and survives a crash.
+
+    Raises `InputError` where it cannot be written.
+    """
+    part = _beside(path)  # a folder: where `save` is killed, its own temporary file is in it
+    try:
+        part.mkdir()
+        whole = part / path.name
+        save(whole)
+        give_usual_mode(whole)
+        rename_durably(whole, path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path}: cannot be written ({reason or describe(error)})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@contextmanager
+def whole_directory(final: Path) -> Iterator[Path]:
+    """A directory to fill; it takes its name, whole and durable, when this ends well.
+
+    `final` must not be there yet. Raises `InputError` where it cannot be written.
+    """
+    part = _beside(final)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.rglob("*"):
+            if path.is_file():
+                give_usual_mode(path)
+        rename_durably(part, final)
+    except Exception as error:  # that of tokenizers' Rust code is of no other kind
+        known = isinstance(error, OSError | shutil.Error | SafetensorError)
+        if not known and type(error) is not Exception:
+            raise
+        raise InputError(f"{final}: cannot be written ({_without_part(error, part)})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _without_part(error: Exception, part: Path) -> str:
+    """What an error says, without the name of what is gone once it is told."""
+    return describe(error).replace(f"{part}{os.sep}", "")
+
+
+def give_usual_mode(path: Path) -> None:
+    """Let those read a file whom the umask lets read new files; those of safetensors are 0600."""
+    probe = _beside(path)
+    probe.touch()  # asking for the umask means to change it, for all threads
+    path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
 
 
 def sync(path: Path) -> None:
@@ -218,6 +278,19 @@ def _first_line(path: Path) -> str:
         return ""
 
 
+_held: set[int] = set()
+"""The locks of this process. Those that it forks must not hold them for it when it is gone."""
+
+
+def _let_go() -> None:
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
     """Whether this process holds a lock on a file, which is made for it and removed after.
@@ -225,6 +298,7 @@ def locked(path: Path) -> Iterator[bool]:
     The lock is `flock`'s, which works over NFS, too, since Linux 2.6.12.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    _held.add(handle)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,4 +313,5 @@ def locked(path: Path) -> Iterator[bool]:
         finally:
             path.unlink(missing_ok=True)  # while the lock is held
     finally:
+        _held.discard(handle)
         os.close(handle)

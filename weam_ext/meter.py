@@ -1,8 +1,9 @@
 """How fast a run is: its clock, its floating-point operations, and how well a device is used."""
 
+import math
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from weam_ext.objectives import Objective
 from weam_ext.parallel import layers_of
 from weam_ext.predictor import Sums
 
+NORM = "grad_norm"
+"""Among the ratios of a step's sums: the norm of its gradient before it is clipped."""
 # Dense bf16 tensor throughput of the vendors' data sheets, in TFLOP/s, by a part of the name.
 _PEAKS = {
     "B200": 2250.0,
@@ -86,40 +89,69 @@ def _known_peak(device: torch.device) -> float | None:
     return next((peak * 1e12 for part, peak in _PEAKS.items() if part in name), None)
 
 
+class Broken(NamedTuple):
+    """A step whose figures are no numbers to go on with."""
+
+    step: int
+    what: str
+    """loss or gradient."""
+    value: float
+    """NaN or an infinity."""
+    samples: list[int]
+    """This process's, of the training split."""
+
+
 class Meter:
     """What was seen since the last reading, and since the run began or went on."""
 
     def __init__(self, flops: Flops, step: int, processes: int) -> None:
         self._flops, self._begun, self._processes = flops, step, processes
         self._clock = time.perf_counter()
-        self._unread: list[Sums] = []
-        self._requests: list[Request] = []
+        self._unread: list[tuple[Sums, list[Request]]] = []
         self._tokens = self._used = self._padded = 0
         self._done = 0.0
 
     def add(self, sums: Sums, requests: list[Request]) -> None:
         """One step."""
-        self._unread.append(sums)
-        self._requests += requests
+        self._unread.append((sums, requests))
 
     def pause(self, seconds: float) -> None:
         """Time that is none of the steps'."""
         self._clock += seconds
 
+    def broken(self, step: int) -> Broken | None:
+        """Of the steps since the last reading, up to `step`, the first that came to no number.
+
+        Waits for the device. Sums carry what is not finite along, so that nothing needs to be
+        asked in the steps themselves.
+        """
+        if not self._unread:
+            return None
+        pairs = [torch.stack([s.loss, s.ratios[NORM].total]).detach() for s, _ in self._unread]
+        first = step - len(self._unread) + 1
+        for k, (loss, norm) in enumerate(torch.stack(pairs).tolist()):
+            if not math.isfinite(loss) or not math.isfinite(norm):
+                what, value = ("gradient", norm) if math.isfinite(loss) else ("loss", loss)
+                members = [member for request in self._unread[k][1] for member in request.members]
+                return Broken(first + k, what, value, [sample for sample, _ in members])
+        return None
+
     def read(self, step: int, steps: int, waited: float) -> tuple[dict[str, float], Speed]:
         """Means since the last reading, and the speed; waits for the device."""
-        means = sum(self._unread[1:], self._unread[0]).means()
-        tokens = sum(request.tokens for request in self._requests)
-        padded = sum(request.padded for request in self._requests)
-        sequences = sum(request.sequences for request in self._requests)
+        sums = [sums for sums, _ in self._unread]
+        requests = [request for _, several in self._unread for request in several]
+        means = sum(sums[1:], sums[0]).means()
+        tokens = sum(request.tokens for request in requests)
+        padded = sum(request.padded for request in requests)
+        sequences = sum(request.sequences for request in requests)
         if "masked" in means:
             means["masked_share"] = means["masked"] / tokens
         rows = means.get("masked", 0.0) + means.get("linked", 0.0)
         self._done += self._flops.of(padded, sequences, rows)
         self._tokens += tokens
-        self._used += sum(request.used for request in self._requests)
+        self._used += sum(request.used for request in requests)
         self._padded += padded
-        self._unread, self._requests = [], []
+        self._unread = []
         seconds = time.perf_counter() - self._clock
         peak = self._flops.peak
         return means, Speed(

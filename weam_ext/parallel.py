@@ -92,10 +92,11 @@ def layers_of(encoder: nn.Module) -> list[nn.Module]:
 
 def own_gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     """The gradients of all parameters; of a sharded one this process's part."""
-    found = []
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            if parameter.grad is not None:
-                gradient = parameter.grad
-                found.append(gradient.to_local() if hasattr(gradient, "to_local") else gradient)
-    return found
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return [own_part(p.grad) for p in parameters if p.grad is not None]
+
+
+def own_part(tensor: Any) -> Tensor:
+    """A tensor, or of a sharded one this process's part."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part

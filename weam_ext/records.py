@@ -3,24 +3,35 @@
 import hashlib
 import importlib
 import json
+import operator
 import os
 import resource
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from weam_ext.errors import InputError, describe, say
-from weam_ext.files import rename_durably, write_durably
-from weam_ext.meter import Speed
+from weam_ext.errors import InputError, say
+from weam_ext.files import write_whole
+from weam_ext.meter import NORM, Speed
 
 LOG = "log.jsonl"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """An `OSError` is of what is written there; it becomes an `InputError` that says so."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 class Log:
@@ -31,29 +42,60 @@ class Log:
 
     def __init__(self, run: Path, step: int) -> None:
         self._path = run / LOG
-        kept = [line for line in self._lines() if step and json.loads(line)["step"] <= step]
-        beside = self._path.with_suffix(".part")
-        write_durably(beside, b"".join(kept))
-        rename_durably(beside, self._path)
+        steps = self._lines() if step else []
+        write_whole(self._path, b"".join(line for line, at in steps if at <= step))
         self._file = self._path.open("ab", buffering=0)
 
-    def _lines(self) -> list[bytes]:
-        if not self._path.exists():
-            return []
-        # A last line without its end was being written when the run was killed.
-        return [line for line in self._path.read_bytes().splitlines(True) if line.endswith(b"\n")]
+    def _lines(self) -> Iterator[tuple[bytes, int]]:
+        """The whole lines, each with its step; what is damaged is told and left out."""
+        data = self._path.read_bytes() if self._path.exists() else b""
+        # What follows the last line's end was being written when the run was killed.
+        for number, line in enumerate(data.split(b"\n")[:-1], 1):
+            step = _step(line)
+            if step is None:
+                say(f"{self._path}, line {number}: damaged, left out")
+            else:
+                yield line + b"\n", step
 
     def write(self, record: dict[str, Any]) -> None:
-        line = (json.dumps(record) + "\n").encode()
-        try:
+        line = (json.dumps(record, allow_nan=False) + "\n").encode()
+        with _writing(self._path):
             while line:  # a disk that fills up takes a part first
                 line = line[self._file.write(line) :]
-        except OSError as error:
-            raise InputError(f"{self._path}: cannot be written ({describe(error)})") from error
 
     def close(self) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with self._file, _writing(self._path):
+            os.fsync(self._file.fileno())
+
+
+def _step(line: bytes) -> int | None:
+    """That of a line of the log; None where it is none."""
+    try:
+        record = json.loads(line, parse_constant=_refuse)
+        step: int = operator.index(record["step"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return step
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+@contextmanager
+def _silent_writers() -> Iterator[None]:
+    """Threads that write tell nothing of an `OSError`, which comes again where they are asked."""
+    tell = threading.excepthook
+
+    def tell_others(fault: threading.ExceptHookArgs) -> None:
+        if not isinstance(fault.exc_value, OSError):
+            tell(fault)
+
+    threading.excepthook = tell_others
+    try:
+        yield
+    finally:
+        threading.excepthook = tell
 
 
 class Records:
@@ -83,15 +125,25 @@ class Records:
         self._log = Log(run_dir, step)
         self._closing.callback(self._log.close)
         if tensorboard:
-            board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1)
-            self._closing.callback(board.close)
-            self._boards.append(board.add_scalar)
+            self._boards.append(self._open_tensorboard(run_dir / "tensorboard", step + 1))
         if wandb:
             self._boards.append(self._open_wandb(wandb, run_dir, settings or {}))
         self._bar = tqdm(
             total=steps, initial=step, unit=" steps", disable=None, dynamic_ncols=True, leave=False
         )
         self._closing.callback(self._bar.close)
+
+    def _open_tensorboard(self, folder: Path, begin: int) -> Callable[[str, float, int], object]:
+        self._closing.enter_context(_silent_writers())
+        self._closing.enter_context(_writing(folder))
+        board = SummaryWriter(str(folder), purge_step=begin)
+        self._closing.callback(board.close)
+
+        def show(name: str, value: float, step: int) -> None:
+            with _writing(folder):
+                board.add_scalar(name, value, step)
+
+        return show
 
     def _open_wandb(
         self, project: str, run_dir: Path, settings: dict[str, Any]
@@ -164,6 +216,7 @@ _LINE = {
     "link_distance": "links {:.4f}",
     "anchor_distance": "anchors {:.4f}",
     "masked_share": "masked {:.1%}",
+    NORM: "gradient {:.2f}",
 }
 """What is said of the means, in this order."""
 

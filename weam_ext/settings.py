@@ -33,8 +33,9 @@ BUILTIN_STEPS = 800
 LR_PRETRAINED, LR_SCRATCH, LR_BUILTIN = 5e-5, 1e-3, 2e-3
 # Where things go and how they are computed, not what: these may differ when a run is resumed.
 PLACES = (
-    "output", "config", "resume", "keep", "tensorboard", "wandb", "log_every", "workers",
-    "parallel", "compile", "gradient_checkpointing", "peak_tflops", "license", "data_license",
+    "output", "config", "resume", "keep", "tensorboard", "wandb", "log_every", "eval_every",
+    "save_every", "workers", "parallel", "compile", "gradient_checkpointing", "peak_tflops",
+    "license", "data_license",
 )  # fmt: skip
 
 

@@ -18,14 +18,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from weam_ext import checkpoint
@@ -36,6 +36,7 @@ from weam_ext.build import (
     open_data,
     open_run,
     prepared_directory,
+    run_directory,
     run_languages,
     run_model,
     run_objective,
@@ -45,14 +46,15 @@ from weam_ext.build import (
 from weam_ext.card import model_card
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, run, say
+from weam_ext.files import owned
 from weam_ext.heldout import Heldout
 from weam_ext.loader import Feed, Request
-from weam_ext.meter import Flops, Meter
+from weam_ext.meter import NORM, Flops, Meter
 from weam_ext.objectives import Masking
 from weam_ext.optimizer import freeze, parameter_groups, schedule
 from weam_ext.order import Place
-from weam_ext.parallel import Parallel, own_gradients
-from weam_ext.predictor import Sums
+from weam_ext.parallel import Parallel, own_gradients, own_part
+from weam_ext.predictor import Ratio, Sums
 from weam_ext.records import Records
 from weam_ext.settings import (
     BUILTIN_STEPS,
@@ -77,6 +79,11 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.device.index or ranks.local_rank)
             torch.cuda.set_device(self.device)
+        begin: dict[str, Any] = {"step": 0, "place": {}}
+        self.state = checkpoint.read_state(resumed) if resumed else begin  # checked when opened
+        with ranks.together():
+            if resumed and ranks.first:
+                checkpoint.check_files(run_dir, self.state["beside"])
         tokenizer = run_tokenizer(options, run_dir, ranks)
         # Before the text is read, which may take hours: what cannot be trained is told at once.
         with ranks.together():
@@ -90,6 +97,8 @@ class Trainer:
         with ranks.together():
             self._build_data(tokenizer, splits, resumed)
         self._build_optimizer(resumed)
+        if ranks.first and not resumed:
+            self.state["beside"] = checkpoint.digests_beside(run_dir)
 
     def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
         options = self.options
@@ -131,8 +140,6 @@ class Trainer:
         self.pairs = len(shards)
         one_pass = math.ceil(order.batches_a_pass / options.accumulate)
         self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
-        begin: dict[str, Any] = {"step": 0, "place": {}}
-        self.state = checkpoint.load_state(resumed) if resumed else begin
         self.step: int = self.state["step"]
         self.place = Place.of(self.state["place"])
         self.feed = Feed(
@@ -157,10 +164,11 @@ class Trainer:
     def _build_optimizer(self, resumed: Path | None) -> None:
         options = self.options
         own = LR_PRETRAINED if options.model else LR_SCRATCH
+        self.lr: float = options.lr or (LR_BUILTIN if builtin(options) else own)
         groups = parameter_groups(
             self.objective,
             layers=self.model.config.num_hidden_layers,
-            lr=options.lr or (LR_BUILTIN if builtin(options) else own),
+            lr=self.lr,
             decay=options.weight_decay,
             layer_decay=options.layer_lr_decay,
         )
@@ -180,16 +188,23 @@ class Trainer:
             for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"] = lr
 
+    @property
+    def _precision(self) -> str:
+        by_device = "bf16" if self.device.type == "cuda" else "float32"
+        return by_device if self.options.precision == "auto" else str(self.options.precision)
+
     def _autocast(self) -> Any:
-        precision = self.options.precision
-        if precision == "bf16" or (precision == "auto" and self.device.type == "cuda"):
+        if self._precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
     # ---------------------------------------------------------------------------------- one step
 
     def train_step(self) -> tuple[Sums, list[Request]]:
-        """One optimizer step: the sums of all processes, and what its batches were."""
+        """One optimizer step: the sums of all processes, and what its batches were.
+
+        Nothing in it waits for the device.
+        """
         self.objective.train()
         self._seed_generators()
         total: Sums | None = None
@@ -205,25 +220,29 @@ class Trainer:
             self.place = request.following
         assert total is not None
         total = self.parallel.total(total)
-        self._update(total)
+        norm = self._update(total)
         self.step += 1
-        return total, requests
+        norms = {NORM: Ratio(norm, torch.ones_like(norm))}
+        return replace(total, ratios=total.ratios | norms), requests
 
     def _seed_generators(self) -> None:
         # Anew for each step, so that nothing of the generators needs saving.
         words = f"{self.options.seed} {self.step} {self.ranks.rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest()))
 
-    def _update(self, total: Sums) -> None:
+    def _update(self, total: Sums) -> Tensor:
+        """Take the step; the norm of the gradient, in all processes together, before clipping."""
         # The loss is a mean over all that was predicted in the step, known only after the last
         # batch; what the processes' gradients were divided by is their number.
         gradients = own_gradients(self.optimizer)
         scale = self.ranks.world / total.count.clamp(min=1)
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-        nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip)
+        norm: Any = nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
+        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return whole
 
     @property
     def learning_rate(self) -> float:
@@ -236,7 +255,37 @@ class Trainer:
         with self._autocast():
             self.measured = self.heldout.measure(self.objective)
         self.parallel.after_measuring()
+        with self.ranks.together():
+            for corpus, means in self.measured.items():
+                for name, value in means.items():
+                    if not math.isfinite(value):
+                        raise InputError(
+                            f"step {self.step}: the held-out {name} of {corpus} is {value}; the "
+                            "run was stopped, and nothing of this step was saved"
+                        )
         return self.measured
+
+    def check(self, meter: Meter) -> None:
+        """Raise `InputError` where a step since the last reading came to what is no number."""
+        found = [each for each in self.ranks.gather(meter.broken(self.step)) if each]
+        with self.ranks.together():
+            if found:
+                samples = [sample for each in found for sample in each.samples]
+                step, what, value, _ = found[0]
+                raise InputError(
+                    f"step {step}: the {what} is {value}; the run was stopped, and nothing of this "
+                    f"step or a later one was saved (its batch: samples {_some(samples)} of the "
+                    "training split; a lower --lr may help)"
+                )
+
+    def _check_weights(self) -> None:
+        parameters = [own_part(parameter.detach()) for parameter in self.objective.parameters()]
+        with self.ranks.together():
+            if not torch.stack([part.isfinite().all() for part in parameters]).all():
+                raise InputError(
+                    f"step {self.step}: after it weights are not finite; the run was stopped, and "
+                    "nothing of this step was saved (a lower --lr may help)"
+                )
 
     def describe(self) -> str:
         """A line on what is about to be done."""
@@ -261,16 +310,25 @@ class Trainer:
         )
 
     def save(self, measured_now: bool) -> Path:
-        """Write the checkpoint of this step."""
+        """Write the checkpoint of this step; `InputError` for weights that are no numbers."""
+        self._check_weights()
         options = self.options
         settings = identity(options)
         state = {
             "settings": settings,
             "content": self.content,
+            # What came of those that were left to be decided.
+            "resolved": {
+                "lr": self.lr,
+                "steps": self.steps,
+                "batch_size": None if options.batch_tokens else options.batch_size,
+                "precision": self._precision,
+            },
             "schedule": self.schedule.state_dict(),
             "place": asdict(self.place),
             "heldout": self.measured["all"]["loss"] if measured_now else None,
             "measured": self.measured,
+            "beside": self.state["beside"],
         }
         card = model_card(
             settings,
@@ -295,6 +353,11 @@ class Trainer:
             )
 
 
+def _some(numbers: list[int], most: int = 16) -> str:
+    told = ", ".join(map(str, numbers[:most]))
+    return told + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+
+
 # ---------------------------------------------------------------------------------------- the loop
 
 
@@ -313,11 +376,14 @@ def train(trainer: Trainer) -> Path:
             last = trainer.step == steps or trainer.parallel.any(bool(received))
             # What is saved is logged, so that no mean is of steps on both sides of a checkpoint.
             saved = last or trainer.step % (options.save_every or tenth) == 0
-            if saved or trainer.step % options.log_every == 0:
+            measured = trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0
+            logged = saved or trainer.step % options.log_every == 0
+            if logged or measured:
+                trainer.check(meter)
+            if logged:
                 means, speed = meter.read(trainer.step, steps, trainer.feed.waited)
                 records.step(trainer.step, means | {"lr": trainer.learning_rate}, speed)
             pause = time.perf_counter()
-            measured = trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0
             if measured:
                 records.heldout(trainer.step, trainer.evaluate())
             if saved:
@@ -354,9 +420,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Its matrices gain little from a second thread, and threads that wait for each other lose
         # tenfold when another program wants a core (569 s against 111 s on two cores).
         torch.set_num_threads(1)
-    with Ranks.of_environment(torch.device(options.device).type) as ranks:
+    device = torch.device(options.device).type
+    with Ranks.of_environment(device) as ranks, ExitStack() as ownership:
+        opened = None
         with ranks.together():
-            opened = open_run(options) if ranks.first else None
+            if ranks.first:
+                ownership.enter_context(owned(run_directory(options)))
+                opened = open_run(options)
         run_dir, resumed = ranks.broadcast(opened) or (Path(), None)
         trainer = Trainer(options, run_dir, resumed, ranks)
         if ranks.first:

@@ -32,6 +32,11 @@ ROLES = {
 LARGE = 0.02
 """A "large margin", and what "about equal" and "close" allow: two points and one."""
 CLOSE = 0.01
+_COMPARED = (
+    "lr", "schedule", "warmup", "step", "steps", "batch_size", "batch_tokens", "accumulate",
+    "mask_probability", "max_length",
+)  # fmt: skip
+"""What claim 9 compares: `step` is the checkpoint's, `steps` those that the schedule was for."""
 _ZERO, _TRANSLATED = "zero-shot", "translate-train"
 
 
@@ -214,26 +219,24 @@ class Judge:
 
     # ----------------------------------------------------------------------------------- settings
 
-    def _training(self, role: str) -> dict[str, Any]:
-        name = self.roles.get(role)
-        for row in self.results.rows:
-            if row.cell.model == name and row.facts.get("training"):
-                found: dict[str, Any] = row.facts["training"]
-                return found
-        return {}
+    def _trainings(self, role: str) -> list[dict[str, Any]]:
+        """How each encoder of a role was trained, where that is known."""
+        rows = [row for row in self.results.rows if row.cell.model == self.roles.get(role)]
+        found = {row.cell.model_sha256: row.facts.get("training") for row in rows}
+        return [training for training in found.values() if training]
 
     def _same_settings(self) -> Claim:
         claim = Claim(9, "The settings of the continued models are the same")
-        names = ("lr", "steps", "batch_size", "mask_probability", "max_length", "warmup")
-        found = {r: self._training(r) for r in ("tlm", "word-aligned", "weam")}
-        found = {role: settings for role, settings in found.items() if settings}
+        found = {r: self._trainings(r) for r in ("tlm", "word-aligned", "weam")}
+        found = {role: trainings for role, trainings in found.items() if trainings}
         if len(found) < 2:
             claim.reason = (
                 "because fewer than two of the models have their run's settings beside them"
             )
             return claim
-        shared = [n for n in names if all(n in settings for settings in found.values())]
-        differ = [n for n in shared if len({repr(s[n]) for s in found.values()}) > 1]
+        every = [training for trainings in found.values() for training in trainings]
+        shared = [name for name in _COMPARED if all(name in training for training in every)]
+        differ = [name for name in shared if len({repr(training[name]) for training in every}) > 1]
         claim.figure = f"{len(shared) - len(differ)} of {len(shared)} equal"
         claim.verdict = NOT_SUPPORTED if differ else SUPPORTED
         claim.reason = (
@@ -243,7 +246,7 @@ class Judge:
 
     def _setting(self, number: int, text: str, name: str, wanted: Any) -> Claim:
         claim = Claim(number, text)
-        settings = self._training("weam")
+        settings = next(iter(self._trainings("weam")), {})
         if name not in settings:
             claim.reason = "because WEAM's directory has no settings of its run beside it"
             return claim

@@ -502,8 +502,8 @@ def _used(results: Results, failed: Sequence[Failed]) -> Iterator[Part]:
     for model, directory in models:
         row = next(r for r in results.rows if (r.cell.model, r.directory) == (model, directory))
         training = row.facts.get("training", {})
-        names = ("objective", "steps", "batch_size", "lr", "mask_probability", "seed")
-        told = ", ".join(f"{n} {training[n]}" for n in names if n in training) or "–"
+        names = ("objective", "step", "steps", "batch_size", "lr", "mask_probability", "seed")
+        told = ", ".join(f"{n} {training[n]}" for n in names if training.get(n) is not None) or "–"
         place = "/".join(directory.rsplit("/", 3)[-3:])
         size = row.facts.get("parameters")
         shown = f"{size / 1e6:,.1f} M" if size else "–"

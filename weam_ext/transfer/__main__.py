@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
+from weam_ext.checkpoint import STATE, check_unchanged, read_state
 from weam_ext.corpus import parse_bitext, parse_columns
 from weam_ext.errors import InputError, Parser, describe, run, say
 from weam_ext.files import user_path
@@ -228,6 +228,7 @@ def identified(models: dict[str, list[Path]]) -> list[Model]:
         seeds: dict[str, Path] = {}
         for directory in directories:
             try:
+                check_unchanged(directory)
                 digest = encoder_digest(directory)
             except InputError as error:
                 found.append(Model(name, directory, str(directory), describe(error)))
@@ -251,15 +252,20 @@ def facts_of(directory: Path) -> dict[str, Any]:
     return {"training": training_settings(directory)} | ({"parameters": numbers} if numbers else {})
 
 
+@lru_cache  # so that it is said once of a model
 def training_settings(directory: Path) -> dict[str, Any]:
-    """The settings of the run that left a checkpoint, as `weam_ext.train` wrote them, or none."""
-    path = directory.parent / "run.yaml"
-    try:
-        found = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    """How a checkpoint of `weam_ext.train` came to be, as it says itself; nothing of others.
+
+    The settings, what those came to that were left to be decided, and the step.
+    """
+    if not (directory / STATE).is_file():
         return {}
-    plain = found.items() if isinstance(found, dict) else ()
-    return {str(k): v for k, v in plain if isinstance(v, str | int | float | bool | list)}
+    try:
+        state = read_state(directory)
+    except InputError as error:
+        say(f"{error}; how it was trained is not told")
+        return {}
+    return {**state["settings"], **state["resolved"], "step": state["step"]}
 
 
 @lru_cache(maxsize=1)
