@@ -147,7 +147,7 @@ def test_a_held_out_loss_that_is_no_number(
 def test_a_rate_that_breaks_the_model(inputs: Path, tmp_path: Path, processes: int) -> None:
     """On the command line; several processes stop together."""
     run = tmp_path / "run"
-    given = flags(inputs, run, lr=1e38, warmup=0, schedule="constant", save_every=100)
+    given = flags(inputs, run, lr=1e9, weight_decay=1e9, warmup=0, save_every=100)
     done = subprocess.run(
         command(given, processes), env=environment(), capture_output=True, text=True, timeout=300
     )
