@@ -63,25 +63,26 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
 
     A checkpoint is gone on from with the settings that led to it alone. As long as there is none,
-    others may be given: what was made for those that changed is made anew.
+    others may be given: what was made for those that changed is made anew. For the one process that
+    owns the directory.
     """
     settings = identity(options)
     run_dir = run_directory(options)
     if options.resume == "never" and checkpoint.checkpoints(run_dir):
         raise InputError(f"{run_dir}: holds a run already; give another --output")
-    if run_dir.exists() and not (run_dir / RECORD).exists() and not _is_empty(run_dir):
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / RECORD).exists() and not _is_empty(run_dir):
         raise InputError(f"{run_dir}: not empty, and no run; give another --output")
     content = contents(options)
     remove_parts(run_dir)
     last = _last_whole(run_dir)
     if last:
-        state = checkpoint.load_state(last)
+        state = checkpoint.read_state(last)
         _check_same(run_dir, state["settings"] | {CONTENT: state[CONTENT]}, settings, content)
         content = state[CONTENT]
     else:
         if not builtin(options):
             check_sources(sources_of(options))
-        run_dir.mkdir(parents=True, exist_ok=True)
         _forget_changed(run_dir, settings, content)
     _write_run(run_dir, settings, content)
     checkpoint.retain(run_dir, options.keep)
