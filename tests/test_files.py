@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import ROOT
+from safetensors.numpy import load_file, save_file
 
 from weam_ext.errors import InputError
 from weam_ext.files import (
@@ -17,6 +20,7 @@ from weam_ext.files import (
     owned,
     read_record,
     remove_parts,
+    tensors_durably,
     write_record,
     write_whole,
 )
@@ -124,3 +128,57 @@ def test_json_that_others_can_read(tmp_path: Path) -> None:
     write_whole(tmp_path / "b", b"x")
     mode = (tmp_path / "b").stat().st_mode & 0o777
     assert mode == (tmp_path / "a.json").stat().st_mode & 0o777
+
+
+SAVE_TENSORS = """
+import os, sys
+from functools import partial
+from pathlib import Path
+import numpy as np
+from safetensors.numpy import save_file
+from weam_ext.files import tensors_durably
+os.umask(int(sys.argv[2], 8))
+tensors = {"a": np.zeros(int(sys.argv[3]), np.float32)}
+tensors_durably(partial(save_file, tensors), Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("002", 0o664), ("077", 0o600)])
+def test_tensors_can_be_read_by_whom_the_umask_lets(tmp_path: Path, umask: str, mode: int) -> None:
+    path = tmp_path / "a.safetensors"
+    subprocess.run(
+        [sys.executable, "-c", SAVE_TENSORS, str(path), umask, "9"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    assert path.stat().st_mode & 0o777 == mode
+    assert load_file(path)["a"].shape == (9,)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_full_disk_leaves_the_old_tensors(tmp_path: Path) -> None:
+    """The largest file that the process may write stands for a disk."""
+    path = tmp_path / "a.safetensors"
+    tensors_durably(partial(save_file, {"a": np.ones(3)}), path)
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 50; trap "" XFSZ; exec "$0" "$@"',
+         sys.executable, "-c", SAVE_TENSORS, str(path), "022", "1000000"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "InputError" in done.stderr.splitlines()[-1]
+    assert f"{path}: cannot be written (" in done.stderr
+    assert load_file(path)["a"].tolist() == [1, 1, 1]
+    assert [each.name for each in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_tensors_of_a_killed_process_are_removed(tmp_path: Path) -> None:
+    def die(path: Path) -> None:
+        path.with_name(".tmpAbCdEf").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tensors_durably(die, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / ".a.01234567.part").mkdir()  # where there was no time even for that
+    (tmp_path / ".a.01234567.part" / ".tmpAbCdEf").write_bytes(b"half")
+    remove_parts(tmp_path)
+    assert not list(tmp_path.iterdir())

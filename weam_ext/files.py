@@ -7,11 +7,13 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+from safetensors import SafetensorError
 
 from weam_ext.errors import InputError, describe
 
@@ -98,6 +100,33 @@ def rename_durably(source: Path, target: Path) -> None:
     sync(source)  # of a directory, its entries: syncing the files in it does not keep their names
     source.rename(target)
     sync(target.parent)
+
+
+def tensors_durably(save: Callable[[Path], object], path: Path) -> None:
+    """Have `save` (of safetensors) write a file so that it is whole, and survives a crash.
+
+    Raises `InputError` where it cannot be written.
+    """
+    part = _beside(path)  # a folder: where `save` is killed, its own temporary file is in it
+    try:
+        part.mkdir()
+        whole = part / path.name
+        save(whole)
+        give_usual_mode(whole)
+        rename_durably(whole, path)
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InputError(f"{path}: cannot be written ({reason or describe(error)})") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Let those read a file whom the umask lets read new files; those of safetensors are 0600."""
+    probe = _beside(path)
+    probe.touch()  # asking for the umask means to change it, for all threads
+    path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
 
 
 def sync(path: Path) -> None:
