@@ -262,7 +262,7 @@ def thread_count(threads: int | None) -> int:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if threads < 1:
+    if not isinstance(threads, int) or not 1 <= threads < 2**31:
         raise InputError("threads must be at least 1")
     return threads
 
