@@ -359,4 +359,4 @@ def test_lexicon_of_any_text(train: Pairs, chosen: dict[str, Any], top: int) -> 
     sizes = {threads: Aligner(model="fast-align", threads=threads) for threads in (1, 3)}
     for other in sizes.values():
         other.model = aligner.model
-    assert sizes[1].lexicon_text(3) == sizes[3].lexicon_text(3)
+    assert sizes[1].lexicon(3) == sizes[3].lexicon(3)
