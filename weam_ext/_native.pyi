@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_Sentence = str | Sequence[str] | NDArray[Any]
+_Sentence = str | Sequence[str] | Sequence[int] | NDArray[Any]
 _Links = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]
 
 class LineError(ValueError):

@@ -4,7 +4,8 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from weam_ext.align import (
     DroppedPairs,
     MemoryPlan,
 )
+from weam_ext.align_files import write_aligner
 from weam_ext.align_hmm import Prior, read_dictionary
 from weam_ext.corpus import (
     BitextSource,
@@ -33,7 +35,13 @@ from weam_ext.corpus import (
     shown,
 )
 from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import check_folder_writable, check_writable, path_or_name, write_whole
+from weam_ext.files import (
+    check_folder_writable,
+    check_writable,
+    owned,
+    path_or_name,
+    write_whole,
+)
 from weam_ext.links import HEURISTICS, Links, score
 from weam_ext.memory import available_memory, format_size, parse_size, peak_memory
 
@@ -373,6 +381,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gold = read_gold(options.gold) if options.gold else []
     init = Aligner.load(options.init) if options.init else None
     prior = read_dictionary(options.prior) if options.prior else {}
+    with _place(Path(options.save)) if options.save else nullcontext():
+        _align(aligner, init, prior, bitext, gold, files, options)
+
+
+def _align(
+    aligner: Aligner,
+    init: Aligner | None,
+    prior: Prior,
+    bitext: BitextSource,
+    gold: Sequence[tuple[set[Link], set[Link]]],
+    files: _Files,
+    options: argparse.Namespace,
+) -> None:
     text = _read(aligner, init, bitext, options)
     if len(gold) > len(text):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(text)}")
@@ -385,7 +406,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             aligner.align_text(text, output.take, posteriors=True)
     sys.stdout.flush()  # a full disk leaves nothing to report
     if options.save:
-        aligner.save(options.save)
+        write_aligner(aligner, Path(options.save))
     for path, make in files.items():
         write_whole(path, make())
     if options.pair_scores:
@@ -395,6 +416,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"peak memory: {format_size(peak_memory())}")
     if gold:
         say(f"{len(gold)} gold pairs: {score(output.tail, gold)}")
+
+
+@contextmanager
+def _place(folder: Path) -> Iterator[None]:
+    """A folder to save to, and nobody else: who else would is told before training.
+
+    One that was made for nothing is removed.
+    """
+    there = folder.exists()
+    try:
+        with owned(folder):
+            yield
+    finally:
+        if not there:
+            with suppress(OSError):  # it has something in it
+                folder.rmdir()
 
 
 def script() -> NoReturn:
@@ -484,7 +521,7 @@ def _kept_aligner(options: argparse.Namespace, resources: dict[str, Any]) -> Ali
             flag = name.replace("_", "-")
             raise InputError(f"{options.model} is of fast-align: leave out --{flag}")
     if options.threshold is not None:
-        aligner.settings["threshold"] = options.threshold
+        aligner.threshold = options.threshold
     if options.symmetrize and one_direction:
         raise InputError(f"{options.model} has one direction only: leave out --symmetrize")
     if options.conditional_probabilities and not one_direction:
