@@ -6,6 +6,7 @@ import weam_ref.diagonal
 import weam_ref.symmetrize
 
 from weam_ext.corpus import BitextSource, format_links, read_bitext
+from weam_ext.errors import run
 
 
 def main() -> None:
@@ -20,4 +21,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("benchmarks/align_plain_python.py", main)

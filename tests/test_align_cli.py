@@ -670,7 +670,7 @@ def test_full_disk(command: Command, write: Write) -> None:
     with Path("/dev/full").open("w") as full:
         process = command("-i", write("text", TEXT), *FLAGS, "-p", "table", stdout=full)
         errors = process.communicate()[1].splitlines()
-    assert errors[-1] == "weam_ext.align: error: No space left on device"
+    assert errors[-1] == "weam_ext.align: error: standard output: No space left on device"
     assert sum(line.startswith("weam_ext") for line in errors) == 1
     assert process.returncode == 2
 

@@ -8,6 +8,7 @@ Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 """
 
 import math
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ class Aligner:
         self._threads = thread_count(threads)
         self._memory = memory
         self._max_memory = max_memory
-        self._temp_dir = str(temp_dir or tempfile.gettempdir())
+        self._temp_dir = os.fsencode(temp_dir or tempfile.gettempdir())
         self._model: _native.Model | None = None
         self.hmm = Hmm(self.settings) if model == "hmm" else None
 

@@ -41,7 +41,6 @@ Pronoun, future, verb, adverb; and pronoun, topic particle, adverb, verb with fu
 import os
 import random
 import re
-import sys
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,7 +50,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weam_ext.corpus import Link, format_links
-from weam_ext.errors import InputError, Parser, run
+from weam_ext.errors import InputError, Parser, results, run
 
 __all__ = ["LANGUAGES", "InventedPair", "sentence_pairs", "vocabulary"]
 
@@ -502,7 +501,7 @@ def main() -> None:
     if arguments.links:
         _write(Path(arguments.links), "".join(f"{format_links(pair.links)}\n" for pair in pairs))
     lines = (f"{pair.source} ||| {pair.target}\n" for pair in pairs)
-    sys.stdout.buffer.writelines(line.encode() for line in lines)
+    results().writelines(lines)
 
 
 def _write(path: Path, text: str) -> None:

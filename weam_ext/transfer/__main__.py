@@ -254,7 +254,7 @@ def training_settings(directory: Path) -> dict[str, Any]:
     """The settings of the run that left a checkpoint, as `weam_ext.train` wrote them, or none."""
     path = directory.parent / "run.yaml"
     try:
-        found = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        found = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}
     plain = found.items() if isinstance(found, dict) else ()
