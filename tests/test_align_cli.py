@@ -607,7 +607,7 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(
 
     write("table", "old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="table: cannot be written: No space left"):
         align("-i", write("text", TEXT), *FLAGS, "-p", "table")
     assert Path("table").read_text() == "old"
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["table", "text"]

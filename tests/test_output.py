@@ -91,6 +91,17 @@ def test_a_limit_on_the_size_of_files(shell: Shell) -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("flag", ["-d -p", "-d --lexicon", "--model hmm --pair-scores"])
+def test_the_file_that_found_no_room_is_named(shell: Shell, flag: str) -> None:
+    Path("text").write_text(TEXT * 2)
+    done = shell(f"ulimit -f 1; weam align -i text {flag} out > /dev/null")
+    error = done.stderr.decode().splitlines()[-1]
+    assert error.startswith("weam_ext.align: error: out")
+    assert error.endswith(": cannot be written: File too large")
+    assert done.returncode == 2
+    assert [path.name for path in Path().iterdir()] == ["text"]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
     "command",
