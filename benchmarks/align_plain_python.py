@@ -8,6 +8,7 @@ import weam_ref.symmetrize
 from anyascii import anyascii
 
 from weam_ext.corpus import BitextSource, Link, format_links, read_bitext
+from weam_ext.errors import run
 
 Side = list[list[str]]
 
@@ -36,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run("benchmarks/align_plain_python.py", main)

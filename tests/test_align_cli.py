@@ -608,7 +608,7 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(
 
     write("table", "old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="table: cannot be written: No space left"):
         align("-i", write("text", TEXT), *FLAGS, "-p", "table")
     assert Path("table").read_text() == "old"
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["table", "text"]
@@ -671,7 +671,7 @@ def test_full_disk(command: Command, write: Write) -> None:
     with Path("/dev/full").open("w") as full:
         process = command("-i", write("text", TEXT), *FLAGS, "-p", "table", stdout=full)
         errors = process.communicate()[1].splitlines()
-    assert errors[-1] == "weam_ext.align: error: No space left on device"
+    assert errors[-1] == "weam_ext.align: error: standard output: No space left on device"
     assert sum(line.startswith("weam_ext") for line in errors) == 1
     assert process.returncode == 2
 

@@ -7,6 +7,7 @@ The model is an HMM of both directions in agreement (Vogel, Ney & Tillmann 1996;
 Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -190,7 +191,7 @@ class Aligner:
         self._threads = thread_count(None if threads is None else checked("threads", threads))
         self._memory = checked("memory", memory)
         self._max_memory = None if max_memory is None else checked("max_memory", max_memory)
-        self._temp_dir = checked("temp_dir", temp_dir or tempfile.gettempdir())
+        self._temp_dir = os.fsencode(checked("temp_dir", temp_dir or tempfile.gettempdir()))
         self._model: _native.Model | None = None
         self.hmm = Hmm(self.settings) if self.kind == "hmm" else None
 

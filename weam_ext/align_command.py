@@ -34,7 +34,7 @@ from weam_ext.corpus import (
     read_gold,
     shown,
 )
-from weam_ext.errors import InputError, Parser, run, say
+from weam_ext.errors import InputError, Parser, results, run, say
 from weam_ext.files import (
     check_folder_writable,
     check_writable,
@@ -370,6 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(arguments)
+    results()  # are what this is for
     _refuse_conflicts(parser, options, arguments)
     bitext = _bitext(options)
     aligner = _aligner(options)
@@ -404,7 +405,7 @@ def _align(
         _train(aligner, init, prior, text, bitext, None if options.posteriors else output)
         if options.posteriors:
             aligner.align_text(text, output.take, posteriors=True)
-    sys.stdout.flush()  # a full disk leaves nothing to report
+    results().flush()  # a full disk leaves nothing to report
     if options.save:
         write_aligner(aligner, Path(options.save))
     for path, make in files.items():
@@ -664,7 +665,7 @@ class _Output:
             text = "".join(
                 f"{line} ||| {' '.join(f'{value:.6g}' for value in row)}\n" for line, row in lines
             )
-        sys.stdout.write(text)
+        results().write(text)
         if self._gold:
             last = links.part(max(0, len(links) - self._gold), len(links)).to_lists()
             self.tail = (self.tail + last)[-self._gold :]
@@ -680,8 +681,8 @@ def _force_align(aligner: Aligner, options: argparse.Namespace, bitext: BitextSo
         links = aligner.align(*sides).to_pharaoh(by_target=not options.reverse)
         scores = aligner.scores[aligner.heuristic].tolist()
         for row in zip(*sides, links.splitlines(), scores, strict=True):
-            sys.stdout.write(_forced_row(*row))
-        sys.stdout.flush()
+            results().write(_forced_row(*row))
+        results().flush()
         total += sum(value for value in scores if not math.isnan(value))
         dropped += aligner.dropped
     say(f"dropped pairs: {dropped}")

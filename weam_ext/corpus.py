@@ -140,6 +140,8 @@ def _blocks(path: str) -> Iterator[bytes]:
 
 
 def _raw_blocks(path: str) -> Iterator[bytes]:
+    if path == "-" and sys.stdin is None:
+        raise InputError("standard input is closed: there is nothing to read")
     try:
         file: Any  # read1 gives what is there: a pipe may send a line at a time
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:

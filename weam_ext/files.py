@@ -55,18 +55,21 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is whole or, where this fails, as it was."""
-    if _is_special(path):
-        path.write_bytes(data)
-        return
-    final = path.resolve()  # what a symbolic link stands for, not the link, is replaced
-    part = _beside(final)
+    """Write a file that is whole or, where this fails with an `InputError`, as it was."""
+    try:
+        if _is_special(path):
+            path.write_bytes(data)
+        else:
+            _replace(path.resolve(), data)  # what a symbolic link stands for, not the link
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = _beside(path)
     try:
         write_durably(part, data)
-        rename_durably(part, final)
-    except OSError as error:
-        error.filename = str(path)  # writing names none, opening and renaming name the part
-        raise
+        rename_durably(part, path)
     finally:
         part.unlink(missing_ok=True)
 

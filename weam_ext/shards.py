@@ -86,8 +86,11 @@ def write_shard(path: Path, columns: Mapping[str, Lists]) -> dict[str, Any]:
 
 
 def read_lists(path: Path) -> dict[str, Lists]:
-    """The columns of a file that `write_lists` wrote, memory-mapped."""
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    """The columns of a file that `write_lists` wrote, memory-mapped; `InputError` for no such."""
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
     return {
         name: Lists(column.offsets.to_numpy(), column.values.to_numpy())
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -153,10 +156,7 @@ class Shards:
         self._columns: list[list[Lists]] = []
         sides, corpora = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.int32)]
         for path, number, pairs, _ in self._files:
-            try:
-                columns = read_lists(path)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
+            columns = read_lists(path)
             self._columns.append([columns[name] for name in (*COLUMNS, PROBABILITY)
                                   if name in columns])  # fmt: skip
             lengths = [columns[name].lengths for name in ("source_ids", "target_ids")]

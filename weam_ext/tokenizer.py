@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from weam_ext.corpus import read_lines
-from weam_ext.errors import InputError, describe
+from weam_ext.errors import InputError, describe, is_out_of_memory
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerFast:
@@ -53,7 +53,12 @@ def require_local(spec: str) -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first sentence of what transformers says; those after it list all the models it knows."""
+    """The first sentence of what transformers says; those after it list all the models it knows.
+
+    Memory that runs out is no fault of what is loaded: such an error is raised again.
+    """
+    if is_out_of_memory(error):
+        raise error
     return describe(error).partition(". ")[0].removesuffix(".")
 
 
