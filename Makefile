@@ -24,6 +24,8 @@ lint:
 	ruff check .
 	ruff format --check .
 	mypy
+	stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest-allowlist.txt weam_ext._native
+	codespell
 	clang-format --dry-run --Werror csrc/*.cpp csrc/*.h tests/*/*.cpp tests/*/*.h
 
 bench:

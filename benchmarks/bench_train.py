@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from corpora import machine
+from corpora import Record
 from plain_weam import AllTokens, dense_links
 from pytest_benchmark.fixture import BenchmarkFixture
 
@@ -28,29 +28,25 @@ def trainer_of(output: Path, *flags: str) -> Trainer:
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.benchmark(group="training step of the built-in run")
-def bench_step(benchmark: BenchmarkFixture, tmp_path: Path, objective: str) -> None:
+def bench_step(benchmark: BenchmarkFixture, record: Record, tmp_path: Path, objective: str) -> None:
     trainer = trainer_of(tmp_path, "--objective", objective, "--builtin-pairs", "1000")
-    seen = 0
+    tokens: list[int] = []
 
     def step() -> float:
-        nonlocal seen
         sums, requests = trainer.train_step()
-        seen += sum(request.tokens for request in requests)
+        tokens.append(sum(request.tokens for request in requests))
         return sums.means()["loss"]  # waits for the device
 
-    rounds = 30
-    loss = benchmark.pedantic(step, rounds=rounds, warmup_rounds=3)
+    loss = benchmark.pedantic(step, rounds=30, warmup_rounds=3)
     assert loss > 0
-    seconds = benchmark.stats.stats.median
-    benchmark.extra_info |= machine() | {
-        "pairs/s": trainer.options.batch_size / seconds,
-        "tokens/s": seen / (rounds + 3) / seconds,
-    }
+    record(objective, pairs=trainer.options.batch_size, tokens=statistics.mean(tokens))
 
 
 @pytest.mark.skipif(not DATA, reason="WEAM_DATA names no directory with the data sets")
 @pytest.mark.benchmark(group="WEAM step of a small BERT with mBERT's vocabulary, Hansards")
-def bench_step_against_plain_torch(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def bench_step_against_plain_torch(
+    benchmark: BenchmarkFixture, record: Record, tmp_path: Path
+) -> None:
     """Dense links and both heads over all tokens; its steps and ours are taken in turn."""
     data, root = Path(str(DATA)), Path(__file__).resolve().parents[1]
     hansards = [str(data / "wa-enfr-wpt03" / f"train.{side}.xz") for side in ("en", "fr")]
@@ -73,12 +69,8 @@ def bench_step_against_plain_torch(benchmark: BenchmarkFixture, tmp_path: Path) 
 
     benchmark.pedantic(own, setup=plain, rounds=5, warmup_rounds=1)
     assert found == pytest.approx(losses, rel=1e-3)
-    ratio = statistics.median(seconds) / benchmark.stats.stats.median
-    benchmark.extra_info |= machine() | {
-        "plain_seconds": statistics.median(seconds),
-        "times_as_fast": ratio,
-    }
-    print(f"\n{ratio:.2f} times as fast as plain PyTorch")
+    record("weam_ext", pairs=ours.options.batch_size)
+    record("plain PyTorch", statistics.median(seconds), pairs=theirs.options.batch_size)
 
 
 def plain_step(trainer: Trainer) -> Callable[[], float]:

@@ -1,11 +1,15 @@
 """What the benchmarks run on: the built-in corpus, and the machine."""
 
 import platform
+from collections.abc import Callable
 from functools import cache
 
 import torch
 
 from weam_ext.invented import sentence_pairs
+
+Record = Callable[..., None]
+"""What keeps a benchmark's figures: see conftest.py."""
 
 
 @cache

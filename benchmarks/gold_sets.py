@@ -199,10 +199,10 @@ def measure_system(
 ) -> tuple[Found, int]:
     """And the number of sentence pairs. `links`: how many of the HMM's, where recall counts."""
     system, _, stem = label.partition(", ")
-    folder = options.output.with_suffix(".work") / "links"
+    folder = options.output.absolute().with_suffix(".work") / "links"  # programs run in it
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    text = folder.with_name("text").absolute()
+    text = folder.with_name("text")
     before = write_text(text, gold_set, options.data, options.bitext, STEM if stem else None)
     for step in steps(system, str(text), paths, options.threads, gold_set.recall):
         run_step(step, folder, options.threads)

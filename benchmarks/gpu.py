@@ -6,7 +6,8 @@
 The first command takes some minutes: the tests of masking, gather and head on the GPU; the kernels
 against the time their bytes take to move; the head by chunk size; and the training step of a BERT
 base with mBERT's vocabulary against three ways of plain PyTorch. What is measured is written at
-once; stopped and started again, it goes on. The second prints what the file holds as Markdown.
+once, for each card by itself; stopped and started again, it goes on, and what failed is tried
+again. The second prints what the file holds as Markdown.
 `--tiny` is for machines without a GPU: everything runs, no figure means anything.
 """
 
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ import torch
 from compare_aligners import code_version
 from corpora import machine
 from gpu_kernels import Shape, ceilings, head_chunks, kernels
-from gpu_report import table
+from gpu_report import failed, table
 from gpu_steps import OURS, WAYS, Run, forget, measure, repeatable
 
 from weam_ext.errors import InputError, run
+from weam_ext.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ["test_mask.py", "test_gather.py", "test_head.py"]
@@ -64,18 +66,26 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Recorder:
-    """Measures what the file does not hold yet under the same conditions, and writes it there."""
+    """Measures what the file does not hold yet for this card, and writes it there at once.
 
-    def __init__(self, path: Path, conditions: dict[str, Any]) -> None:
+    The file holds results by card; those under other conditions are measured anew. What fails is
+    noted as {"failed": why} and does not keep the rest from being measured.
+    """
+
+    def __init__(self, path: Path, card: str, conditions: dict[str, Any]) -> None:
         self.path = path
-        self.results = json.loads(path.read_text()) if path.exists() else {}
-        if any(self.results.get(name) != value for name, value in conditions.items()):
-            self.results = conditions
+        self._all = json.loads(path.read_text()) if path.exists() else {}
+        held = self._all.get(card, {})
+        same = all(held.get(name) == value for name, value in conditions.items())
+        self.results = self._all[card] = held if same else conditions
 
     def __call__(self, name: str, measure: Callable[[], Any]) -> None:
-        if name not in self.results:
-            self.results[name] = measure()
-            self.path.write_text(json.dumps(self.results, indent=1) + "\n")
+        if name not in self.results or failed(self.results[name]):
+            try:
+                self.results[name] = measure()
+            except Exception as error:
+                self.results[name] = {"failed": f"{type(error).__name__}: {error}"}
+            write_whole(self.path, (json.dumps(self._all, indent=1) + "\n").encode())
         print(f"{name}: {json.dumps(self.results[name])}", file=sys.stderr, flush=True)
 
 
@@ -93,15 +103,17 @@ def run_tests() -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.table:
-        print(table(json.loads(options.output.read_text())))
+        for results in json.loads(options.output.read_text()).values():
+            print(table(results))
         return
     device = "cpu" if options.tiny else "cuda"
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("there is no GPU here; --tiny tries the script without one")
     shape = TINY if options.tiny else BASE
     sizes = {"shape": list(shape), "tokens": options.tokens, "steps": options.steps}
-    conditions = {"commit": code_version(), "machine": machine(), "sizes": sizes}
-    record = Recorder(options.output, conditions)
+    here = machine()
+    conditions = {"commit": code_version(), "machine": here, "sizes": sizes}
+    record = Recorder(options.output, str(here["gpu"]), conditions)
     record("ceilings", lambda: ceilings(device))
     record("kernels", lambda: kernels(shape, options.tokens[len(options.tokens) // 2], device))
     record("head_chunks", lambda: head_chunks(shape, options.tokens[0], device))
@@ -111,16 +123,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             again = partial(repeatable, way, shape, longest, options.tokens[0], device)
             record(f"repeatable {way}", again)
         forget()
-        training = Run(way, shape, device)
+        training = cache(partial(Run, way, shape, device))
         for length, tokens in product(options.lengths, options.tokens):
             record(
                 f"step {length} {way} {tokens}",
-                partial(measure, training, length, tokens, options.steps),
+                lambda length=length, tokens=tokens, training=training: measure(
+                    training(), length, tokens, options.steps
+                ),
             )
         del training
     if options.tests:
         record("tests", run_tests)
     print(table(record.results))
+    if faults := [name for name, found in record.results.items() if failed(found)]:
+        raise InputError(f"these could not be measured: {', '.join(faults)}")
 
 
 if __name__ == "__main__":

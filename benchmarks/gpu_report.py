@@ -1,23 +1,32 @@
 """The results of benchmarks/gpu.py as Markdown."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 Json = dict[str, Any]
 
 
+def failed(found: Any) -> bool:
+    """Whether a result is why there is none."""
+    return isinstance(found, dict) and "failed" in found
+
+
 def table(results: Json) -> str:
-    """What was measured, and the issue's ratios where the rows they need are there."""
-    return "\n".join(
-        line
-        for part in (conditions, kernels, chunks, steps, ratios, checks)
-        for line in (*part(results), "")
-    )
+    """What was measured, ratios where the rows they need are there, and what failed and why."""
+    there = {name: found for name, found in results.items() if not failed(found)}
+    parts = [part for part, needs in _PARTS.items() if needs <= there.keys()]
+    said = [line for part in parts for line in (*part(there), "")]
+    faults = (f"{name} FAILED: {r['failed']}" for name, r in results.items() if failed(r))
+    return "\n".join([*said, *faults])
 
 
 def conditions(results: Json) -> Iterator[str]:
-    machine, most = results["machine"], results["ceilings"]
-    yield f"{', '.join(f'{k} {v}' for k, v in machine.items())}; commit {results['commit']}."
+    machine = ", ".join(f"{name} {value}" for name, value in results["machine"].items())
+    yield f"{machine}; commit {results['commit']}."
+
+
+def ceilings(results: Json) -> Iterator[str]:
+    most = results["ceilings"]
     yield (
         f"Measured ceilings: {most['bytes_per_second'] / 1e12:.2f} TB/s copied, "
         f"{most['flops_per_second'] / 1e12:.0f} TFLOP/s in bfloat16."
@@ -131,3 +140,15 @@ def steps_of(results: Json) -> Iterator[tuple[str, str, int, Json | None]]:
 def lines(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in (header, ["---"] * len(header), *rows):
         yield f"| {' | '.join(row)} |"
+
+
+_PARTS: dict[Callable[[Json], Iterator[str]], set[str]] = {
+    conditions: set(),
+    ceilings: {"ceilings"},
+    kernels: {"ceilings", "kernels"},
+    chunks: {"head_chunks"},
+    steps: {"ceilings"},
+    ratios: {"kernels"},
+    checks: set(),
+}
+"""In this order, each where the results it needs are there."""

@@ -4,12 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+from weam_ext.errors import run
+
 
 def table(run: Path) -> str:
     """One row for each evaluation and bitext, from the run's log."""
     rows = ["| step | bitext | multilingual loss | cross-lingual loss | linked accuracy |",
             "|---|---|---|---|---|"]  # fmt: skip
-    for line in (run / "log.jsonl").read_text().splitlines():
+    for line in (run / "log.jsonl").read_text("utf-8").splitlines():
         record = json.loads(line)
         for key, means in record.items():
             if key.startswith("heldout/"):
@@ -22,4 +24,4 @@ def table(run: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(table(Path(sys.argv[1])))
+    run("benchmarks/heldout_table.py", lambda: print(table(Path(sys.argv[1]))))

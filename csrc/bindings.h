@@ -6,8 +6,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -26,7 +29,15 @@ inline void check_interrupt() {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-inline Parallel parallel_of(int threads) { return {std::min(threads, kMostThreads), check_interrupt}; }
+// Throws ValueError.
+inline void require(bool valid, const std::string& what) {
+  if (!valid) throw std::invalid_argument(what);
+}
+
+inline Parallel parallel_of(int threads) {
+  require(threads >= 1, "threads must be at least 1");
+  return {std::min(threads, kMostThreads), check_interrupt};
+}
 
 // An array over what the owner keeps alive.
 template <class T, class Owner>

@@ -54,8 +54,9 @@ py::tuple symmetrize_arrays(const Offsets& forward_offsets, const LinkPairs& for
   const Links forward = from_arrays(forward_offsets, forward_pairs);
   const Links backward = from_arrays(backward_offsets, backward_pairs);
   if (forward.size() != backward.size()) throw py::value_error("the two directions have different numbers of pairs");
+  const Parallel parallel = parallel_of(threads);
   py::gil_scoped_release release;
-  Links links = symmetrize(forward, backward, *heuristic, Parallel{threads, check_interrupt});
+  Links links = symmetrize(forward, backward, *heuristic, parallel);
   py::gil_scoped_acquire acquire;
   return to_arrays(std::move(links));
 }
@@ -63,10 +64,11 @@ py::tuple symmetrize_arrays(const Offsets& forward_offsets, const LinkPairs& for
 py::bytes format_pharaoh(const Offsets& offsets, const LinkPairs& pairs,
                          const std::optional<Probabilities>& probability, bool by_target, int threads) {
   const Links links = from_arrays(offsets, pairs, probability);
+  const Parallel parallel = parallel_of(threads);
   std::string text;
   {
     py::gil_scoped_release release;
-    text = to_pharaoh(links, by_target, Parallel{threads, check_interrupt});
+    text = to_pharaoh(links, by_target, parallel);
   }
   return py::bytes(text);
 }
@@ -74,10 +76,11 @@ py::bytes format_pharaoh(const Offsets& offsets, const LinkPairs& pairs,
 py::tuple read_pharaoh(const py::bytes& text, std::uint64_t first_line, std::optional<bool> probabilities, bool fields,
                        int threads) {
   const std::string_view view = text;
+  const Parallel parallel = parallel_of(threads);
   Links links;
   {
     py::gil_scoped_release release;
-    links = parse_pharaoh(view, {first_line, probabilities, fields}, Parallel{threads, check_interrupt});
+    links = parse_pharaoh(view, {first_line, probabilities, fields}, parallel);
   }
   return to_arrays(std::move(links));
 }

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <stdexcept>
 #include <tuple>
 #include <utility>
 
@@ -55,6 +56,16 @@ void append_number(std::string& text, const char* format, double value) {
   text.append(number, static_cast<std::size_t>(std::snprintf(number, sizeof number, format, value)));
 }
 
+// A word between blanks. Those of a text have none in them, but a program may have words of any kind.
+std::string_view on_a_line(std::string_view word) {
+  if (word.empty() || word.find_first_of(" \t\n") != word.npos) {
+    throw std::invalid_argument(
+        "the word '" + std::string(word) +
+        "' cannot stand on a line of a file: it is empty, or has a blank or a line break in it");
+  }
+  return word;
+}
+
 }  // namespace
 
 Lexicon make_lexicon(const TTable& table, std::size_t target_words, int d, std::size_t top, const Parallel& parallel) {
@@ -94,8 +105,8 @@ std::string lexicon_text(const Lexicon& lexicon, const Vocabulary& given, const 
   std::string text;
   for (std::size_t word = 0; word + 1 < lexicon.offsets.size(); ++word) {
     for (std::int64_t n = lexicon.offsets[word]; n < lexicon.offsets[word + 1]; ++n) {
-      text.append(generated.text(lexicon.words[n])).push_back(' ');
-      text.append(given.text(static_cast<Word>(word))).push_back(' ');
+      text.append(on_a_line(generated.text(lexicon.words[n]))).push_back(' ');
+      text.append(on_a_line(given.text(static_cast<Word>(word)))).push_back(' ');
       append_number(text, "%.7g\n", lexicon.probabilities[n]);
     }
   }
@@ -112,8 +123,8 @@ std::string parameters_text(const TTable& table, const Vocabulary& source, const
     for (const Entry& entry : entries) {
       const double log_t = std::log(entry.t / kScale);
       if (!(log_t >= least)) continue;
-      text.append(given).push_back('\t');
-      text.append(target.text(entry.word)).push_back('\t');
+      text.append(on_a_line(given)).push_back('\t');
+      text.append(on_a_line(target.text(entry.word))).push_back('\t');
       append_number(text, "%.9g\n", log_t);
     }
   };

@@ -22,7 +22,8 @@ struct Lexicon {
 // more than what it gives to unseen pairs are left out.
 Lexicon make_lexicon(const TTable& table, std::size_t target_words, int d, std::size_t top, const Parallel& parallel);
 
-// A line "generated given probability" for each entry.
+// A line "generated given probability" for each entry. This and the next throw std::invalid_argument for a word that is
+// empty, or has a blank or a line feed in it.
 std::string lexicon_text(const Lexicon& lexicon, const Vocabulary& given, const Vocabulary& generated);
 
 // The forward table as fast_align's -p writes it: lines "source TAB target TAB log t", NULL being "<eps>", and of each

@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -18,14 +17,25 @@ struct Crew {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex mutex;
-  std::condition_variable finished;
-  int working = 0;
+  std::condition_variable started, finished;
+  int starting = 0, working = 0;
   std::exception_ptr error;
 
   void fail(std::exception_ptr cause) {
     std::lock_guard<std::mutex> lock(mutex);
     if (!error) error = std::move(cause);
     stop = true;
+  }
+
+  // Work takes memory, and the system ends a program that has none for a new thread's own variables, or to throw in
+  // it: so nobody works before all threads have theirs.
+  void begin() {
+    thread_local volatile char own = 0;
+    (void)own;
+    (void)std::current_exception();
+    std::unique_lock<std::mutex> lock(mutex);
+    if (--starting == 0) started.notify_all();
+    started.wait(lock, [&] { return starting == 0; });
   }
 
   void work(std::size_t chunks, int thread, const std::function<void(std::size_t, int)>& body) {
@@ -47,22 +57,22 @@ void Parallel::run(std::size_t chunks, const std::function<void(std::size_t, int
   } else {
     const int size = static_cast<int>(std::min<std::size_t>(std::max(threads, 1), chunks));
     std::vector<std::thread> workers;
+    workers.reserve(static_cast<std::size_t>(size));
+    std::unique_lock<std::mutex> lock(crew.mutex);
     for (int thread = 0; thread < size; ++thread) {
       try {
-        std::unique_lock<std::mutex> lock(crew.mutex);
         workers.emplace_back([&crew, chunks, thread, &body] {
+          crew.begin();
           crew.work(chunks, thread, body);
           std::lock_guard<std::mutex> done(crew.mutex);
           --crew.working;
           crew.finished.notify_one();
         });
-        ++crew.working;
-      } catch (const std::system_error&) {
-        if (workers.empty()) throw;  // fewer threads than asked for still finish the work
-        break;
+      } catch (const std::exception&) {
+        break;  // fewer threads than asked for still finish the work
       }
     }
-    std::unique_lock<std::mutex> lock(crew.mutex);
+    crew.starting = crew.working = static_cast<int>(workers.size());
     while (!crew.finished.wait_for(lock, std::chrono::milliseconds(50), [&] { return crew.working == 0; })) {
       lock.unlock();
       if (poll && !crew.stop) {
@@ -76,6 +86,7 @@ void Parallel::run(std::size_t chunks, const std::function<void(std::size_t, int
     }
     lock.unlock();
     for (std::thread& worker : workers) worker.join();
+    if (workers.empty()) crew.work(chunks, 0, body);
   }
   if (crew.error) std::rethrow_exception(crew.error);
 }

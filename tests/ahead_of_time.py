@@ -1,16 +1,22 @@
 """Compiles what the launchers launch, for GPUs that are not here.
 
-Run as a program it prints a JSON object: for each call in `CALLS` and each target, what ptxas and
-the PTX say of every kernel launched. The rows of calls with "aligned" in the name begin at a
-multiple of 16 bytes. The interpreter replaces Triton's compiler for a whole process, so the
-tests start this in one of its own.
+Run as a program with the compute capabilities of its targets it prints a JSON object: for each call
+and each target, what the PTX and the cubin say of every kernel launched, or why it cannot be
+compiled. The calls are the launchers' own, with each argument that may be None given and not, and
+those of steps of training (`TRAINING`). The rows of calls whose name ends in "aligned" begin at a
+multiple of 16 bytes. With "--all" each also comes in the sizes and types that training rarely has.
+The interpreter replaces Triton's compiler for a whole process, so the tests start this in one of
+its own.
 """
 
 import json
 import re
 import subprocess
 import sys
+import tempfile
+from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -19,15 +25,28 @@ from typing import Any
 import torch
 import triton
 from torch import Tensor
+from transformers import BertConfig, BertForMaskedLM
 from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
+import weam_ext.head
+from weam_ext import gather as gather_operators
+from weam_ext import mask as mask_operators
+from weam_ext.batch import Collator, Layout
+from weam_ext.corpus import BitextSource, MonolingualSource
+from weam_ext.invented import sentence_pairs, vocabulary
 from weam_ext.kernels import gather, head, mask
 from weam_ext.mask import POLICIES, UNITS
+from weam_ext.objectives import MLM, TLM, WEAM, Masking, Objective, WordAligned
+from weam_ext.prepare import PrepareSettings, prepare
+from weam_ext.shards import Shards, open_prepared
+from weam_ext.tokenizer import wordpiece
 
-CAPABILITIES = (80, 90)
-PTXAS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+Call = Callable[[], Any]
+CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WIDE = FLOATS | {"float64": torch.float64}
 
 
 class Absent:
@@ -50,31 +69,38 @@ def integers(*shape: int) -> Tensor:
     return torch.zeros(shape, dtype=torch.int64)
 
 
-def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Callable[[], Any]]:
-    masked, exchanged, positions = 32, 16, 64
+# ------------------------------------------------------------------------ what launchers may get
+
+
+def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Call]:
+    """Both passes, of a batch without links, with hard ones and with soft ones."""
+    masked, positions = 32, 64
     hard = integers(positions + 1), integers(100), None, None
     soft = *hard[:2], torch.zeros(100), torch.zeros(100)
+    cases = {
+        "no links": (0, (None,) * 4),
+        "links, no exchange": (0, hard),
+        "links": (16, hard),
+        "soft links": (16, soft),
+    }
 
-    def call(launch: Callable[..., Tensor], rows: int, exchanged: int, *links: Any) -> Tensor:
+    def call(launch: Callable[..., Tensor], rows: int, exchanged: int, links: Any) -> Tensor:
         values = torch.zeros(rows, width, dtype=dtype)
         numbers = (integers(n) for n in (masked, positions, exchanged, positions))
         return launch(values, *numbers, *links)
 
-    backward = gather.gather_rows_backward
-    aligned = " aligned" if width % 8 == 0 else ""
-    return {
-        f"{what} {name} {width}{aligned}": run
-        for what, run in {
-            "gather": lambda: call(gather.gather_rows, positions, exchanged, *hard),
-            "gather, soft": lambda: call(gather.gather_rows, positions, exchanged, *soft),
-            "gather backward": lambda: call(backward, masked + exchanged, exchanged, *hard),
-            "gather backward, soft": lambda: call(backward, masked + exchanged, exchanged, *soft),
-            "gather backward, no exchange": lambda: call(backward, masked, 0, *[None] * 4),
-        }.items()
-    }
+    aligned = " aligned" if width % 8 == 0 and width >= 512 else ""  # 16 bytes for each thread
+    calls: dict[str, Call] = {}
+    for case, (exchanged, links) in cases.items():
+        forward = partial(call, gather.gather_rows, positions, exchanged, links)
+        backward = partial(call, gather.gather_rows_backward, masked + exchanged, exchanged, links)
+        calls[f"gather, {case} {name} {width}{aligned}"] = forward
+        calls[f"gather backward, {case} {name} {width}{aligned}"] = backward
+    return calls
 
 
-def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Callable[[], Any]]:
+def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Call]:
+    """With and without a bias or padding of the vocabulary, in training and in measuring."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     padded = -(-vocabulary // 64) * 64
 
@@ -84,40 +110,197 @@ def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Call
         return head.cross_entropy_(logits, offset, integers(2), weights, differentiate)
 
     return {
-        f"head {name} {vocabulary} aligned": lambda: call(True, True),
-        f"head, no offset {name} {vocabulary} aligned": lambda: call(False, True),
-        f"head, no gradient {name} {vocabulary} aligned": lambda: call(True, False),
-        f"head, no offset, no gradient {name} {vocabulary} aligned": lambda: call(False, False),
+        f"head{offset}{gradient} {name} {vocabulary} aligned": partial(
+            call, not offset, not gradient
+        )
+        for offset, gradient in product(("", ", no offset"), ("", ", no gradient"))
     }
 
 
-def mask_call(length: int, policy: str, unit: str, exact: bool) -> Any:
-    ids, seed, thresholds = integers(2, length), 1 << 40, (1 << 30, 2 << 30, 3 << 30)
-    links = integers(2 * length + 1), integers(100)
+def mask_call(
+    length: int,
+    policy: str,
+    unit: str,
+    exact: bool,
+    *,
+    exchange: bool = True,
+    sequences: int = 2,
+    seed: int = 1 << 40,
+    thresholds: tuple[int, int, int] = (1 << 30, 2 << 30, 3 << 30),
+    mask_id: int = 103,
+    choices: int = 1000,
+    capacity: int = 700,
+) -> Any:
+    ids, size = integers(sequences, length), sequences * length
+    linked = exchange or policy == "exclusive"
+    links = (integers(size + 1), integers(100)) if linked else (None, None)
     return mask.mask_tokens(
-        ids, ids, integers(2), *links, integers(1000), seed, *thresholds, 103, 700, 300,
-        policy, unit, exact,
+        ids, ids, integers(sequences), *links, integers(choices), seed, *thresholds, mask_id,
+        capacity, 300 if exchange else 0, policy, unit, exact,
     )  # fmt: skip
 
 
-FLOATS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CALLS: dict[str, Callable[[], Any]] = {}
-for name, dtype in FLOATS.items():
-    for width in (768, 1024, 65):
-        CALLS |= gather_calls(name, dtype, width)
-for name, dtype in (FLOATS | {"float64": torch.float64}).items():
-    for vocabulary in (119_547, 30_522):
-        CALLS |= head_calls(name, dtype, vocabulary)
-for policy, unit, exact in product(POLICIES, UNITS, (False, True)):
-    rate = "exact" if exact else "Bernoulli"
-    CALLS[f"mask {policy} {unit} {rate} aligned"] = partial(mask_call, 2000, policy, unit, exact)
-for length in (1, 5, 40, 128):  # a block of less than a warp, and of one
-    CALLS[f"mask of {length}"] = partial(mask_call, length, "exclusive", "span", True)
+def mask_calls(length: int) -> dict[str, Call]:
+    """Every kind of masking, with and without exchanged rows."""
+    return {
+        f"mask {policy} {unit}{', exact' * exact}{', exchange' * exchange} {length}": partial(
+            mask_call, length, policy, unit, exact, exchange=exchange
+        )
+        for policy, unit, exact, exchange in product(POLICIES, UNITS, (True, False), (True, False))
+    }
 
 
-def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:
-    """The kernels that a call launches, compiled and not run."""
-    kernels = []
+NUMBERS: dict[str, dict[str, Any]] = {
+    # Triton compiles anew for 1, for multiples of 16 and for what takes 64 bits.
+    "seed 0": {"seed": 0},
+    "seed 1": {"seed": 1},
+    "seed 5": {"seed": 5},
+    "a negative seed": {"seed": -7},
+    "a seed of 32 bits": {"seed": (1 << 32) - 1},
+    "nothing masked": {"thresholds": (0, 1 << 30, 1 << 31)},
+    "the lowest rate": {"thresholds": (1, 1 << 30, 1 << 31)},
+    "all masked": {"thresholds": (1 << 32, 1 << 32, 1 << 32)},
+    "all random": {"thresholds": (1 << 30, 0, 1 << 32)},
+    "all kept": {"thresholds": (1 << 30, 0, 0)},
+    "mask_id 0": {"mask_id": 0},
+    "mask_id 1": {"mask_id": 1},
+    "one choice": {"choices": 1},
+    "one sequence, one row": {"sequences": 1, "capacity": 1},
+}
+
+
+def number_calls(length: int) -> dict[str, Call]:
+    """Masking with numbers of other kinds."""
+    return {
+        f"mask, {what}{', exact' * exact} {length}": partial(
+            mask_call, length, "exclusive", "word", exact, **numbers
+        )
+        for (what, numbers), exact in product(NUMBERS.items(), (False, True))
+    }
+
+
+# ----------------------------------------------------------------------------- what training gives
+
+TRAINING: dict[str, tuple[type[Objective], dict[str, Any], str]] = {
+    "MLM": (MLM, {}, "pairs"),
+    "TLM": (TLM, {}, "pairs"),
+    "word-aligned": (WordAligned, {}, "pairs"),
+    "WEAM": (WEAM, {}, "pairs"),
+    "WEAM, some alone": (WEAM, {}, "mixed"),
+    "WEAM, monolingual": (WEAM, {}, "alone"),
+    "WEAM, soft links": (WEAM, {"soft": True}, "mixed"),
+    "WEAM, apart": (WEAM, {"together": False}, "pairs"),
+    "WEAM, separate head": (WEAM, {"head": "separate"}, "mixed"),
+    "WEAM, separate head, monolingual": (WEAM, {"head": "separate"}, "alone"),
+    "WEAM, language head": (WEAM, {"head": "language"}, "mixed"),
+    "WEAM, first layer": (WEAM, {"exchange_layer": 1}, "mixed"),
+    "WEAM, first layer, separate head, soft links": (
+        WEAM, {"exchange_layer": 1, "head": "separate", "soft": True}, "pairs",
+    ),
+}  # fmt: skip
+"""Objectives, their options, and of what text a batch is."""
+
+
+@cache
+def prepared() -> tuple[Any, Shards]:
+    """A tokenizer, and 40 pairs and 20 sentences of monolingual text."""
+    tokenizer = wordpiece(vocabulary(), "the test's vocabulary")
+    directory = Path(tempfile.mkdtemp())
+    pairs = sentence_pairs("toku", 60)
+    text, alone = directory / "text.txt", directory / "alone.txt"
+    text.write_text("".join(f"{p.source} ||| {p.target}\n" for p in pairs[:40]))
+    alone.write_text("".join(f"{p.target}\n" for p in pairs[40:]))
+    sources = [BitextSource("mir-tok", (str(text),)), MonolingualSource("tok", str(alone))]
+    prepare(sources, tokenizer, directory / "out", PrepareSettings(posteriors=True))
+    return tokenizer, open_prepared(directory / "out")[1]["train"]
+
+
+def training_step(kind: type[Objective], options: dict[str, Any], text: str, half: bool) -> None:
+    """Forward, backward and a held-out measurement of a small model."""
+    tokenizer, shards = prepared()
+    given = dict(options)
+    layout = Layout(soft=given.pop("soft", False), together=given.pop("together", True),
+                    languages=given.get("head") == "language")  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64,
+    )  # fmt: skip
+    model = BertForMaskedLM(config)
+    if kind is WEAM:
+        given |= {"layout": layout, "languages": 2}
+    if kind is WordAligned:
+        given["initial"] = BertForMaskedLM(config).base_model
+    masking = Masking.of(tokenizer, seed=3, probability=0.3, device=torch.device("cpu"))
+    objective = kind(model, masking, **given)
+    alone = (shards.corpus == 1).nonzero()[0].tolist()
+    members = {"pairs": [0, 1, 2], "mixed": [0, alone[0], 1], "alone": alone[:3]}[text]
+
+    def batch_in(layout: Layout) -> Any:
+        return Collator(tokenizer, layout)(shards, [(k, k) for k in members])
+
+    with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+        loss = objective(batch_in(objective.layout)).loss
+    loss.backward()
+    with torch.no_grad():
+        objective(batch_in(Layout(languages=layout.languages)), heldout=True)
+
+
+def both_ways(launch: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Launches, which here compiles and no more, and computes what the kernel would have."""
+
+    def run(*given: Any) -> Any:
+        launch(*given)
+        return plain(*given)
+
+    return run
+
+
+def through_the_launchers() -> None:
+    """Let the operators call the launchers for CPU tensors too, as they do for a GPU's."""
+    operators = (
+        (gather_operators._gather_op, gather_operators._gather, gather.gather_rows),
+        (gather_operators._gather_backward_op, gather_operators._gather_backward,
+         gather.gather_rows_backward),
+        (mask_operators._mask_op, mask_operators._mask, mask.mask_tokens),
+    )  # fmt: skip
+    for operator, plain, launch in operators:
+        operator.register_kernel("cpu", both_ways(launch, plain))
+    of_head = both_ways(head.cross_entropy_, weam_ext.head._cross_entropy_)
+    weam_ext.head._cross_entropy_ = of_head
+
+
+def training_calls() -> dict[str, Call]:
+    return {
+        f"training: {name}{', bfloat16' * half}": partial(training_step, *case, half)
+        for (name, case), half in product(TRAINING.items(), (False, True))
+    }
+
+
+# ------------------------------------------------------------------------------------- compiling
+
+
+def calls(everything: bool) -> dict[str, Call]:
+    """By name; `everything` takes some minutes for each target."""
+    found = training_calls()
+    for name, dtype in (WIDE if everything else FLOATS).items():
+        for width in (1024, 768, 65, 48, 1) if everything else (768, 65):
+            found |= gather_calls(name, dtype, width)
+    for name, dtype in WIDE.items():
+        for size in (119_547, 30_522) if everything else (119_547,):
+            found |= head_calls(name, dtype, size)
+    for length in (1, 5, 16, 40, 100, 128, 129, 130, 200, 255, 256, 300, 384, 512, 2000):
+        if everything:
+            found |= mask_calls(length)
+        else:
+            found[f"mask exclusive span {length}"] = partial(
+                mask_call, length, "exclusive", "span", True
+            )
+    return found | mask_calls(128) | number_calls(128)
+
+
+def compiled(call: Call, capability: int) -> list[dict[str, Any]] | str:
+    """The kernels that a call launches, compiled and not run; or what the compiler says."""
+    kernels: list[Any] = []
     launch = JITFunction.run
 
     def compile_only(self: Any, *arguments: Any, **settings: Any) -> None:
@@ -127,34 +310,48 @@ def compiled(call: Callable[[], Any], capability: int) -> list[dict[str, Any]]:
     JITFunction.run = compile_only
     try:
         call()
+    except triton.TritonError as error:  # of the compiler, or of ptxas
+        return str(error)
     finally:
         JITFunction.run = launch
-    return [report(kernel, capability) for kernel in kernels]
+    return [report(kernel) for kernel in kernels]
 
 
 @cache
-def report(kernel: Any, capability: int) -> dict[str, Any]:
-    ptx = kernel.asm["ptx"]
-    target = re.search(r"^\.target (\S+)", ptx, re.MULTILINE)
-    said = subprocess.run(
-        [PTXAS, "-v", "--gpu-name", target[1], "-o", "/dev/null", "-"] if target else [],
-        input=ptx, capture_output=True, text=True, check=True,
-    ).stderr  # fmt: skip
-    spilled = re.findall(r"(\d+) bytes spill", said)
-    registers = re.findall(r"Used (\d+) registers", said)
+def report(kernel: Any) -> dict[str, Any]:
+    ptx, ttir = kernel.asm["ptx"], kernel.asm["ttir"]
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(kernel.asm["cubin"])
+        file.flush()
+        command = [CUOBJDUMP, "-res-usage", file.name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = {what: int(number) for what, number in re.findall(r"([A-Z]+):(\d+)", said)}
+    programs = re.findall(r"(%\S+) = tt\.get_(?:program_id x|num_programs x)", ttir)
     return {
         "kernel": kernel.metadata.name,
-        "target": target[1] if target else None,
-        "spilled_bytes": sum(map(int, spilled)),
-        "registers": int(registers[0]),
+        "target": re.findall(r"^\.target (\w+)", ptx, re.MULTILINE)[0],
+        "registers": used["REG"],
+        # No kernel has arrays of its own: what lies in local memory was spilled.
+        "spilled_bytes": used["STACK"] + used["LOCAL"],
         "loads": sorted(set(re.findall(r"ld\.global\S*", ptx))),
         "stores": sorted(set(re.findall(r"st\.global\S*", ptx))),
+        "uses_of_programs": sorted(
+            operation
+            for name in programs
+            for operation, used in re.findall(r"= (\S+) .*?(%[\w#]+)", ttir)
+            if used == name
+        ),
     }
 
 
 if __name__ == "__main__":
+    parser = ArgumentParser()
+    parser.add_argument("targets", type=int, nargs="+")
+    parser.add_argument("--all", action="store_true", dest="everything")
+    options = parser.parse_args()
+    through_the_launchers()
     found = {
-        name: {capability: compiled(call, capability) for capability in CAPABILITIES}
-        for name, call in CALLS.items()
+        name: {target: compiled(call, target) for target in options.targets}
+        for name, call in calls(options.everything).items()
     }
     json.dump(found, sys.stdout, indent=1)

@@ -76,11 +76,12 @@ def contents(run: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in checkpoints(run)[-1].iterdir()}
 
 
-def command(arguments: list[str], processes: int = 1) -> list[str]:
+def command(
+    arguments: list[str], processes: int = 1, program: tuple[str, ...] = ("-m", "weam_ext.train")
+) -> list[str]:
     """What starts a run, under torchrun where it has several processes."""
-    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
-    return [sys.executable, "-m", *(torchrun if processes > 1 else []), "weam_ext.train",
-            *arguments]  # fmt: skip
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [sys.executable, *(torchrun if processes > 1 else []), *program, *arguments]
 
 
 def environment() -> dict[str, str]:
@@ -97,9 +98,10 @@ def steps_done(run: Path) -> int:
 def start_and_signal(
     arguments: list[str], run: Path, step: int, number: int, processes: int = 1
 ) -> int:
-    """Start a run, send it a signal once it has done a step, and return its exit status."""
+    """Start a run, send it a signal between a step and the next, and return its exit status."""
+    program = (str(Path(__file__).with_name("waiting.py")), str(step))
     process = subprocess.Popen(
-        command(arguments, processes), env=environment(), stderr=subprocess.PIPE
+        command(arguments, processes, program), env=environment(), stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 240
     while steps_done(run) < step and process.poll() is None and time.monotonic() < deadline:

@@ -22,6 +22,7 @@ import zstandard
 from weam_ext.align import PER_WORD, Aligner
 from weam_ext.align_command import main
 from weam_ext.errors import InputError
+from weam_ext.files import owned
 from weam_ext.invented import sentence_pairs
 from weam_ext.links import HEURISTICS, score
 
@@ -607,7 +608,7 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(
 
     write("table", "old")
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="table: cannot be written: No space left"):
         align("-i", write("text", TEXT), *FLAGS, "-p", "table")
     assert Path("table").read_text() == "old"
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["table", "text"]
@@ -670,7 +671,7 @@ def test_full_disk(command: Command, write: Write) -> None:
     with Path("/dev/full").open("w") as full:
         process = command("-i", write("text", TEXT), *FLAGS, "-p", "table", stdout=full)
         errors = process.communicate()[1].splitlines()
-    assert errors[-1] == "weam_ext.align: error: No space left on device"
+    assert errors[-1] == "weam_ext.align: error: standard output: No space left on device"
     assert sum(line.startswith("weam_ext") for line in errors) == 1
     assert process.returncode == 2
 
@@ -796,7 +797,7 @@ def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: W
     for flags in ([], ["--memory", "low"]):
         assert align("-i", text, "--model", "kept", *flags)[0] == output
     posteriors, _ = align("-i", text, "--model", "kept", "--posteriors", "--threshold", "0.7")
-    aligner.settings["threshold"] = 0.7
+    aligner.threshold = 0.7
     links = aligner.align(SOURCE, TARGET, posteriors=True)
     assert posteriors == links.to_pharaoh(probabilities=True)
     output, _ = align("-i", text, "--model", "hmm", "--symmetrize", "union", "-s")
@@ -809,6 +810,58 @@ def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: W
     aligner = Aligner(stems="suffix:3,words", fold_case=False, alpha=0.1, p0=0.2, iterations=2)
     assert output == aligner.fit_align(SOURCE, TARGET).to_pharaoh()
     assert "ITERATION 10 (FINAL)" in errors
+
+
+def test_a_kept_model_is_told_of_what_it_cannot_do(
+    align: Run, refuse: Refuse, write: Write
+) -> None:
+    text = write("text", TEXT)
+    align("-i", text, "--model", "hmm", "--save", "kept", "--limit", "9")
+    for threshold in ("7", "-1", "nan"):
+        fault = refuse("-i", text, "--model", "kept", "--threshold", threshold)
+        assert fault == "threshold must be at least 0 and below 1"
+    fault = refuse("-i", text, "--model", "hmm", "--init", "kept", "--keep-case")
+    assert fault == "the model to go on from has another setting of fold_case"
+    fault = refuse("-i", text, "--model", "hmm", "--init", "kept", "--stems", "suffix:3")
+    assert fault == "the model to go on from has the stems prefix:3,prefix:5, not suffix:3"
+
+
+def test_one_saves_to_a_directory(refuse: Refuse, write: Write, tmp_path: Path) -> None:
+    """The others are told before they train."""
+    text = write("text", TEXT)
+    with owned(tmp_path / "kept"):
+        fault = refuse("-i", text, *FLAGS, "--save", "kept")
+    assert re.fullmatch(rf"kept: process {os.getpid()} on \S+ is writing there; wait .*", fault)
+
+
+def test_those_who_save_at_once_leave_a_whole_model(
+    command: Command, write: Write, tmp_path: Path
+) -> None:
+    text = write("text", TEXT * 20)
+    flags = ([], ["-r"], ["--symmetrize", "union"])
+    programs = [command("-i", text, *FLAGS, *each, "--save", "kept") for each in flags]
+    errors = [program.communicate()[1].splitlines()[-1] for program in programs]
+    codes = [program.returncode for program in programs]
+    assert 0 in codes
+    for code, error in zip(codes, errors, strict=True):
+        assert code == 0 or (code == 2 and "kept: process" in error and "is writing there" in error)
+    assert Aligner.load(tmp_path / "kept").align(SOURCE, TARGET)
+
+
+def test_a_full_disk_is_told_with_the_file(write: Write, tmp_path: Path) -> None:
+    """As a limit on the size of files, which refuses what a full disk would."""
+    text = write("text", TEXT)
+    program = f"{sys.executable} -m weam_ext.align -i {text} -d -o -v --save kept"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f 10; trap '' XFSZ; {program}"], cwd=tmp_path, text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert "weam_ext.align: error: kept/" in last
+    assert "cannot be written (" in last
+    assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from aligners import MODES, corpus, everything
+from aligners import MODES, SWITCHES, corpus, everything
 
 from weam_ext import InputError
 from weam_ext.align import Aligner, DroppedPairs, MemoryPlan
 from weam_ext.corpus import BitextSource
 from weam_ext.links import Links
 
+HMM_TOO = {"iterations", "p0", "alpha", "max_length", "max_memory", "threads", "memory", "temp_dir"}
 each_mode = pytest.mark.parametrize("memory", MODES)
 
 # ------------------------------------------------------------------------------- sentences
@@ -51,13 +52,15 @@ def test_numbers_are_words() -> None:
         lambda row: np.repeat(np.array(row), 3)[::3],
         lambda row: np.array(row[::-1])[::-1],
         lambda row: np.array([row, row]).T[:, 0],
+        lambda row: list(row),
+        lambda row: [row[0], *map(str, row[1:])],
+        lambda row: (np.int16(number) for number in row),
     ]
     for kind in kinds:
-        made = [kind(row) for row in rows]
         aligner = Aligner(model="fast-align")
-        assert aligner.fit_align(made, words) == expected
-        assert aligner.align(words, made) == expected
-        assert aligner.align_pair(made[0], words[0]) == expected[0]
+        assert aligner.fit_align([kind(row) for row in rows], words) == expected
+        assert aligner.align(words, [kind(row) for row in rows]) == expected
+        assert aligner.align_pair(kind(rows[0]), words[0]) == expected[0]
         assert aligner.model.words(0) == ["3", "1", "2"]
     least, most = np.array([-(2**63), -1]), np.array([2**63, 2**64 - 1], np.uint64)
     aligner = Aligner(model="fast-align").fit([least], [most])
@@ -67,7 +70,7 @@ def test_numbers_are_words() -> None:
         0
     ) == list("123")
     for bad in (np.array([1.0]), np.array([[1]]), np.array(1), np.array([True]), np.array(["1"])):
-        with pytest.raises(TypeError, match="one-dimensional array of integers"):
+        with pytest.raises(InputError, match=r"pair 0: .*one-dimensional array of integers"):
             Aligner(model="fast-align").fit([bad], ["a"])
 
 
@@ -132,11 +135,28 @@ def test_mixed_forms_are_refused(tmp_path: Path) -> None:
     aligner = Aligner(model="fast-align").fit(path)
     for arguments in mixed:
         for call in (aligner.fit, aligner.align, aligner.fit_align):
-            with pytest.raises(TypeError, match="two lists of sentences, two Paths"):
+            with pytest.raises(InputError, match="two lists of sentences, two Paths"):
                 call(*arguments)
-    for bad in (3, {"a"}, iter(["a"])):
-        with pytest.raises(TypeError):
-            aligner.fit(bad, ["a"])  # type: ignore[arg-type]
+    bad: list[Any] = [3, {"a"}, {"a": 1}, b"a", bytearray(b"a"), None, object()]
+    for each in bad:
+        with pytest.raises(InputError, match="two lists of sentences, two Paths"):
+            aligner.fit(each, ["a"])
+        with pytest.raises(InputError, match="two lists of sentences, two Paths"):
+            aligner.align(["a"], each)
+
+
+def test_any_iterable_of_sentences() -> None:
+    source, target = corpus("toku", 20)
+    expected = Aligner(model="fast-align").fit_align(source, target)
+    for make in (
+        iter,
+        tuple,
+        lambda side: (list(row) for row in side),
+        lambda side: map(iter, side),
+    ):
+        aligner = Aligner(model="fast-align")
+        assert aligner.fit_align(make(source), make(target)) == expected
+        assert aligner.align(make(source), list(target)) == expected
 
 
 def test_only_blanks_and_tabs_separate_words() -> None:
@@ -197,18 +217,25 @@ def test_bad_sentences() -> None:
     aligner = Aligner(model="fast-align").fit(["a b"], ["c d"])
     before = everything(aligner, aligner.align(["a b"], ["c d"]))
     for call in (aligner.fit, aligner.align, aligner.fit_align):
-        with pytest.raises(ValueError, match="source has 2 sentences, target has 1"):
-            call(["a", "b"], ["c"])
-        with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
-            call(["a", "b \ud800"], ["c", "d"])
-        with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
-            call(["a", "b"], [["c"], ["\udcff"]])
-        with pytest.raises(TypeError):
-            call(["a", None], ["c", "d"])  # type: ignore[list-item]
-        with pytest.raises(TypeError):
-            call(["a", ["b", 1]], ["c", "d"])  # type: ignore[list-item]
-        with pytest.raises(TypeError):
-            call([b"a"], ["c"])  # type: ignore[list-item]
+        bad: list[tuple[Any, Any, str]] = [
+            (["a", "b"], ["c"], "source has 2 sentences, target has 1"),
+            (["a", "b \ud800"], ["c", "d"], "surrogates not allowed"),
+            (["a", "b"], [["c"], ["\udcff"]], "surrogates not allowed"),
+            (["a", None], ["c", "d"], "pair 1: a sentence is a string, a sequence of words"),
+            (["a", 3], ["c", "d"], "pair 1: a sentence is a string, a sequence of words"),
+            (["a", ["b", 1.5]], ["c", "d"], "pair 1: a word is a string or .*, not float"),
+            (["a", ["b", True]], ["c", "d"], "pair 1: a word is a string or .*, not bool"),
+            (["a", ["b", b"c"]], ["c", "d"], "pair 1: a word is a string or .*, not bytes"),
+            ([b"a"], ["c"], "pair 0: a sentence is .*, not bytes"),
+            (["a"], [bytearray(b"c")], "pair 0: a sentence is .*, not bytes"),
+            ([1, 2], [3, 4], "pair 0: a sentence is a string, a sequence of words"),
+        ]
+        for source, target, fault in bad:
+            with pytest.raises(InputError, match=fault):
+                call(source, target)
+    for source, target, fault in bad[3:]:
+        with pytest.raises(InputError, match=fault.partition(": ")[2]):
+            aligner.align_pair(source[-1], target[-1]), aligner.align_pair("a", source[-1])
     assert everything(aligner, aligner.align(["a b"], ["c d"])) == before
 
 
@@ -216,7 +243,20 @@ def test_bad_sentences() -> None:
 
 
 def test_settings_are_checked() -> None:
+    huge, nan = 10**400, float("nan")
     bad: list[tuple[str, Any]] = [
+        *(("iterations", value) for value in (2.5, "2", True, 2**31, nan, [2], "auto")),
+        *(
+            (name, value)
+            for name in ("p0", "alpha", "tension")
+            for value in ("x", object(), True, [0.1], huge, -huge, nan, "auto", 0.05j)
+        ),
+        *((name, value) for name in SWITCHES for value in (1, 0.0, "yes", [], "auto")),
+        *(("max_length", value) for value in (2.5, "3", None, True)),
+        *(("max_memory", value) for value in (2.5, "1G", True, -1, 2**63)),
+        *(("threads", value) for value in (1.5, "2", True, -1, 2**31)),
+        *(("memory", value) for value in (None, 3, ["low"])),
+        *(("temp_dir", value) for value in (3, ["/tmp"])),
         ("iterations", 0),
         ("p0", -0.1),
         ("p0", 1.0),
@@ -238,6 +278,137 @@ def test_settings_are_checked() -> None:
             Aligner(model="fast-align", **{name: value})
     with pytest.raises(InputError, match="unknown heuristic 'diag'; there are intersect, union"):
         Aligner(model="fast-align", heuristic="diag")
+    odd: list[Any] = [3, ["union"], ("forward", "backward"), "", np.array(["union"])]
+    for each in odd:
+        with pytest.raises(InputError, match="unknown heuristic"):
+            Aligner(heuristic=each)
+        with pytest.raises(InputError, match="model must be one of"):
+            Aligner(model=each)
+    for name, value in bad:
+        if name in HMM_TOO and value != "auto":
+            with pytest.raises(InputError, match=f"^{name} must be"):
+                Aligner(**{name: value})
+    hmm: list[tuple[str, Any]] = [
+        *(("threshold", value) for value in (7, -0.1, nan, "0.5", True, "auto")),
+        *(("spelling", value) for value in (-1, nan, "x", True, huge)),
+        *(("fertility", value) for value in (1, "on", 0.0)),
+        *(("fold_case", value) for value in (1, "on", "auto")),
+    ]
+    for name, value in hmm:
+        with pytest.raises(InputError, match=f"^{name} must be"):
+            Aligner(**{name: value})
+    stems: list[Any] = [3, [3], ["words", 3], 2.5, b"words", [["words"]]]
+    for each in stems:
+        with pytest.raises(InputError, match="stems are words"):
+            Aligner(stems=each)
+
+
+def test_numbers_of_numpy_are_settings() -> None:
+    aligner = Aligner(
+        iterations=np.int64(2),
+        p0=np.float32(0.25),
+        fold_case=np.bool_(False),
+        max_length=np.uint8(9),
+    )  # type: ignore[call-overload]
+    assert aligner.settings["iterations"] == 2
+    assert aligner.settings["p0"] == 0.25
+    assert aligner.settings["fold_case"] is False
+    assert aligner.fit(["a b"], ["c d"]).align(["a"], ["c"])
+
+
+def test_attributes_are_checked_too() -> None:
+    for heuristic, others in (
+        ("forward", ("backward", "union")),
+        ("backward", ("forward", "intersect")),
+        ("union", ("forward", "backward")),
+    ):
+        aligner = Aligner(model="fast-align", heuristic=heuristic).fit(["a b", "a"], ["x y", "x"])
+        expected = aligner.align(["a b"], ["x y"])
+        for other in others:
+            with pytest.raises(InputError, match=f"cannot be {other}"):
+                aligner.heuristic = other
+        assert aligner.heuristic == heuristic
+        assert aligner.align(["a b"], ["x y"]) == expected
+    aligner.heuristic = "grow-diag"  # both directions are there
+    assert aligner.align(["a b"], ["x y"]) == expected
+    hmm = Aligner().fit(["a b", "a"], ["x y", "x"])
+    hmm.heuristic = "backward"  # an HMM always has both
+    untrained = Aligner(model="fast-align")
+    untrained.heuristic = "backward"
+    bad: list[tuple[Aligner, str, Any]] = [
+        (hmm, "heuristic", "diag"), (hmm, "heuristic", object()), (hmm, "threshold", 7),
+        (hmm, "threshold", float("nan")), (hmm, "max_length", -1), (hmm, "max_length", 2.5),
+        (aligner, "threshold", 0.5), (aligner, "heuristic", "posterior"),
+    ]  # fmt: skip
+    for each, name, value in bad:
+        with pytest.raises(InputError):
+            setattr(each, name, value)
+    with pytest.raises(TypeError):
+        hmm.settings["threshold"] = 7  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        hmm.settings = {}  # type: ignore[misc]
+
+
+def test_arguments_are_checked(tmp_path: Path) -> None:
+    source, target = corpus("toku", 20)
+    aligner = Aligner().fit(source, target)
+    forward = Aligner(model="fast-align", heuristic="forward").fit(source, target)
+    nan = float("nan")
+    priors: list[Any] = [
+        {("a", "b"): -1.0}, {("a", "b"): nan}, {("a", "b"): float("inf")}, {("a", "b"): "3"},
+        {("a", "b"): True}, {"the": 3}, {"ab": 3}, {("a",): 3}, {("a", 3): 3}, {("a", "b"): 1e7},
+        {("a", "b", "c"): 3}, [("a", "b")], "ab", {("a", "b"): None}, 3,
+    ]  # fmt: skip
+    for prior in priors:
+        with pytest.raises(InputError, match="prior"):
+            Aligner().fit(source, target, prior=prior)
+    inits: list[Any] = [Aligner(), 3, "model", aligner.model]
+    for init in inits:
+        for call in (Aligner().fit, Aligner().fit_align):
+            with pytest.raises(InputError, match="the model to go on from"):
+                call(source, target, init=init)
+    for chosen, fault in (
+        ({"stems": "words"}, "has the stems prefix:3,prefix:5, not words"),
+        ({"fold_case": False}, "another setting of fold_case"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            Aligner(**chosen).fit(source, target, init=aligner)  # type: ignore[arg-type]
+    odd: list[Any] = [3, "x", [print]]
+    for each in odd:
+        with pytest.raises(InputError, match="progress must be a function"):
+            Aligner().fit(source, target, each)
+    numbers: list[Any] = [-1, 2.5, "3", None, nan, 2**63]
+    for each in numbers:
+        with pytest.raises(InputError, match="top must be"):
+            aligner.lexicon(each)
+        with pytest.raises(InputError, match="top must be"):
+            aligner.lexicon_text(each)
+    texts: list[Any] = [None, "x", ["a"], aligner]
+    for each in texts:
+        with pytest.raises(InputError, match="a text is what"):
+            aligner.fit_text(each)
+        with pytest.raises(InputError, match="a text is what"):
+            aligner.align_text(each, print)
+    thresholds: list[Any] = ["x", nan, None, True]
+    for each in thresholds:
+        with pytest.raises(InputError, match="threshold must be finite"):
+            forward.parameters_text(each)
+    for ratio in (0.0, -1.0, nan, float("inf"), "x"):
+        with pytest.raises(InputError, match="length_ratio must be"):
+            forward.take_parameters(tmp_path, ratio)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", ["", " ", "a b", "a\tb", "a\nb"])
+def test_words_that_no_line_holds_are_no_fault_until_one_is_written(word: str) -> None:
+    text = [[word, "c"], ["c"]], [["x", "y"], ["y"]]
+    for source, target in (text, text[::-1]):
+        aligner = Aligner(model="fast-align", heuristic="forward").fit(source, target)
+        assert aligner.align(source, target)[0] == [(0, 0), (1, 1)]
+        assert aligner.lexicon(3)
+        for write in (lambda: aligner.lexicon_text(3), aligner.parameters_text):  # noqa: B023
+            with pytest.raises(InputError, match="cannot stand on a line of a file") as caught:
+                write()
+            assert "\n" not in str(caught.value)
 
 
 def test_align_needs_fit() -> None:

@@ -34,8 +34,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+def results_of(path: Path) -> dict[str, Any]:
+    """Of the one card that a file holds, or "none"."""
+    [results] = json.loads(path.read_text()).values()
+    return results
+
+
 def test_every_way_computes_the_same_loss(measured: Path) -> None:
-    results = json.loads(measured.read_text())
+    results = results_of(measured)
     for tokens in (128, 256):
         losses = [
             results[f"step 32 {way} {tokens}"]["loss"]
@@ -54,11 +60,35 @@ def test_the_file_becomes_a_table(gpu: Any, measured: Path, capsys: Any) -> None
 
 
 def test_what_was_measured_is_not_measured_again(gpu: Any, measured: Path, capsys: Any) -> None:
-    results = json.loads(measured.read_text())
-    results["ceilings"]["bytes_per_second"] = 123.0
-    measured.write_text(json.dumps(results))
+    held = json.loads(measured.read_text())
+    for results in held.values():
+        results["ceilings"]["bytes_per_second"] = 123.0
+    held["another card"] = {"ceilings": 1}
+    measured.write_text(json.dumps(held))
     gpu.main(["--tiny", "--no-tests", "--output", str(measured), "--ways", "weam_ext", *SIZES])
-    assert json.loads(measured.read_text()) == results
+    assert json.loads(measured.read_text()) == held
+
+
+def test_a_failure_stops_nothing_else_and_is_tried_again(
+    gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    output = tmp_path / "gpu.json"
+    command = ["--tiny", "--no-tests", "--output", str(output), "--ways", "weam_ext", *SIZES]
+    for name in ("ceilings", "kernels", "Run"):
+        monkeypatch.setattr(gpu, name, broken)
+    with pytest.raises(gpu.InputError, match="could not be measured: ceilings, kernels, step 32"):
+        gpu.main(command)
+    assert "ceilings FAILED: RuntimeError: CUDA error: an illegal" in capsys.readouterr().out
+    results = results_of(output)
+    assert results["head_chunks"] and results["repeatable weam_ext"] is True
+    assert results["step 32 weam_ext 256"] == results["ceilings"]
+    monkeypatch.undo()
+    gpu.main(command)
+    assert "FAILED" not in capsys.readouterr().out
+    assert results_of(output)["step 32 weam_ext 256"]["tokens"] == 256
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -220,9 +220,9 @@ def assert_same_training(model: HmmModel, aligner: Aligner) -> None:
 
 def all_posteriors(aligner: Aligner, text: Bitext) -> list[np.ndarray[Any, Any]]:
     """The mean posteriors of every pair, [source words, target words]."""
-    threshold, aligner.settings["threshold"] = aligner.settings["threshold"], 0.0
+    threshold, aligner.threshold = aligner.threshold, 0.0
     links = aligner.align(*text, posteriors=True)
-    aligner.settings["threshold"] = threshold
+    aligner.threshold = threshold
     assert links.probability is not None
     matrices = []
     for k, (e, f) in enumerate(zip(*text, strict=True)):

@@ -373,7 +373,7 @@ def test_scores_like_the_twin(rows: list[tuple[list[Link], list[Link], list[Link
 
 
 def test_scores_need_as_many_answers_as_gold() -> None:
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="links of 1 pairs, gold links of 0"):
         score([[]], [])
 
 
@@ -417,3 +417,63 @@ def test_a_link_may_be_far_out() -> None:
     links = Links.from_lists([[(0, 0), (far, far)], [(1, far)]])
     for heuristic in HEURISTICS:
         assert symmetrize(links, links, heuristic) == links
+
+
+# ------------------------------------------------------------------------------- refusals
+
+
+def test_what_are_no_links() -> None:
+    nan = float("nan")
+    bad: list[tuple[Any, ...]] = [
+        ([0, 2], [(0, 0)]), ([1, 1], [(0, 0)]), ([0, 2, 1], [(0, 0)]), ([], []),
+        ([[0, 1]], [(0, 0)]),
+        (0, []), (None, []), ("01", [(0, 0)]), ([0, 1.5], [(0, 0)]), ([0, nan], []), (b"01", []),
+        ([0, 1], [(-1, 0)]), ([0, 1], [(0, 2**31)]), ([0, 1], [(0, 0.5)]), ([0, 1], [(0, 0, 0)]),
+        ([0, 1], [0]), ([0, 1], ["00"]), ([0, 1], b"00"), ([0, 1], None), ([0, 1], [(0,), (1, 2)]),
+        ([0, 10**30], [(0, 0)]), ([0, 1], [(0, 0)], ["x"]), ([0, 1], [(0, 0)], [0.5, 0.5]),
+    ]  # fmt: skip
+    for arguments in bad:
+        with pytest.raises(InputError, match=r"of links|for 1 links"):
+            Links(*arguments)
+    rows: list[Any] = [3, [3], "ab", [[3]], [["a"]], [[(1, 2, 3)]], b"ab", [b"ab"], None]
+    for row in rows:
+        with pytest.raises(InputError, match="links are lists"):
+            Links.from_lists(row)
+        with pytest.raises(InputError, match="links are lists"):
+            score(row, [(set(), set())])
+    for row in ([[("a", "b")]], [[(0.5, 1)]], [[(-1, 0)]]):
+        with pytest.raises(InputError, match="whole numbers from 0 on"):
+            Links.from_lists(row)  # type: ignore[arg-type]
+    texts: list[Any] = [3, None, ["0-0"], bytearray(b"0-0")]
+    for text in texts:
+        with pytest.raises(InputError, match="Pharaoh's format is text or bytes"):
+            Links.from_pharaoh(text)
+
+
+def test_links_of_any_iterable() -> None:
+    links = Links.from_lists(LISTS)
+    assert Links.from_lists(iter([iter(row) for row in LISTS])) == links
+    assert Links.from_lists([[[i, j] for i, j in row] for row in LISTS]) == links  # type: ignore[misc]
+    assert Links(iter([0, 3, 3, 4]), iter(links.pairs.tolist())) == links
+    gold = [(set(row), set(row)) for row in LISTS]
+    assert score(iter(LISTS), iter(gold)).aer == 0
+    assert score(links, [(list(sure), list(possible)) for sure, possible in gold]).aer == 0  # type: ignore[misc]
+
+
+def test_what_cannot_be_combined_or_scored() -> None:
+    links = Links.from_lists(LISTS)
+    for one, other in ((links, LISTS), (LISTS, links), (links, None)):
+        with pytest.raises(InputError, match="the two directions are Links"):
+            symmetrize(one, other, "union")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="different numbers of pairs: 3 and 2"):
+        symmetrize(links, links.part(0, 2), "union")
+    for method in ("diag", None, 3, ["union"]):
+        with pytest.raises(InputError, match="unknown heuristic"):
+            symmetrize(links, links, method)  # type: ignore[arg-type]
+    for threads in (0, -1, 2.5, "2", 2**31):
+        with pytest.raises(InputError, match="threads must be at least 1"):
+            symmetrize(links, links, "union", threads=threads)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="links of 3 pairs, gold links of 1"):
+        score(links, [(set(), set())])
+    with pytest.raises(InputError, match=r"\(sure, possible\)"):
+        score([[]], [(set(),)])  # type: ignore[list-item]

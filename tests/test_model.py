@@ -97,10 +97,13 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: bytes, fault: str
         ({"num_attention_heads": 7}, "not a model's configuration (The hidden size"),
         ({"pad_token_id": 5000}, "not a model's configuration (Padding_idx must be"),
         ({"vocab_size": 10}, "the model knows 10 tokens but the tokenizer has 1,376"),
-        ({"max_position_embeddings": 37}, "the model takes 37 tokens, fewer than --max-length 38"),
+        (
+            {"max_position_embeddings": 37},
+            "the model takes 37 tokens, fewer than the text's --max",
+        ),
         (
             {"model_type": "xlm-roberta", "max_position_embeddings": 38},
-            "the model takes 37 tokens, fewer than --max-length 38",
+            "the model takes 37 tokens, fewer than the text's --max",
         ),
         (
             {"model_type": "xlm-roberta", "pad_token_id": 1},
@@ -172,7 +175,7 @@ def refused(spec: Path, fault: str, made: Any = WORD_PIECE, max_length: int = 38
 
 
 def test_models_that_do_not_fit(saved: Path) -> None:
-    refused(saved, "the model takes 40 tokens, fewer than --max-length 41", max_length=41)
+    refused(saved, "the model takes 40 tokens, fewer than the text's --max", max_length=41)
     unigram = tokenizer("Unigram")
     refused(saved, f"the model knows 1,376 tokens but the tokenizer has {len(unigram):,}", unigram)
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,15 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizers import tokenizer
 
-from weam_ext import errors, pieces, ranges, workers
+from weam_ext import errors, files, pieces, ranges, workers
 from weam_ext import prepare as module
 from weam_ext.align import Aligner
 from weam_ext.corpus import BitextSource, Link, MonolingualSource
-from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError
-from weam_ext.files import file_digest
+from weam_ext.files import file_digest, read_record
 from weam_ext.invented import sentence_pairs, vocabulary
-from weam_ext.prepare import Counts, PrepareSettings, main, prepare
+from weam_ext.prepare import Counts, PrepareSettings, check_sources, main, prepare
 from weam_ext.shards import COLUMNS, open_prepared
 from weam_ext.tokenizer import fingerprint, template
 from weam_ext.words import segmenter, word_ids
@@ -167,7 +167,7 @@ def test_tokens_words_and_links_are_carried_over_in_order(prepared: Path) -> Non
 def test_description(prepared: Path) -> None:
     out = prepared / "out"
     description = json.loads((out / "prepared.json").read_bytes())
-    assert description["format"] == 2
+    assert description["format"] == 3
     assert description["tokenizer"] == {"sha256": fingerprint(WORD_PIECE), "size": 1376}
     assert PrepareSettings(**description["settings"]) == PrepareSettings()
     (bitext,) = description["corpora"]
@@ -184,7 +184,7 @@ def test_description(prepared: Path) -> None:
 
 def test_description_is_returned(tmp_path: Path) -> None:
     description = run(tmp_path, corpus(count=40))
-    assert description == json.loads((tmp_path / "out" / "prepared.json").read_bytes())
+    assert description == read_record(tmp_path / "out" / "prepared.json")
 
 
 def test_same_bytes_again(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,13 +405,15 @@ def test_long_sentences_are_truncated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        (["", " \t"], "no sentence with words"),
-        (["a " * 200], "no sentence is left to train on: all are over-long"),
+        (["", " \t"], "2 read, 2 empty, 0 over-long (more than --max-length 128 tokens)"),
+        (["a " * 200, ""], "2 read, 1 empty, 1 over-long (more than --max-length 128 tokens)"),
     ],
 )
 def test_text_that_is_none(tmp_path: Path, lines: list[str], fault: str) -> None:
-    with pytest.raises(InputError, match=f"news.en.gz: {fault}$"):
+    with pytest.raises(InputError) as error:
         monolingual(tmp_path, lines)
+    path = tmp_path / "news.en.gz"
+    assert str(error.value) == f"{path}: no sentence is left to train on: {fault}"
     assert [path.name for path in tmp_path.iterdir()] == ["news.en.gz"]
 
 
@@ -576,7 +578,7 @@ def test_what_fails_on_one_rank_ends_all(texts_there: Path, vocab: str) -> None:
 def test_standard_input_is_for_one_rank(tmp_path: Path) -> None:
     source = BitextSource("x", ("-",))
     with pytest.raises(InputError, match="standard input cannot be shared by several ranks"):
-        module._check([source], tmp_path / "out", Ranks(world=2))
+        check_sources([source], world=2)
 
 
 def in_child(directory: Path, work: Callable[[], object]) -> tuple[int, str]:
@@ -619,7 +621,7 @@ def test_killed_it_leaves_nothing_under_the_name(
 
     status, _ = in_child(tmp_path, killed_at_the_second_range)
     assert status == -signal.SIGKILL
-    assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", ".out.part"}
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", ".out.part", ".out.lock"}
     run(tmp_path)
     for split in ("train", "heldout"):
         assert rows(tmp_path, split) == rows(prepared, split)
@@ -658,6 +660,65 @@ def test_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
+# ------------------------------------------------------------------------------------- two at once
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from weam_ext import prepare
+def wait(*_):
+    print("held", flush=True)
+    time.sleep(600)
+prepare._Work._tokenise = wait
+prepare.main(sys.argv[1:])
+"""
+
+
+def preparing(directory: Path, vocab: str) -> "subprocess.Popen[str]":
+    """A process that has begun to prepare corpus.txt into `directory` / "out"."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, "--bitext", str(directory / "corpus.txt"), "--tokenizer",
+         vocab, "--output", str(directory / "out")],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_one_process_makes_a_directory(tmp_path: Path, vocab: str) -> None:
+    write(tmp_path / "corpus.txt", corpus(count=40))
+    first = preparing(tmp_path, vocab)
+    try:
+        part = set((tmp_path / ".out.part").parent.iterdir())
+        with pytest.raises(InputError) as error:
+            run(tmp_path, corpus(count=40))
+        assert str(error.value).startswith(f"{tmp_path / 'out'}: process {first.pid} on ")
+        assert str(error.value).endswith(" is writing there; wait until it has ended")
+        assert set(tmp_path.iterdir()) == part
+    finally:
+        first.kill()
+        first.wait()
+    (tmp_path / ".out.part" / "part-00-00007.columns").write_text("of the one that was killed")
+    run(tmp_path, corpus(count=40))
+    assert {p.name for p in tmp_path.iterdir()} == {"corpus.txt", "vocab.txt", "out"}
+    assert not list((tmp_path / "out").glob("part-*"))
+
+
+def test_made_while_another_waited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before the work, and not when all of it is done."""
+
+    @contextmanager
+    def late(_: Path, directory: Path) -> Iterator[None]:
+        directory.mkdir()
+        yield
+
+    monkeypatch.setattr(files, "_sole", late)
+    monkeypatch.setattr(module, "_Work", None)
+    with pytest.raises(InputError, match="out: already exists"):
+        run(tmp_path, corpus(count=40))
+
+
 # ---------------------------------------------------------------------------------------- failures
 
 
@@ -672,7 +733,7 @@ def interrupted(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("failure", [disk_full, interrupted])
 @pytest.mark.parametrize(
     "place",
-    ["prepare.write_durably", "ranges.write_shard", "ranges.write_lists", "prepare.Aligner.fit",
+    ["prepare.write_record", "ranges.write_shard", "ranges.write_lists", "prepare.Aligner.fit",
      "shards.file_digest", "prepare.finish", "prepare.rename_durably"],
 )  # fmt: skip
 def test_a_failure_leaves_nothing(
@@ -687,10 +748,10 @@ def test_a_failure_leaves_nothing(
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [
-        ([], "no sentence pair with words on both sides"),
-        (["a |||", "||| b", "", "\u00a0 ||| b"], "no sentence pair with words on both sides"),
+        ([], "no sentence pair is left to train on: 0 read, 0 empty, 0 over-long"),
+        (["a |||", "||| b", "", "\u00a0 ||| b"], ": 4 read, 4 empty, 0 over-long"),
         (["a ||| b"] * 5000 + ["a b"], "line 5001: no '|||' and no tab"),
-        (["a " * 200 + "||| b"], "no sentence pair is left to train on"),
+        (["a " * 200 + "||| b"] * 2 + [""], ": 3 read, 1 empty, 2 over-long (more than --max"),
     ],
     ids=["empty", "no words", "bad line", "over-long"],
 )

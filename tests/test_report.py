@@ -267,6 +267,21 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     ]
 
 
+def test_a_damaged_file_is_refused_whatever_byte_it_is(tmp_path: Path) -> None:
+    """Arrow itself would take many for other results, and end the program over some."""
+    cells(tmp_path, "m", ["1101"])
+    (path,) = (tmp_path / "cells").iterdir()
+    data = bytearray(path.read_bytes())
+    for at in range(0, len(data), 5):
+        data[at] ^= 1 << at % 8
+        path.write_bytes(data)
+        data[at] ^= 1 << at % 8
+        with pytest.raises(InputError, match=r"\.arrow: not predictions .* or changed"):
+            read_all(tmp_path)
+    path.write_bytes(data)
+    assert len(read_all(tmp_path)) == 2
+
+
 def test_the_mean_over_languages_clusters_what_is_parallel(tmp_path: Path) -> None:
     cells(tmp_path, "m", ["1101", "1000"], languages=("de", "fr"))
     results = Results(read_all(tmp_path))

@@ -1,10 +1,13 @@
 """weam_ext.shards: rows of any length, and samples read by several processes."""
 
 import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from damage import files_of, one_byte_changes
 from hypothesis import given
 from hypothesis import strategies as st
 from small_tokenizers import tokenizer
@@ -126,3 +129,48 @@ def test_damage_that_nobody_looked_for(prepared: Path, tmp_path: Path) -> None:
     (copy / "train-00-00000.arrow").write_bytes(b"not Arrow")
     with pytest.raises(InputError, match=r"train-00-00000.arrow: cannot be read \("):
         open_prepared(copy, verify=False)
+
+
+def everything(directory: Path) -> list[Any]:
+    """What a prepared directory gives those who read it."""
+    description, splits = open_prepared(directory)
+    samples = [
+        [None if column is None else column.tolist() for column in shards[k]]
+        for shards in splits.values() for k in range(len(shards))
+    ]  # fmt: skip
+    return [description, *samples, *(shards.sides.tolist() for shards in splits.values())]
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_one_byte_changes(prepared: Path, tmp_path: Path, count: int) -> None:
+    """None is taken for what was prepared; what is taken is the same."""
+    copy = Path(shutil.copytree(prepared, tmp_path / "out"))
+    whole = everything(copy)
+    accepted = 0
+    for change in one_byte_changes(files_of(copy), count):
+        try:
+            assert everything(copy) == whole, change
+            accepted += 1
+        except InputError as error:
+            assert str(copy) in str(error) and "\n" not in str(error), change
+    assert everything(copy) == whole
+    assert accepted < count / 20  # white space in prepared.json
+
+
+def test_a_changed_file_is_named_with_what_to_do(prepared: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(prepared, tmp_path / "out"))
+    path = copy / "train-00-00000.arrow"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError) as error:
+        open_prepared(copy)
+    assert str(error.value) == (
+        f"{path}: the file is not what was prepared (its checksum differs): remove {copy} and "
+        "prepare the text anew"
+    )
+    description = copy / "prepared.json"
+    description.write_text(description.read_text().replace('"limit": null', '"limit": 5'))
+    with pytest.raises(InputError, match=r"prepared\.json: the file was changed since it was writ"):
+        open_prepared(copy)
+    (copy / "prepared.json").write_text('{"format": 2, "corpora": []}')
+    with pytest.raises(InputError, match=r"format 2, expected 3: prepare the text anew$"):
+        open_prepared(copy)

@@ -310,14 +310,14 @@ def test_a_cell_that_fails_says_why_and_the_rest_goes_on(tmp_path: Path) -> None
 
     def broken(work: Path) -> Any:
         work.mkdir(parents=True)
-        raise RuntimeError("out of memory")
+        raise RuntimeError("a fault of ours")
 
     jobs = [job("a", refused), job("b", broken), job("c", one_row)]
     tally = run_grid(jobs, tmp_path)
     assert (tally.made, len(tally.failed or ())) == (1, 2)
     reasons = [failed.reason for failed in read_failed(tmp_path)]
     assert reasons[0] == "wrong label in line 3"
-    assert reasons[1].startswith("RuntimeError: out of memory (test_transfer.py:")
+    assert reasons[1].startswith("RuntimeError: a fault of ours (test_transfer.py:")
     assert not list((tmp_path / "work").iterdir()) and not list(tmp_path.rglob("*.claim"))
     # Given again, what failed is tried again, and a success wipes the word of the failure.
     run_grid([job("a", one_row), job("b", one_row), job("c", one_row)], tmp_path)

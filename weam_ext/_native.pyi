@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_Sentence = str | Sequence[str] | NDArray[Any]
+_Sentence = str | Sequence[str] | Sequence[int] | NDArray[Any]
 _Links = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]
 
 class LineError(ValueError):
@@ -119,7 +119,7 @@ class TextReader:
         reversed: bool,
         threads: int,
         bytes: int,
-        directory: str,
+        directory: str | bytes,
     ) -> None: ...
     def feed(self, file: int, data: bytes) -> bool: ...
     def end(self, file: int) -> None: ...
@@ -132,7 +132,7 @@ def fit(
     threads: int,
     memory: str,
     bytes: int,
-    directory: str,
+    directory: str | bytes,
     init: Model | None,
     on_memory: Callable[[str, int, int], object],
     progress: Callable[[list[Iteration]], object],
@@ -144,7 +144,7 @@ def fit_hmm(
     threads: int,
     memory: str,
     bytes: int,
-    directory: str,
+    directory: str | bytes,
     init: Model | None,
     on_memory: Callable[[str, int, int], object],
     progress: Callable[[list[Iteration]], object],

@@ -7,56 +7,50 @@ The model is an HMM of both directions in agreement (Vogel, Ney & Tillmann 1996;
 Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 """
 
-import math
+import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from types import MappingProxyType
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.align_hmm import Hmm, Prior
+from weam_ext.align_hmm import Hmm, Prior, check_prior
+from weam_ext.align_settings import (
+    DIRECTIONS,
+    MEMORY_MODES,
+    MODELS,
+    POSTERIOR,
+    checked,
+    checked_heuristic,
+    checked_settings,
+    heuristics_of,
+)
 from weam_ext.corpus import BitextSource, Link, feed_bitext
-from weam_ext.errors import InputError
-from weam_ext.links import HEURISTICS, Links, thread_count
+from weam_ext.errors import InputError, describe
+from weam_ext.links import Links, thread_count
 from weam_ext.memory import available_memory, used_memory
-from weam_ext.stems import parse_stems
 
-MODELS = ("hmm", "fast-align")
-DIRECTIONS = ("forward", "backward")
-# Links by the mean of both directions' posteriors; the HMM alone has it.
-POSTERIOR = "posterior"
+__all__ = [
+    "DIRECTIONS",
+    "MEMORY_MODES",
+    "MODELS",
+    "PER_WORD",
+    "POSTERIOR",
+    "Aligner",
+    "DroppedPairs",
+    "MemoryPlan",
+]
+
 # Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
 PER_WORD = "per word"
-MEMORY_MODES = ("auto", "low", "fast")
 
-Sentence = str | Sequence[str] | NDArray[np.integer[Any]]
-Text = Sequence[Sentence] | Path | BitextSource
-_DEFAULTS: dict[str, dict[str, Any]] = {
-    "hmm": {
-        "iterations": "auto",
-        "p0": "auto",
-        "alpha": 0.13,
-        "spelling": "auto",
-        "fertility": "auto",
-        "threshold": 0.5,
-        "stems": "auto",
-        "fold_case": True,
-    },
-    "fast-align": {
-        "iterations": 5,
-        "p0": 0.08,
-        "tension": 4.0,
-        "alpha": 0.01,
-        "favor_diagonal": True,
-        "optimize_tension": True,
-        "variational_bayes": True,
-        "null_word": True,
-    },
-}
+Sentence = str | Sequence[str] | Sequence[int] | NDArray[np.integer[Any]]
+Text = Iterable[Sentence] | Path | BitextSource
 # What is given the links of a block of pairs, and their scores by direction.
 Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 
@@ -105,10 +99,11 @@ class Aligner:
     `-d -o -v`): less exact, and three times as fast. The same input gives the same links, to the
     byte, at any number of threads and in any amount of memory.
 
-    Wherever sentences are given, `source` and `target` are sequences of strings (words set off by
-    blanks), of sequences of words, or of one-dimensional integer arrays (a number stands for the
-    word of its decimal digits); or two line-aligned files as `Path`; or `source` alone is the
-    `Path` of a file of "source ||| target" or tab-separated lines, or a `BitextSource`.
+    Wherever sentences are given, `source` and `target` are lists or other iterables of strings
+    (words set off by blanks), of sequences of words or of whole numbers, or of one-dimensional
+    integer arrays (a number stands for the word of its decimal digits); or two line-aligned files
+    as `Path`; or `source` alone is the `Path` of a file of "source ||| target" or tab-separated
+    lines, or a `BitextSource`.
 
     Args:
         model: one of `MODELS`.
@@ -143,7 +138,9 @@ class Aligner:
         max_memory: bytes that this process should stay below; by default 80 % of what is free.
         temp_dir: where temporary files go when there is not enough memory.
 
-    Raises `InputError` for arguments that cannot be meant.
+    `heuristic`, `max_length` and, of an HMM, `threshold` may be set after training too, but a
+    model of one direction stays one of that direction. All raises `InputError` for what cannot be
+    meant.
     """
 
     def __init__(
@@ -170,45 +167,77 @@ class Aligner:
         max_memory: int | None = None,
         temp_dir: str | Path | None = None,
     ) -> None:
-        _check("model", model in MODELS, f"one of {', '.join(MODELS)}")
-        self.kind = model
-        self.settings = _settings(
-            model,
-            iterations=iterations,
-            p0=p0,
-            alpha=alpha,
-            spelling=spelling,
-            fertility=fertility,
-            threshold=threshold,
-            stems=stems,
-            fold_case=fold_case,
-            tension=tension,
-            favor_diagonal=favor_diagonal,
-            optimize_tension=optimize_tension,
-            variational_bayes=variational_bayes,
-            null_word=null_word,
-        )
-        self.heuristic = heuristic or (POSTERIOR if model == "hmm" else "grow-diag-final-and")
-        if self.heuristic not in self.heuristics:
-            names = ", ".join(self.heuristics)
-            raise InputError(f"unknown heuristic {heuristic!r}; there are {names}")
-        _check("max_length", 0 <= max_length < 2**31, "at least 0 and below 2^31")
-        _check("memory", memory in MEMORY_MODES, f"one of {', '.join(MEMORY_MODES)}")
-        _check("max_memory", max_memory is None or max_memory > 0, "above 0")
-        self.max_length = max_length
+        self.kind: str = checked("model", model)
+        given: dict[str, Any] = {
+            "iterations": iterations,
+            "p0": p0,
+            "alpha": alpha,
+            "spelling": spelling,
+            "fertility": fertility,
+            "threshold": threshold,
+            "stems": stems,
+            "fold_case": fold_case,
+            "tension": tension,
+            "favor_diagonal": favor_diagonal,
+            "optimize_tension": optimize_tension,
+            "variational_bayes": variational_bayes,
+            "null_word": null_word,
+        }
+        self._settings = checked_settings(self.kind, given)
+        self._heuristic = checked_heuristic(self.kind, heuristic)
+        self._max_length = checked("max_length", max_length)
         self.dropped = DroppedPairs()
         self.scores: dict[str, NDArray[np.float64]] = {}
-        self._threads = thread_count(threads)
-        self._memory = memory
-        self._max_memory = max_memory
-        self._temp_dir = str(temp_dir or tempfile.gettempdir())
+        self._threads = thread_count(None if threads is None else checked("threads", threads))
+        self._memory = checked("memory", memory)
+        self._max_memory = None if max_memory is None else checked("max_memory", max_memory)
+        self._temp_dir = os.fsencode(checked("temp_dir", temp_dir or tempfile.gettempdir()))
         self._model: _native.Model | None = None
-        self.hmm = Hmm(self.settings) if model == "hmm" else None
+        self.hmm = Hmm(self.settings) if self.kind == "hmm" else None
 
     @property
     def heuristics(self) -> tuple[str, ...]:
         """What `heuristic` may be."""
-        return (POSTERIOR,) * (self.kind == "hmm") + HEURISTICS + DIRECTIONS
+        return heuristics_of(self.kind)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the model is, or was, trained with; and the HMM's `threshold`."""
+        return MappingProxyType(self._settings)
+
+    @property
+    def heuristic(self) -> str:
+        """How the two directions are combined; see `Aligner`."""
+        return self._heuristic
+
+    @heuristic.setter
+    def heuristic(self, heuristic: str) -> None:
+        there = self._directions()
+        before, self._heuristic = self._heuristic, checked_heuristic(self.kind, heuristic)
+        if self._model is not None and self._directions() != there:
+            self._heuristic = before
+            names = " and ".join(there)
+            raise InputError(f"the model was trained {names}: its heuristic cannot be {heuristic}")
+
+    @property
+    def max_length(self) -> int:
+        """Pairs with more words on a side have no links; 0 for no limit."""
+        return int(self._max_length)
+
+    @max_length.setter
+    def max_length(self, max_length: int) -> None:
+        self._max_length = checked("max_length", max_length)
+
+    @property
+    def threshold(self) -> float | None:
+        """Of an HMM's heuristic "posterior"; fast-align has none."""
+        return self._settings.get("threshold")
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        if not self.hmm:
+            raise InputError(f"threshold is no setting of {self.kind}")
+        self._settings["threshold"] = checked("threshold", threshold)
 
     def save(self, directory: str | Path) -> None:
         """Write the trained model to a directory; see `weam_ext.align_files.save_aligner`."""
@@ -259,8 +288,10 @@ class Aligner:
         sides differ in length or no pair is usable. An interrupt stops at once and leaves the model
         that was there before.
         """
+        self._check_start(init, prior)
+        counting = _counting(progress)
         text = self.read(source, target, init=init)
-        self.fit_text(text, init=init, prior=prior, progress=_counting(progress))
+        self.fit_text(text, init=init, prior=prior, progress=counting)
         return self
 
     def align(self, source: Text, target: Text | None = None, *, posteriors: bool = False) -> Links:
@@ -283,8 +314,9 @@ class Aligner:
         posteriors: bool = False,
     ) -> Links:
         """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
-        text = self.read(source, target, init=init)
+        self._check_start(init, prior)
         options: Any = {"init": init, "prior": prior, "progress": _counting(progress)}
+        text = self.read(source, target, init=init)
         if not posteriors:
             return self._collect(lambda take: self.fit_text(text, **options, take=take))
         self.fit_text(text, **options)
@@ -298,9 +330,13 @@ class Aligner:
                 return self.align([source], [target])[0]
             finally:
                 self.dropped, self.scores = dropped, scores
-        if self.heuristic != "backward":
-            return self.model.align_pair(source, target, self._method(), self.max_length)
-        links = self.model.align_pair(target, source, None, self.max_length)
+        model, pair = self.model, (source, target)
+        try:
+            if self.heuristic != "backward":
+                return model.align_pair(*pair, self._method(), self.max_length)
+            links = model.align_pair(*pair[::-1], None, self.max_length)
+        except (TypeError, ValueError) as error:
+            _refuse(error)
         return sorted((i, j) for j, i in links)
 
     def lexicon(self, top: int, direction: str = "forward") -> dict[str, list[tuple[str, float]]]:
@@ -310,7 +346,7 @@ class Aligner:
         than that of an unseen pair are left out. Those of an HMM are stems, of its first model.
         """
         model, number = self.model, self._direction_number(direction)
-        offsets, words, probabilities = model.lexicon(number, top, self._threads)
+        offsets, words, probabilities = model.lexicon(number, checked("top", top), self._threads)
         given, generated = model.words(number), model.words(1 - number)
         names = [generated[word] for word in words.tolist()]
         entries = list(zip(names, probabilities.tolist(), strict=True))
@@ -323,19 +359,31 @@ class Aligner:
         }
 
     def lexicon_text(self, top: int, direction: str = "forward") -> bytes:
-        """The same as UTF-8 lines "translation word probability" (Moses' `lex`, Marian)."""
+        """The same as UTF-8 lines "translation word probability" (Moses' `lex`, Marian).
+
+        Raises `InputError` where a word is empty, or has a blank or a line break in it.
+        """
         model, number = self.model, self._direction_number(direction)
-        return model.lexicon_text(number, top, self._threads)
+        top = checked("top", top)
+        try:
+            return model.lexicon_text(number, top, self._threads)
+        except ValueError as error:
+            _refuse(error)
 
     def parameters_text(self, threshold: float = -4.0) -> bytes:
         """A one-directional model as a parameter file of fast_align (its `-p`), UTF-8.
 
         Of each row, what has log t at least -`threshold` times the logarithm of its largest t.
+        Raises `InputError` where a word is empty, or has a blank or a line break in it.
         """
         self._check_parameters()
-        return self.model.parameters(threshold, self._threads)
+        model, threshold = self.model, checked("beam threshold", threshold)
+        try:
+            return model.parameters(threshold, self._threads)
+        except ValueError as error:
+            _refuse(error)
 
-    def take_parameters(self, path: Path, length_ratio: float = 1.0) -> Self:
+    def take_parameters(self, path: str | Path, length_ratio: float = 1.0) -> Self:
         """Take the table of one direction from a parameter file of fast_align (its `-f`).
 
         The tension is that of the settings; `length_ratio`, which scores include, is what
@@ -343,9 +391,9 @@ class Aligner:
         "source TAB target TAB log probability".
         """
         self._check_parameters()
-        _check("length_ratio", 0 < length_ratio < math.inf, "above 0 and finite")
+        length_ratio = checked("length_ratio", length_ratio)
         try:
-            text = path.read_bytes()
+            text = Path(path).read_bytes()
             settings = _native.Settings(**self.settings)
             self._model = _native.load_parameters(text, settings, length_ratio)
         except OSError as error:
@@ -411,8 +459,11 @@ class Aligner:
             )
             feed_bitext(files, reader, lowercase=lowercase, on_bytes=on_bytes)
         else:
-            first, second = (target, source) if reversed_ else (source, target)
-            text.add(cast(Any, first), cast(Any, second), self.max_length)
+            sides = _sentences(source, target)
+            try:
+                text.add(*(sides[::-1] if reversed_ else sides), self.max_length)
+            except (TypeError, ValueError) as error:
+                _refuse(error)
         self.dropped = DroppedPairs(*text.dropped)
         return text
 
@@ -432,9 +483,8 @@ class Aligner:
         direction, and `take` the links and scores of the text, block by block in its order.
         """
         held = used_memory()  # the text, and the interpreter
-        self._check_start(init)
-        if prior and not self.hmm:
-            raise InputError("fast-align takes no dictionary")
+        self._check_start(init, prior)
+        _check_text(text)
         resources: Any = {
             "threads": self._threads,
             "memory": self._memory,
@@ -476,6 +526,7 @@ class Aligner:
         posteriors: bool = False,
     ) -> None:
         """Give `take` the links and scores of a text, block by block in its order."""
+        _check_text(text)
         if self.hmm:
             self._align_hmm(self.hmm.texts(text), take, posteriors)
             return
@@ -483,12 +534,23 @@ class Aligner:
 
     # ------------------------------------------------------------------------------------ inside
 
-    def _check_start(self, init: "Aligner | None") -> None:
-        if init and init.kind != self.kind:
+    def _check_start(self, init: "Aligner | None", prior: Prior | None = None) -> None:
+        if prior and not self.hmm:
+            raise InputError("fast-align takes no dictionary")
+        check_prior(prior or {})
+        if init is None:
+            return
+        if not isinstance(init, Aligner):
+            raise InputError(f"the model to go on from is an Aligner, not {type(init).__name__}")
+        if not (init.hmm.models if init.hmm else init._model):
+            raise InputError("the model to go on from has not been trained: call its fit first")
+        if init.kind != self.kind:
             raise InputError(f"the model to go on from is of {init.kind}, not {self.kind}")
-        if init and init._directions() != self._directions():
+        if init._directions() != self._directions():
             there, wanted = (" and ".join(each._directions()) for each in (init, self))
             raise InputError(f"the model to go on from is {there}, not {wanted}")
+        if self.hmm and init.hmm:
+            self.hmm.check_start(init.hmm)
 
     def _check_parameters(self) -> None:
         if self.hmm:
@@ -538,7 +600,7 @@ class Aligner:
             take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
 
         assert self.hmm
-        self.hmm.align(texts, self.heuristic, self._threads, taken)
+        self.hmm.align(texts, self.heuristic, self._settings["threshold"], self._threads, taken)
 
     def _method(self) -> str | None:
         return None if self.heuristic in DIRECTIONS else self.heuristic
@@ -564,55 +626,41 @@ def _files(source: Text, target: Text | None) -> BitextSource | None:
         return source
     if isinstance(source, Path) and (target is None or isinstance(target, Path)):
         return BitextSource("text", (str(source), *([str(target)] if target is not None else [])))
-    if (
-        target is None
-        or isinstance(source, BitextSource | Path | str)
-        or isinstance(target, BitextSource | Path | str)
-    ):
-        raise TypeError("two lists of sentences, two Paths, one Path or one BitextSource")
     return None
+
+
+def _sentences(source: Text, target: Text | None) -> tuple[Any, Any]:
+    """Both sides as sequences of the same length; raises `InputError`."""
+    sides = []
+    for side in (source, target):
+        # Of bytes, a text is made by decoding; mappings and sets have no order that a text has.
+        refused = (str, bytes, bytearray, Path, BitextSource, Mapping, Set)
+        if isinstance(side, refused) or not isinstance(side, Iterable):
+            raise InputError("give two lists of sentences, two Paths, one Path or one BitextSource")
+        sides.append(side if isinstance(side, (Sequence, np.ndarray)) else list(side))
+    if len(sides[0]) != len(sides[1]):
+        raise InputError(f"source has {len(sides[0])} sentences, target has {len(sides[1])}")
+    return sides[0], sides[1]
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, _native.Text):
+        raise InputError("a text is what an aligner's read has made")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """What the native module refuses is the caller's."""
+    raise InputError(describe(error)) from error
 
 
 def _counting(
     progress: Callable[[int], object] | None,
 ) -> Callable[[list[_native.Iteration]], object]:
     """A callback that counts its calls for one that wants their number."""
+    if progress is not None and not callable(progress):
+        raise InputError("progress must be a function")
     done = iter(range(1, 2**31))
     return lambda measures: progress(next(done)) if progress else None
-
-
-def _settings(model: str, **given: Any) -> dict[str, Any]:
-    """The settings of a model, those that were not given by default."""
-    chosen = dict(_DEFAULTS[model])
-    for name, value in given.items():
-        if value is None:
-            continue
-        if name not in chosen:
-            raise InputError(f"{name} is no setting of {model}")
-        chosen[name] = value
-    iterations = chosen["iterations"]
-    _check("iterations", iterations == "auto" or 1 <= iterations < 2**31, "at least 1")
-    _check("p0", chosen["p0"] == "auto" or 0 <= chosen["p0"] < 1, "at least 0 and below 1")
-    _check("alpha", 0 < chosen["alpha"] <= 1e6, "above 0 and at most 1e6")
-    if model == "fast-align":
-        _check("tension", 1e-6 <= chosen["tension"] <= 14, "at least 1e-6 and at most 14")
-    else:
-        _check("threshold", 0 <= chosen["threshold"] < 1, "at least 0 and below 1")
-        spelling = chosen["spelling"]
-        _check("fertility", chosen["fertility"] in (True, False, "auto"), "True or False")
-        _check("spelling", spelling == "auto" or 0 <= spelling <= 1e6, "from 0 to 1e6")
-        if chosen["stems"] != "auto":
-            chosen["stems"] = ",".join(map(str, parse_stems(chosen["stems"])))
-    numbers = ("p0", "alpha", "spelling", "tension", "threshold")
-    return {
-        name: float(value) if name in numbers and value != "auto" else value
-        for name, value in chosen.items()
-    }
-
-
-def _check(name: str, valid: bool, expected: str) -> None:
-    if not valid:
-        raise InputError(f"{name} must be {expected}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from weam_ext.align import (
     DroppedPairs,
     MemoryPlan,
 )
+from weam_ext.align_files import write_aligner
 from weam_ext.align_hmm import Prior, read_dictionary
 from weam_ext.corpus import (
     BitextSource,
@@ -32,8 +34,14 @@ from weam_ext.corpus import (
     read_gold,
     shown,
 )
-from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import check_folder_writable, check_writable, write_whole
+from weam_ext.errors import InputError, Parser, results, run, say
+from weam_ext.files import (
+    check_folder_writable,
+    check_writable,
+    owned,
+    path_or_name,
+    write_whole,
+)
 from weam_ext.links import HEURISTICS, Links, score
 from weam_ext.memory import available_memory, format_size, parse_size, peak_memory
 
@@ -90,12 +98,18 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add(
         "-i",
         "--input",
+        type=path_or_name,
         metavar="FILE",
         help="'source ||| target' or tab-separated lines; plain, gzip, xz, bzip2 or Zstandard; "
         "- for standard input",
     )
-    add("--source", metavar="FILE", help="the source sentences, line-aligned with --target")
-    add("--target", metavar="FILE", help="the target sentences")
+    add(
+        "--source",
+        type=path_or_name,
+        metavar="FILE",
+        help="the source sentences, line-aligned with --target",
+    )
+    add("--target", type=path_or_name, metavar="FILE", help="the target sentences")
     add(
         "--columns",
         default="1,2",
@@ -118,6 +132,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add(
         "--model",
         default="fast-align",
+        type=path_or_name,
         metavar="MODEL",
         help="fast-align or hmm, which trains both directions; anything else is the directory of a "
         "kept model, to align without training (./hmm is a directory) (default: %(default)s)",
@@ -145,8 +160,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="of the Dirichlet prior (default: 0.01; hmm: 0.13)",
     )
-    add("--save", metavar="DIR", help="keep the trained model")
-    add("--init", metavar="DIR", help="go on from a kept model, its counts beside the new ones")
+    add("--save", type=path_or_name, metavar="DIR", help="keep the trained model")
+    add(
+        "--init",
+        type=path_or_name,
+        metavar="DIR",
+        help="go on from a kept model, its counts beside the new ones",
+    )
     add = parser.add_argument_group("the HMM").add_argument
     add(
         "--stems",
@@ -168,6 +188,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--prior",
+        type=path_or_name,
         metavar="FILE",
         help="a dictionary, lines 'source target' or 'source target count': so many links seen "
         "beforehand (default of a line: 3)",
@@ -212,6 +233,7 @@ def _add_parameter_files(parser: argparse.ArgumentParser) -> None:
     add(
         "-p",
         "--conditional_probabilities",
+        type=path_or_name,
         metavar="FILE",
         help="write the table as lines 'source TAB target TAB log probability' (Sockeye too)",
     )
@@ -226,6 +248,7 @@ def _add_parameter_files(parser: argparse.ArgumentParser) -> None:
     add(
         "-f",
         "--force_align",
+        type=path_or_name,
         metavar="FILE",
         help="align with such a file, without training, and write 'source ||| target ||| links "
         "||| score'; give the -d, -T, -m, -q, -N and -r that belong to it",
@@ -265,6 +288,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--pair-scores",
+        type=path_or_name,
         metavar="FILE",
         help="with an HMM, write the log-probability per word of each pair, the mean of both "
         "directions': low for what is no translation",
@@ -277,6 +301,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--lexicon",
+        type=path_or_name,
         metavar="FILE",
         help="write the likeliest translations, lines 'target source probability', with -r 'source "
         "target probability' (Moses, Marian); with --symmetrize both, to FILE.s2t and FILE.t2s",
@@ -290,6 +315,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--gold",
+        type=path_or_name,
         metavar="FILE",
         help="score the last lines of the input against gold links ('i-j' sure, 'i?j' possible)",
     )
@@ -312,7 +338,12 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="such as 2G: use temporary files rather than more (default: 80%% of what is free)",
     )
-    add("--temp-dir", metavar="DIR", help="for temporary files (default: the system's)")
+    add(
+        "--temp-dir",
+        type=path_or_name,
+        metavar="DIR",
+        help="for temporary files (default: the system's)",
+    )
 
 
 def _count(text: str) -> int:
@@ -339,6 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(arguments)
+    results()  # are what this is for
     _refuse_conflicts(parser, options, arguments)
     bitext = _bitext(options)
     aligner = _aligner(options)
@@ -350,6 +382,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gold = read_gold(options.gold) if options.gold else []
     init = Aligner.load(options.init) if options.init else None
     prior = read_dictionary(options.prior) if options.prior else {}
+    with _place(Path(options.save)) if options.save else nullcontext():
+        _align(aligner, init, prior, bitext, gold, files, options)
+
+
+def _align(
+    aligner: Aligner,
+    init: Aligner | None,
+    prior: Prior,
+    bitext: BitextSource,
+    gold: Sequence[tuple[set[Link], set[Link]]],
+    files: _Files,
+    options: argparse.Namespace,
+) -> None:
     text = _read(aligner, init, bitext, options)
     if len(gold) > len(text):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(text)}")
@@ -360,9 +405,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _train(aligner, init, prior, text, bitext, None if options.posteriors else output)
         if options.posteriors:
             aligner.align_text(text, output.take, posteriors=True)
-    sys.stdout.flush()  # a full disk leaves nothing to report
+    results().flush()  # a full disk leaves nothing to report
     if options.save:
-        aligner.save(options.save)
+        write_aligner(aligner, Path(options.save))
     for path, make in files.items():
         write_whole(path, make())
     if options.pair_scores:
@@ -372,6 +417,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     say(f"peak memory: {format_size(peak_memory())}")
     if gold:
         say(f"{len(gold)} gold pairs: {score(output.tail, gold)}")
+
+
+@contextmanager
+def _place(folder: Path) -> Iterator[None]:
+    """A folder to save to, and nobody else: who else would is told before training.
+
+    One that was made for nothing is removed.
+    """
+    there = folder.exists()
+    try:
+        with owned(folder):
+            yield
+    finally:
+        if not there:
+            with suppress(OSError):  # it has something in it
+                folder.rmdir()
 
 
 def script() -> NoReturn:
@@ -461,7 +522,7 @@ def _kept_aligner(options: argparse.Namespace, resources: dict[str, Any]) -> Ali
             flag = name.replace("_", "-")
             raise InputError(f"{options.model} is of fast-align: leave out --{flag}")
     if options.threshold is not None:
-        aligner.settings["threshold"] = options.threshold
+        aligner.threshold = options.threshold
     if options.symmetrize and one_direction:
         raise InputError(f"{options.model} has one direction only: leave out --symmetrize")
     if options.conditional_probabilities and not one_direction:
@@ -604,7 +665,7 @@ class _Output:
             text = "".join(
                 f"{line} ||| {' '.join(f'{value:.6g}' for value in row)}\n" for line, row in lines
             )
-        sys.stdout.write(text)
+        results().write(text)
         if self._gold:
             last = links.part(max(0, len(links) - self._gold), len(links)).to_lists()
             self.tail = (self.tail + last)[-self._gold :]
@@ -620,8 +681,8 @@ def _force_align(aligner: Aligner, options: argparse.Namespace, bitext: BitextSo
         links = aligner.align(*sides).to_pharaoh(by_target=not options.reverse)
         scores = aligner.scores[aligner.heuristic].tolist()
         for row in zip(*sides, links.splitlines(), scores, strict=True):
-            sys.stdout.write(_forced_row(*row))
-        sys.stdout.flush()
+            results().write(_forced_row(*row))
+        results().flush()
         total += sum(value for value in scores if not math.isnan(value))
         dropped += aligner.dropped
     say(f"dropped pairs: {dropped}")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,21 @@ from safetensors.numpy import load_file, save_file
 from weam_ext import _native
 from weam_ext.align import DIRECTIONS, Aligner
 from weam_ext.align_hmm import Hmm
-from weam_ext.errors import InputError
-from weam_ext.files import file_digest, rename_durably, sync, write_durably
+from weam_ext.align_settings import DEFAULTS
+from weam_ext.errors import InputError, describe
+from weam_ext.files import (
+    file_digest,
+    owned,
+    read_record,
+    remove_parts,
+    rename_durably,
+    tensors_durably,
+    write_record,
+)
 from weam_ext.stems import parse_stems
 
 FORMAT = "weam_ext aligner"
-VERSIONS = {"fast-align": 1, "hmm": 4}
+VERSION = 5
 _DESCRIPTION = "aligner.json"
 _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
@@ -26,45 +35,64 @@ _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature"
 def save_aligner(aligner: Aligner, directory: str | Path) -> None:
     """Write a trained aligner to a directory, which is made; one that is there is replaced.
 
-    The tensors: `rows` uint64 [source words + 1], `columns` uint32 [cells] (target words, ascending
-    in each row), `t` float32 [cells, directions] (probabilities times 2^96), and for each side the
-    UTF-8 of its words, where each ends, t(word | NULL) and expected counts. An HMM also has the
-    weights of its jumps, from -10 to 10 and of all longer ones, and how often its words have 0, 1,
-    2 and more links, or nothing of that; the names of its models' tensors
-    begin with "0.", "1." and so on. The description is written last, so that whenever this stops,
-    the directory holds a whole aligner, old or new.
+    The description is a record with the SHA-256 of itself and of the tensors. Those: `rows` uint64
+    [source words + 1], `columns` uint32 [cells] (target words, ascending in each row), `t` float32
+    [cells, directions] (probabilities times 2^96), and for each side the UTF-8 of its words, where
+    each ends, t(word | NULL) and expected counts. An HMM also has the weights of its jumps, from
+    -10 to 10 and of all longer ones, and how often its words have 0, 1, 2 and more links, or
+    nothing of that; the names of its models' tensors begin with "0.", "1." and so on.
+
+    Raises `InputError` where that cannot be written, or another process writes there; the directory
+    then holds the aligner that it held.
     """
     folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with owned(folder):
+            write_aligner(aligner, folder)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({describe(error)})") from error
+
+
+def write_aligner(aligner: Aligner, folder: Path) -> None:
+    """The same for a process that owns the folder (`weam_ext.files.owned`).
+
+    The description is written last, so that whenever this stops, the folder holds a whole aligner,
+    old or new, and what it does not name is removed by the next.
+    """
     models = aligner.hmm.models if aligner.hmm else [aligner.model]
-    arrays = models[0].arrays()
-    if aligner.hmm:
-        arrays = {
-            f"{number}.{name}": array
-            for number, model in enumerate(models)
-            for name, array in model.arrays().items()
-        }
-    part = folder / "tensors.part"
-    save_file(arrays, part)
-    sync(part)
+    described = _describe(aligner, models)
+    remove_parts(folder)
+    part = folder / ".tensors.part"
+    tensors_durably(partial(save_file, _arrays(aligner, models)), part)
     digest = file_digest(part)
     tensors = folder / f"{digest[:16]}.safetensors"
     rename_durably(part, tensors)
     description = {
         "format": FORMAT,
-        "version": VERSIONS[aligner.kind],
+        "version": VERSION,
+        "model": aligner.kind,
         "heuristic": aligner.heuristic,
         "max_length": aligner.max_length,
-        "settings": aligner.settings,
-        **_describe(aligner, models),
+        "settings": dict(aligner.settings),
+        **described,
         "tensors": {"file": tensors.name, "sha256": digest},
     }
-    part = folder / "description.part"
-    write_durably(part, (json.dumps(description, indent=1) + "\n").encode())
+    part = folder / ".description.part"
+    write_record(part, description)
     rename_durably(part, folder / _DESCRIPTION)
     for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # the folder may hold others' files
         if old.name != tensors.name:
             old.unlink()
+
+
+def _arrays(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
+    if not aligner.hmm:
+        return models[0].arrays()
+    return {
+        f"{number}.{name}": array
+        for number, model in enumerate(models)
+        for name, array in model.arrays().items()
+    }
 
 
 def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
@@ -88,30 +116,50 @@ def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
     if not models:
         raise RuntimeError("the aligner has not been trained: call fit first")
     stems = list(map(str, aligner.hmm.stems))
-    return {"model": "hmm", "stems": stems, "p0": aligner.hmm.p0, "models": described}
+    return {"stems": stems, "p0": aligner.hmm.p0, "models": described}
 
 
 def load_aligner(directory: str | Path, **options: Any) -> Aligner:
-    """Read an aligner that `save_aligner` wrote.
+    """Read an aligner that `save_aligner` wrote; one that is being replaced is the old or the new.
 
     `options` are the arguments of `Aligner` that are no matter of the model: threads, memory,
-    max_memory, temp_dir. Raises `InputError` for whatever is missing or wrong: all is checked
-    before it is used.
+    max_memory, temp_dir. Raises `InputError` for whatever is missing, wrong or changed: all is
+    checked before it is used.
     """
     Aligner(**options)  # a mistake of the caller's is none of the file's
     path = Path(directory) / _DESCRIPTION
+    while True:
+        description = _read_description(path)
+        try:
+            return _load(Path(directory), _Reading(description), options)
+        except FileNotFoundError as error:
+            if _read_description(path) == description:  # no other process has replaced it
+                raise InputError(f"{error.filename or directory}: {error.strerror}") from error
+        except OSError as error:
+            raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
+        except (ValueError, SafetensorError) as error:
+            raise InputError(f"{path}: not a usable aligner: {error}") from error
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """The record; raises `InputError`, and says so where an older version wrote another one."""
     try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from error
+        return read_record(path)
+    except InputError:
+        older = _version_without_digest(path)
+        if older is None:
+            raise
+    raise InputError(
+        f"{path}: of version {older} of its format, not {VERSION}: train and save the aligner again"
+    )
+
+
+def _version_without_digest(path: Path) -> int | None:
     try:
-        return _load(Path(directory), _Reading(description), options)
-    except OSError as error:
-        raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
-    except (ValueError, SafetensorError) as error:
-        raise InputError(f"{path}: not a usable aligner: {error}") from error
+        old = json.loads(path.read_bytes())
+        return int(old["version"]) if old["format"] == FORMAT and "sha256" not in old else None
+    except (OSError, ValueError, RecursionError, LookupError, TypeError):
+        return None
 
 
 class _Reading:
@@ -135,9 +183,6 @@ class _Reading:
             raise ValueError(f"{name!r} is not finite")
         return float(value)
 
-    def or_auto(self, name: str, take: Callable[[str], Any]) -> Any:
-        return "auto" if self._members.get(name) == "auto" else take(name)
-
     def numbers(self, name: str, count: int) -> list[float]:
         values = self.take(name, list)
         if len(values) != count:
@@ -149,16 +194,20 @@ class _Reading:
 
 
 def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Aligner:
-    version = description.take("version", int)
-    if description.take("format", str) != FORMAT or version not in VERSIONS.values():
-        known = " or ".join(map(str, VERSIONS.values()))
-        raise ValueError(f"not version {known} of the format {FORMAT!r}")
-    kind = next(kind for kind, number in VERSIONS.items() if number == version)
+    if (description.take("format", str), description.take("version", int)) != (FORMAT, VERSION):
+        raise ValueError(f"not version {VERSION} of the format {FORMAT!r}")
+    kind, settings = description.take("model", str), description.take("settings", dict)
+    if (
+        kind not in DEFAULTS
+        or settings.keys() != DEFAULTS[kind].keys()
+        or None in settings.values()
+    ):
+        raise ValueError("'settings' are not those of a model that is known")
     aligner = Aligner(
         model=kind,
         heuristic=description.take("heuristic", str),
         max_length=description.take("max_length", int),
-        **_settings(description.within("settings"), kind),
+        **settings,
         **options,
     )
     tensors = description.within("tensors")
@@ -172,13 +221,13 @@ def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Align
         aligner.hmm = _load_hmm(aligner.settings, description, arrays)
     else:
         directions = 1 if aligner.heuristic in DIRECTIONS else 2
-        settings = _native.Settings(**aligner.settings)
+        chosen = _native.Settings(**aligner.settings)
         measured = _measured(description, directions)
-        aligner.model = _native.load_model(arrays, settings, directions, *measured)
+        aligner.model = _native.load_model(arrays, chosen, directions, *measured)
     return aligner
 
 
-def _load_hmm(settings: dict[str, Any], description: _Reading, arrays: dict[str, Any]) -> Hmm:
+def _load_hmm(settings: Mapping[str, Any], description: _Reading, arrays: dict[str, Any]) -> Hmm:
     stems = description.take("stems", list)
     if not all(isinstance(stem, str) for stem in stems):
         raise ValueError("'stems' has one that is no string")
@@ -217,24 +266,6 @@ def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, An
             for row in history
         ],
     )
-
-
-def _settings(settings: _Reading, kind: str) -> dict[str, Any]:
-    if kind == "hmm":
-        whole = partial(settings.take, kind=int)
-        taken: dict[str, Any] = {"iterations": settings.or_auto("iterations", whole)}
-        taken |= {name: settings.number(name) for name in ("alpha", "threshold")}
-        taken |= {name: settings.or_auto(name, settings.number) for name in ("p0", "spelling")}
-        switch = partial(settings.take, kind=bool)
-        return taken | {
-            "fertility": settings.or_auto("fertility", switch),
-            "stems": settings.take("stems", str),
-            "fold_case": settings.take("fold_case", bool),
-        }
-    taken = {"iterations": settings.take("iterations", int)}
-    switches = ("favor_diagonal", "optimize_tension", "variational_bayes", "null_word")
-    taken |= {name: settings.number(name) for name in ("p0", "tension", "alpha")}
-    return taken | {name: settings.take(name, bool) for name in switches}
 
 
 def _two(values: list[float]) -> list[float]:

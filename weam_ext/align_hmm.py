@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from anyascii import anyascii
 
 from weam_ext import _native
@@ -59,19 +60,32 @@ def read_dictionary(path: str) -> dict[tuple[str, str], float]:
     return found
 
 
+def check_prior(prior: Prior) -> None:
+    """Raise `InputError` for what is no `Prior`, or has numbers of links not from 0 to 1e6."""
+    if not isinstance(prior, Mapping):
+        raise InputError("a prior is a mapping of (source word, target word) to numbers of links")
+    for words, count in prior.items():
+        pair = isinstance(words, tuple) and len(words) == 2
+        number = isinstance(count, (int, float, np.integer, np.floating))
+        if not (pair and all(isinstance(word, str) for word in words)):
+            raise InputError(f"of a prior, {words!r} is no pair (source word, target word)")
+        if not number or isinstance(count, bool) or not 0 <= count <= 1e6:
+            raise InputError(f"of a prior, {words!r} has {count!r}: not a number from 0 to 1e6")
+
+
 @dataclass
 class Hmm:
     """An HMM aligner: one model of both directions for each of its stems.
 
     Attributes:
-        settings: "alpha", "threshold" and "fold_case"; "stems" (as `parse_stems` takes them),
+        settings: "alpha" and "fold_case"; "stems" (as `parse_stems` takes them),
             "iterations", "p0", "spelling" and "fertility", or "auto" for what suits the size of a
             text.
         stems: of `models`, in their order; empty before training.
         p0: of the models.
     """
 
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
     stems: tuple[Stem, ...] = ()
     p0: float = 0.0
     models: list[_native.Model] = field(default_factory=list)
@@ -82,6 +96,14 @@ class Hmm:
             return self.settings[name]
         words = sum(text.tokens) / 2
         return next(settings for most, settings in _BY_WORDS if words < most)[name]
+
+    def check_start(self, init: "Hmm") -> None:
+        """Raise `InputError` where a model learns other stems than this one is to."""
+        here, there = ",".join(map(str, init.stems)), self.settings["stems"]
+        if there not in ("auto", here):
+            raise InputError(f"the model to go on from has the stems {here}, not {there}")
+        if init.settings["fold_case"] != self.settings["fold_case"]:
+            raise InputError("the model to go on from has another setting of fold_case")
 
     def choose_stems(self, text: _native.Text, init: "Hmm | None") -> tuple[Stem, ...]:
         """For a text; with `init`, those of its models."""
@@ -147,11 +169,12 @@ class Hmm:
         self,
         texts: Sequence[_native.Text],
         heuristic: str,
+        threshold: float,
         threads: int,
         take: Callable[[Any, Any], object],
     ) -> None:
         """Give `take` the links, with probabilities, and the scores of a text in `texts`."""
-        decoding = _native.Decoding(heuristic, self.settings["threshold"])
+        decoding = _native.Decoding(heuristic, threshold)
         _native.align_hmm(self.models, texts, decoding, threads, take)
 
     def _stemmed(self, prior: Prior, stem: Stem) -> list[tuple[str, str, float]]:
@@ -163,7 +186,7 @@ class Hmm:
         found: dict[tuple[str, str], float] = {}
         for source, target, count in zip(*sides, prior.values(), strict=True):
             found[source, target] = max(count, found.get((source, target), 0.0))
-        return [(*words, count) for words, count in found.items()]
+        return [(*words, float(count)) for words, count in found.items()]
 
     def _renamed(
         self, text: _native.Text, stem: Stem, model: _native.Model | None, *, learn: bool

@@ -9,13 +9,13 @@ probabilities behind them, "0-0:0.9312", which convert and invert keep.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from weam_ext import _native
 from weam_ext.corpus import Link, format_links, line_blocks, shown
-from weam_ext.errors import InputError, Parser, run
+from weam_ext.errors import InputError, Parser, results, run
+from weam_ext.files import path_or_name
 from weam_ext.links import HEURISTICS, Links, symmetrize, thread_count
 
 _BLOCK = 1 << 22  # bytes of text that are parsed at once: enough work for many threads
@@ -42,16 +42,24 @@ def _parser() -> argparse.ArgumentParser:
         "-i",
         "--input_1",
         required=True,
+        type=path_or_name,
         metavar="FILE",
         help="plain, gzip, xz, bzip2 or Zstandard; - for standard input",
     )
-    parser.add_argument("-j", "--input_2", metavar="FILE", help="the second file, where one is due")
+    parser.add_argument(
+        "-j",
+        "--input_2",
+        type=path_or_name,
+        metavar="FILE",
+        help="the second file, where one is due",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="default: all processors")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
+    results()  # are what this is for
     command, first, second = options.command, options.input_1, options.input_2
     threads = thread_count(options.threads)
     if command in ("convert", "display", "invert"):
@@ -68,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     for one, other in _two_files(first, second, threads):
         links = symmetrize(one, other, command, threads=threads)
-        sys.stdout.write(links.to_pharaoh(threads=threads))
+        results().write(links.to_pharaoh(threads=threads))
 
 
 def script() -> NoReturn:
@@ -84,11 +92,11 @@ def _one_file(command: str, path: str, threads: int) -> None:
     for links in _read(path, threads):
         if command == "display":
             for number, row in enumerate(links, line):
-                sys.stdout.write(f"{_grid(row, path, number)}\n{format_links(row)}\n")
+                results().write(f"{_grid(row, path, number)}\n{format_links(row)}\n")
         else:
             result = links.inverted() if command == "invert" else links
             known = result.probability is not None
-            sys.stdout.write(result.to_pharaoh(probabilities=known, threads=threads))
+            results().write(result.to_pharaoh(probabilities=known, threads=threads))
         line += len(links)
 
 
@@ -118,7 +126,7 @@ def _fmeasure(first: str, second: str, threads: int) -> None:
             raise InputError(f"{shown(path)} has no links, so that there is nothing to measure")
     precision, recall = both / found, both / reference
     measure = 2 * precision * recall / (precision + recall) if both else 0.0
-    sys.stdout.write(f"P: {precision:g}\nR: {recall:g}\nF: {measure:g}\n")
+    results().write(f"P: {precision:g}\nR: {recall:g}\nF: {measure:g}\n")
 
 
 # --------------------------------------------------------------------------------------- reading

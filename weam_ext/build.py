@@ -1,37 +1,55 @@
-"""The parts of a run, built from its settings: its directory, text, model, objective and order."""
+"""The parts of a run, built from its settings: its directory, text, model, objective and order.
+
+The settings of a run name files. They are known again by what is in them, not by where they lie:
+see `contents`.
+"""
 
 import argparse
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
 
 from weam_ext import checkpoint
 from weam_ext.batch import Collator, Layout
-from weam_ext.corpus import BitextSource
+from weam_ext.corpus import BitextSource, MonolingualSource, languages
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, say
 from weam_ext.files import (
     LOCK,
+    content_digest,
+    file_digest,
     remove_parts,
     whole_directory,
     write_durably,
     write_whole,
 )
 from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
-from weam_ext.model import BUILTIN_CONFIG, new_model, pretrained_model
+from weam_ext.model import BUILTIN_CONFIG, check_vocabulary, new_model, pretrained_model
 from weam_ext.objectives import WEAM, Masking, Objective, WordAligned, objective
 from weam_ext.order import Corpora, Order, corpus_shares
-from weam_ext.prepare import default_workers, prepare, settings_of, sources_of
-from weam_ext.settings import builtin, identity, read_config
-from weam_ext.shards import Shards
-from weam_ext.tokenizer import load_tokenizer, wordpiece
+from weam_ext.prepare import (
+    Counts,
+    Source,
+    check_sources,
+    default_workers,
+    paths_of,
+    prepare,
+    settings_of,
+    sources_of,
+    text_settings,
+)
+from weam_ext.settings import CONTENT, builtin, identity
+from weam_ext.shards import Shards, data_digest, open_prepared, read_description
+from weam_ext.tokenizer import fingerprint, load_tokenizer, wordpiece
+
+RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
 
 
 def run_directory(options: argparse.Namespace) -> Path:
@@ -44,27 +62,29 @@ def run_directory(options: argparse.Namespace) -> Path:
 def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
     """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
 
-    For the one process that owns the directory.
+    A checkpoint is gone on from with the settings that led to it alone. As long as there is none,
+    others may be given: what was made for those that changed is made anew. For the one process that
+    owns the directory.
     """
     settings = identity(options)
     run_dir = run_directory(options)
-    record = run_dir / "run.yaml"
-    if record.exists():
-        if options.resume == "never":
-            raise InputError(f"{run_dir}: holds a run already; give another --output")
-        before = read_config(record, set(vars(options)))
-        changed = [name for name, value in settings.items() if before.get(name) != value]
-        if changed:
-            raise InputError(
-                f"{run_dir}: holds a run with {changed[0]} {before.get(changed[0])}, not "
-                f"{settings[changed[0]]}; give another --output"
-            )
-    else:
-        if not _is_empty(run_dir):
-            raise InputError(f"{run_dir}: not empty, and no run; give another --output")
-        write_whole(record, yaml.safe_dump(settings).encode())
+    if options.resume == "never" and checkpoint.checkpoints(run_dir):
+        raise InputError(f"{run_dir}: holds a run already; give another --output")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / RECORD).exists() and not _is_empty(run_dir):
+        raise InputError(f"{run_dir}: not empty, and no run; give another --output")
+    content = contents(options)
     remove_parts(run_dir)
     last = _last_whole(run_dir)
+    if last:
+        state = checkpoint.read_state(last)
+        _check_same(run_dir, state["settings"] | {CONTENT: state[CONTENT]}, settings, content)
+        content = state[CONTENT]
+    else:
+        if not builtin(options):
+            check_sources(sources_of(options))
+        _forget_changed(run_dir, settings, content)
+    _write_run(run_dir, settings, content)
     checkpoint.retain(run_dir, options.keep)
     return run_dir, last
 
@@ -72,6 +92,95 @@ def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
 def _is_empty(directory: Path) -> bool:
     """But for what a run that is beginning, or was killed when it began, has there."""
     return all(path.name == LOCK or path.match(".*.part") for path in directory.iterdir())
+
+
+def _write_run(run_dir: Path, settings: dict[str, Any], content: dict[str, str]) -> None:
+    text = yaml.safe_dump(settings | {CONTENT: content})
+    write_whole(run_dir / RECORD, text.encode())
+
+
+def _read_run(run_dir: Path) -> dict[str, Any]:
+    """What run.yaml says; nothing where it cannot be read."""
+    try:
+        record = yaml.safe_load((run_dir / RECORD).read_bytes())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def contents(options: argparse.Namespace) -> dict[str, str]:
+    """What the files that settings name hold, for each of `FILES` that are there.
+
+    SHA-256, but of a preparation its digest and of a tokenizer its fingerprint: whatever the files
+    are called. Names of the hub and pipes have none.
+    """
+    texts = sources_of(options)
+    found = {
+        name: _texts_digest([text for text in texts if isinstance(text, kind)])
+        for name, kind in (("bitext", BitextSource), ("monolingual", MonolingualSource))
+    }
+    if options.prepared:
+        found["prepared"] = data_digest(read_description(options.prepared))
+    tokenizer = options.tokenizer or options.model
+    if tokenizer and Path(tokenizer).exists():
+        found["tokenizer"] = fingerprint(load_tokenizer(tokenizer))
+    if options.model:
+        folder = Path(options.model)
+        weights = sorted(folder.glob("model*.safetensors"))
+        found["model"] = _files_digest([folder / "config.json", *weights])
+    if options.model_config:
+        found["model_config"] = _files_digest([Path(options.model_config)])
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def _texts_digest(texts: Sequence[Source]) -> str | None:
+    """Of the names and the files of texts."""
+    files = {text.name: _files_digest(map(Path, paths_of(text))) for text in texts}
+    return content_digest({"texts": list(files.items())}) if all(files.values()) and files else None
+
+
+def _files_digest(paths: Iterable[Path]) -> str | None:
+    """Of files whatever they are called, in their order; None where one is not there."""
+    paths = list(paths)
+    if not paths or not all(path.is_file() for path in paths):
+        return None
+    return content_digest({"files": [file_digest(path) for path in paths]})
+
+
+def _changed(
+    record: dict[str, Any], settings: dict[str, Any], content: dict[str, str]
+) -> list[str]:
+    """The settings that are not those of a run's record; of files, by what is in them."""
+    known = record.get(CONTENT) or {}
+    return [
+        name
+        for name, value in settings.items()
+        if (known.get(name) != content[name] if name in content else record.get(name) != value)
+    ]
+
+
+def _check_same(
+    run_dir: Path, record: dict[str, Any], settings: dict[str, Any], content: dict[str, str]
+) -> None:
+    for name in _changed(record, settings, content):
+        other = "with other content"
+        if record.get(name) != settings[name]:
+            other = f"not {settings[name]}"
+        raise InputError(
+            f"{run_dir}: holds a run with {name} {record.get(name)}, {other}; give another --output"
+        )
+
+
+def _forget_changed(run_dir: Path, settings: dict[str, Any], content: dict[str, str]) -> None:
+    """Remove what a start with other settings has left, so that it is made anew."""
+    changed = set(_changed(_read_run(run_dir), settings, content))
+    made = [checkpoint.TOKENIZER, checkpoint.INITIAL] if changed else []
+    if changed & {*text_settings(), "prepared", "builtin_pairs"}:
+        made += [PREPARED, BUILTIN]
+    for name in made:
+        if (run_dir / name).exists():
+            (run_dir / name).rename(run_dir / f".{name}.part")  # never half of it under its name
+    remove_parts(run_dir)
 
 
 def _last_whole(run_dir: Path) -> Path | None:
@@ -107,17 +216,29 @@ def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> A
     return load_tokenizer(str(directory))
 
 
-def builtin_bitexts(directory: Path, pairs: int) -> list[BitextSource]:
+def run_sources(options: argparse.Namespace, run_dir: Path) -> list[Source]:
+    """The texts of a run, which those of the built-in corpus are to become."""
+    if not builtin(options):
+        return sources_of(options)
+    names = [f"{LANGUAGES[0]}-{language}" for language in LANGUAGES[1:]]
+    return [BitextSource(name, (str(run_dir / BUILTIN / f"{name}.txt"),)) for name in names]
+
+
+def run_languages(options: argparse.Namespace, run_dir: Path) -> list[str]:
+    """The languages of a run's texts, in the order of their numbers in a batch."""
+    if options.prepared:
+        texts = read_description(options.prepared)["corpora"]
+        return sorted({name for text in texts for name in text["languages"]})
+    return sorted({name for text in run_sources(options, run_dir) for name in languages(text)})
+
+
+def _write_builtin(directory: Path, pairs: int) -> None:
     """Write the invented corpus as 'source ||| target' files, one a language."""
     directory.mkdir(parents=True, exist_ok=True)
-    sources = []
     for seed, language in enumerate(LANGUAGES[1:]):  # no sentence of the pivot twice
-        path = directory / f"{LANGUAGES[0]}-{language}.txt"
         made = sentence_pairs(language, pairs, seed=seed)
         lines = [f"{p.source} ||| {p.target}\n" for p in made]
-        write_durably(path, "".join(lines).encode())
-        sources.append(BitextSource(path.stem, (str(path),)))
-    return sources
+        write_durably(directory / f"{LANGUAGES[0]}-{language}.txt", "".join(lines).encode())
 
 
 def prepared_directory(
@@ -125,28 +246,76 @@ def prepared_directory(
 ) -> Path:
     """The shards to train on: those given, those of this run, or new ones."""
     if options.prepared:
-        return Path(options.prepared)
-    directory = run_dir / "prepared"
-    if not ranks.broadcast(directory.exists()):
-        sources: Sequence[Any] = sources_of(options)
-        if builtin(options):
-            sources = ranks.broadcast(
-                builtin_bitexts(run_dir / "builtin", options.builtin_pairs) if ranks.first else []
-            )
-        posteriors = options.posteriors or options.soft_links
-        prepare(
-            sources,
-            tokenizer,
-            directory,
-            replace(settings_of(options), posteriors=posteriors),
-            workers=default_workers(ranks),
-            ranks=ranks,
-        )
+        given: Path = options.prepared
+        return given
+    directory = run_dir / PREPARED
+    settings = settings_of(options)
+    if ranks.broadcast(directory.exists()):
+        with ranks.together():
+            if read_description(directory)["settings"] != asdict(settings):
+                raise InputError(f"{directory}: has other settings than the run; remove it")
+        return directory
+    with ranks.together():
+        if ranks.first and builtin(options):
+            _write_builtin(run_dir / BUILTIN, options.builtin_pairs)
+    prepare(
+        run_sources(options, run_dir),
+        tokenizer,
+        directory,
+        settings,
+        workers=default_workers(ranks),
+        ranks=ranks,
+    )
     return directory
+
+
+class Data(NamedTuple):
+    """What a run is trained on."""
+
+    description: dict[str, Any]
+    splits: dict[str, Shards]
+    content: dict[str, str]
+    """What the files of the run hold: `contents`, and the digest of what was prepared of them."""
+
+
+def open_data(
+    options: argparse.Namespace, directory: Path, tokenizer: Any, run_dir: Path, ranks: Ranks
+) -> Data:
+    """Open a prepared directory, which must be the one that the run began with; all ranks call."""
+    with ranks.together():
+        description, splits = open_prepared(directory, verify=ranks.local_rank == 0)
+        if description["tokenizer"]["sha256"] != fingerprint(tokenizer):
+            raise InputError(f"{directory}: was prepared with another tokenizer")
+        _check_heldout(directory, description, splits)
+        content = _read_run(run_dir)[CONTENT]
+        digest = data_digest(description)
+        if content.get("prepared", digest) != digest:
+            raise InputError(
+                f"{directory}: not the text that the run in {run_dir} began with; give another "
+                "--output"
+            )
+        content = dict(sorted({**content, "prepared": digest}.items()))
+        if ranks.first:
+            _write_run(run_dir, identity(options), content)
+    return Data(description, splits, content)
+
+
+def _check_heldout(directory: Path, description: dict[str, Any], splits: dict[str, Shards]) -> None:
+    if len(splits["heldout"]):
+        return
+    counts = [Counts(**corpus["counts"]) for corpus in description["corpora"]]
+    total = sum(counts[1:], counts[0])
+    raise InputError(
+        f"{directory}: too few pairs or sentences to hold a tenth out: {total.read:,} read, "
+        f"{total.empty:,} empty, {total.overlong:,} over-long, {total.train:,} left, and at least "
+        "10 different ones are needed"
+    )
 
 
 def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None) -> Any:
     """The model to go on from: of a checkpoint, a pre-trained one, or one with random weights."""
+    if options.model and options.tokenizer and not resumed:
+        check_vocabulary(options.tokenizer, tokenizer, options.model)
     if resumed or options.model:
         return pretrained_model(str(resumed or options.model), tokenizer, options.max_length)
     config = options.model_config or BUILTIN_CONFIG
@@ -200,6 +369,12 @@ def run_objective(
     return kind(model, masking)
 
 
+def check_share(options: argparse.Namespace, world: int) -> None:
+    """Raise `InputError` where a batch has not enough for every process."""
+    if not options.batch_tokens and options.batch_size < world:
+        raise InputError(f"--batch-size must be at least {world} for {world} processes")
+
+
 def run_order(options: argparse.Namespace, shards: Shards, collate: Collator, world: int) -> Order:
     """The batches of a run, of each of which every process gets a part."""
     sizes = [int((shards.corpus == number).sum()) for number in range(len(shards.corpora))]
@@ -209,11 +384,13 @@ def run_order(options: argparse.Namespace, shards: Shards, collate: Collator, wo
     )
     of_samples = collate.sizes(shards.sides)
     # A batch has as many as fit of its longest sample, the last of a window half as many.
-    tokens = 2 * world * int((of_samples.rows * of_samples.widths).max())
-    if world > 1 and options.batch_tokens and options.batch_tokens < tokens:
-        raise InputError(f"--batch-tokens must be at least {tokens} for {world} processes")
-    if not options.batch_tokens and options.batch_size < world:
-        raise InputError(f"--batch-size must be at least {world} for {world} processes")
+    longest = int((of_samples.rows * of_samples.widths).max())
+    tokens = longest if world == 1 else 2 * world * longest
+    if options.batch_tokens and options.batch_tokens < tokens:
+        whom = f" for {world} processes" if world > 1 else ""
+        raise InputError(
+            f"--batch-tokens must be at least {tokens}{whom}: the longest sample has {longest}"
+        )
     return Order(
         Corpora(shards.corpus, of_samples, shares),
         batch_size=None if options.batch_tokens else options.batch_size,

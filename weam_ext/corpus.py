@@ -22,6 +22,7 @@ import zstandard
 
 from weam_ext import _native
 from weam_ext.errors import InputError
+from weam_ext.files import expanded
 
 __all__ = [
     "BitextSource",
@@ -139,6 +140,8 @@ def _blocks(path: str) -> Iterator[bytes]:
 
 
 def _raw_blocks(path: str) -> Iterator[bytes]:
+    if path == "-" and sys.stdin is None:
+        raise InputError("standard input is closed: there is nothing to read")
     try:
         file: Any  # read1 gives what is there: a pipe may send a line at a time
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
@@ -232,7 +235,7 @@ def parse_bitext(
     if not 1 <= len(arguments) <= 2:
         raise InputError(f"--bitext takes one or two files, not {len(arguments)}")
     name, path = _name_and_path("--bitext", arguments[0])
-    return BitextSource(name, (path, *arguments[1:]), columns, limit)
+    return BitextSource(name, (path, *map(expanded, arguments[1:])), columns, limit)
 
 
 def parse_monolingual(argument: str, limit: int | None = None) -> MonolingualSource:
@@ -249,7 +252,7 @@ def _name_and_path(flag: str, argument: str) -> tuple[str, str]:
             name = Path(name).stem
     if not name or not path:
         raise InputError(f"{flag} {argument}: expected [NAME=]FILE")
-    return name, path
+    return name, expanded(path)
 
 
 def languages(source: BitextSource | MonolingualSource) -> tuple[str, ...]:

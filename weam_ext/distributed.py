@@ -39,14 +39,7 @@ class Ranks:
         `device` "cuda" takes this rank's GPU and adds NCCL for its tensors; objects and barriers
         go through gloo. Raises `InputError` for variables that are not numbers.
         """
-        names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        try:
-            rank, local_rank, world, local_world = (
-                int(os.environ.get(name, default))
-                for name, default in zip(names, "0011", strict=True)
-            )
-        except ValueError as error:
-            raise InputError(f"{', '.join(names)} in the environment must be numbers") from error
+        rank, local_rank, world, local_world = variables()
         if world > 1:
             import torch
             from torch import distributed
@@ -109,3 +102,15 @@ class Ranks:
             from torch import distributed
 
             distributed.destroy_process_group()
+
+
+def variables() -> tuple[int, ...]:
+    """RANK, LOCAL_RANK, WORLD_SIZE and LOCAL_WORLD_SIZE; those of one process where not set.
+
+    Raises `InputError` where they are not numbers.
+    """
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+    try:
+        return tuple(int(os.environ.get(name, d)) for name, d in zip(names, "0011", strict=True))
+    except ValueError as error:
+        raise InputError(f"{', '.join(names)} in the environment must be numbers") from error

@@ -5,7 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, TextIO
+
+from weam_ext.streams import abandon_output, finish_output, renew_streams
+
+# Of torch, of the system for a thread, and for a library that is loaded late.
+_NO_MEMORY = ("out of memory", "allocate memory", "start new thread", "failed to map segment")
 
 
 class InputError(ValueError):
@@ -24,43 +30,82 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(program: str, main: Callable[[], None]) -> NoReturn:
-    """Run a command line: `InputError` and `OSError` become one sentence and exit status 2.
+    """Run a command line: `InputError`, `OSError` and memory that runs out become one sentence.
 
-    A reader that closes the pipe ends the program as SIGPIPE would, an interrupt as SIGINT would.
+    The exit status is then 2. A reader that closes the pipe ends the program as SIGPIPE would, an
+    interrupt as SIGINT would. The standard streams are those of `weam_ext.streams`.
     """
+    renew_streams()
+    ending: BaseException = SystemExit(0)
     try:
-        main()
-        sys.stdout.flush()
-    except (InputError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            _die_of("SIGPIPE")
-        print(f"{program}: error: {describe(error)}", file=sys.stderr)
-        _abandon_stdout()
-        sys.exit(2)
+        try:
+            main()
+        except SystemExit as early:  # of --help, or of a signal that let a step finish
+            ending = early
+        finish_output()
+    except BrokenPipeError:
+        _die_of("SIGPIPE")
     except KeyboardInterrupt:
         _die_of("SIGINT")
-    sys.exit(0)
+    except Exception as error:
+        if not _is_told(error):
+            raise
+        error.with_traceback(None)  # lets go of the memory that its frames hold
+        with suppress(OSError):
+            finish_output()  # what came before the fault
+        say(f"{program}: error: {describe(error)}")
+        abandon_output()
+        sys.exit(2)
+    raise ending
+
+
+def results() -> TextIO:
+    """Standard output, of a program whose results go there; `InputError` where it is closed."""
+    if sys.stdout is None:
+        raise InputError("standard output is closed: there is nowhere to write the results")
+    return sys.stdout
 
 
 def say(line: str) -> None:
     """Tell the user something; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print(file=None) would be standard output
+        print(line, file=sys.stderr, flush=True)
 
 
 def describe(error: Exception) -> str:
     """One line for an error; an `OSError` without its number."""
+    if isinstance(error, UnicodeEncodeError) and not _names_are_utf8():
+        return f"{error.object}: such a name needs a UTF-8 locale (or PYTHONUTF8=1)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split())
+    sentence = " ".join(str(error).split())
+    if not is_out_of_memory(error):
+        return sentence
+    detail = sentence.removeprefix("std::bad_alloc")
+    return "there is too little memory" + (f" ({detail})" if detail else "")
 
 
-def _abandon_stdout() -> None:
-    # What a full disk refused is still in the buffer; the interpreter would try it again on exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, by whatever name a library has for it."""
+    told = isinstance(error, RuntimeError | OSError | ImportError) and any(
+        words in str(error) for words in _NO_MEMORY
+    )
+    return told or isinstance(error, MemoryError)
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether a sentence says what a user can do about it; else it is a fault of ours."""
+    is_name = isinstance(error, UnicodeEncodeError) and not _names_are_utf8()
+    return isinstance(error, InputError | OSError) or is_out_of_memory(error) or is_name
+
+
+def _names_are_utf8() -> bool:
+    """Whether this locale's names of files are what libraries take."""
+    return sys.getfilesystemencoding() == "utf-8"
 
 
 def _die_of(name: str) -> NoReturn:
-    _abandon_stdout()
+    abandon_output()
     number = getattr(signal, name, None)
     if number is None:
         sys.exit(1)

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,23 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def expanded(text: str) -> str:
+    """A path, or a name of the hub, as people write it: a leading `~` is their home directory."""
+    return os.path.expanduser(text)  # noqa: PTH111  # a Path would lose the "./" of a file
+
+
+def path_or_name(text: str) -> str:
+    """The same for argparse, which is told what cannot be one."""
+    if not text.strip() or "\0" in text:
+        raise ArgumentTypeError(f"not a name: {text!r}")
+    return expanded(text)
+
+
+def user_path(text: str) -> Path:
+    """The same as a path."""
+    return Path(path_or_name(text))
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write a file so that it survives a crash once this returns."""
     with path.open("wb") as file:
@@ -37,18 +55,21 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is whole or, where this fails, as it was."""
-    if _is_special(path):
-        path.write_bytes(data)
-        return
-    final = path.resolve()  # what a symbolic link stands for, not the link, is replaced
-    part = _beside(final)
+    """Write a file that is whole or, where this fails with an `InputError`, as it was."""
+    try:
+        if _is_special(path):
+            path.write_bytes(data)
+        else:
+            _replace(path.resolve(), data)  # what a symbolic link stands for, not the link
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = _beside(path)
     try:
         write_durably(part, data)
-        rename_durably(part, final)
-    except OSError as error:
-        error.filename = str(path)  # writing names none, opening and renaming name the part
-        raise
+        rename_durably(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -177,7 +198,7 @@ def write_record(path: Path, record: dict[str, Any]) -> None:
 
     Raises `ValueError` for numbers that JSON does not have (NaN, infinities).
     """
-    sealed = record | {_DIGEST: _content_digest(record)}
+    sealed = record | {_DIGEST: content_digest(record)}
     write_durably(path, (json.dumps(sealed, indent=1, allow_nan=False) + "\n").encode())
 
 
@@ -191,12 +212,13 @@ def read_record(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not valid JSON ({describe(error)})") from error
     if not isinstance(record, dict) or _DIGEST not in record:
         raise InputError(f"{path}: the record has no {_DIGEST} of its content")
-    if record.pop(_DIGEST) != _content_digest(record):
+    if record.pop(_DIGEST) != content_digest(record):
         raise InputError(f"{path}: the file was changed since it was written (SHA-256 differs)")
     return record
 
 
-def _content_digest(record: dict[str, Any]) -> str:
+def content_digest(record: dict[str, Any]) -> str:
+    """SHA-256 of a JSON object."""
     # Of the values, not of the bytes, so that the layout of the file is free.
     text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -213,12 +235,42 @@ def owned(directory: Path) -> Iterator[None]:
     of the lock however its process ends.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / LOCK
-    with locked(path) as held:
+    with _sole(directory / LOCK, directory):
+        yield
+
+
+@contextmanager
+def making(directory: Path) -> Iterator[Path]:
+    """Be the only process that makes a directory: an empty one beside it, to be renamed when whole.
+
+    What a killed process left there is removed before, and what was not renamed after. Raises
+    `InputError` where the directory exists, and as `owned` does.
+    """
+    _check_absent(directory)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    part = directory.with_name(f".{directory.name}.part")
+    with _sole(directory.with_name(f".{directory.name}{LOCK}"), directory):
+        _check_absent(directory)  # another process may have made it just now
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        try:
+            yield part
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_absent(directory: Path) -> None:
+    if os.path.lexists(directory):
+        raise InputError(f"{directory}: already exists")
+
+
+@contextmanager
+def _sole(lock: Path, directory: Path) -> Iterator[None]:
+    with locked(lock) as held:
         if not held:
-            holder = _first_line(path) or "another process"
+            holder = _first_line(lock) or "another process"
             raise InputError(f"{directory}: {holder} is writing there; wait until it has ended")
-        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
+        lock.write_text(f"process {os.getpid()} on {socket.gethostname()}\n", "utf-8")
         yield
 
 

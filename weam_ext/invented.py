@@ -38,10 +38,8 @@ Pronoun, future, verb, adverb; and pronoun, topic particle, adverb, verb with fu
 [(0, 0), (1, 3), (2, 3), (3, 2), (4, 4)]
 """
 
-import os
 import random
 import re
-import sys
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,7 +49,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weam_ext.corpus import Link, format_links
-from weam_ext.errors import InputError, Parser, run
+from weam_ext.errors import InputError, Parser, results, run
+from weam_ext.files import write_whole
 
 __all__ = ["LANGUAGES", "InventedPair", "sentence_pairs", "vocabulary"]
 
@@ -500,19 +499,10 @@ def main() -> None:
     arguments = parser.parse_args()
     pairs = sentence_pairs(arguments.language, arguments.count, seed=arguments.seed)
     if arguments.links:
-        _write(Path(arguments.links), "".join(f"{format_links(pair.links)}\n" for pair in pairs))
+        links = "".join(f"{format_links(pair.links)}\n" for pair in pairs)
+        write_whole(Path(arguments.links), links.encode())
     lines = (f"{pair.source} ||| {pair.target}\n" for pair in pairs)
-    sys.stdout.buffer.writelines(line.encode() for line in lines)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that is whole under its name or not there."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    results().writelines(lines)
 
 
 if __name__ == "__main__":

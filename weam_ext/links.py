@@ -28,20 +28,29 @@ class Links:
         pairs: int32 [links, 2]; (source word, target word), both from 0, sorted within each pair.
         probability: float32 [links], of each link, or None where none are known.
 
-    Raises `ValueError` for another number of probabilities than of links.
+    Raises `InputError` for offsets that do not ascend from 0 to the number of links, for what are
+    no indices of words, and for another number of probabilities than of links.
     """
 
     def __init__(
         self, offsets: ArrayLike, pairs: ArrayLike, probability: ArrayLike | None = None
     ) -> None:
-        self.offsets: NDArray[np.int64] = np.asarray(offsets, np.int64)
-        self.pairs: NDArray[np.int32] = np.asarray(pairs, np.int32).reshape(-1, 2)
+        self.offsets: NDArray[np.int64] = _array(offsets, np.int64, "offsets")
+        self.pairs: NDArray[np.int32] = _array(pairs, np.int32, "pairs")
+        if self.pairs.shape[-1:] != (2,) and self.pairs.size:
+            raise InputError("the pairs of links are (source word, target word)")
+        self.pairs = self.pairs.reshape(-1, 2)
+        ends = self.offsets[[0, -1]].tolist() if self.offsets.ndim == 1 and self.offsets.size else 0
+        if ends != [0, len(self.pairs)] or (np.diff(self.offsets) < 0).any():
+            raise InputError(
+                f"offsets of links ascend from 0 to their number, which is {len(self.pairs)}"
+            )
         self.probability: NDArray[np.float32] | None = None
         if probability is not None:
-            self.probability = np.asarray(probability, np.float32)
+            self.probability = _array(probability, np.float32, "probabilities")
             if self.probability.shape != (len(self.pairs),):
                 shape = list(self.probability.shape)
-                raise ValueError(f"probabilities of shape {shape} for {len(self.pairs)} links")
+                raise InputError(f"probabilities of shape {shape} for {len(self.pairs)} links")
 
     @property
     def source(self) -> NDArray[np.int32]:
@@ -121,7 +130,8 @@ class Links:
 
     @classmethod
     def from_lists(cls, links: Iterable[Sequence[Link]]) -> Self:
-        rows = [sorted(row) for row in links]
+        """Of lists of (source word, target word); raises `InputError` for anything else."""
+        rows = [sorted(row) for row in _rows(links)]
         return cls(np.cumsum([0, *map(len, rows)]), [link for row in rows for link in row])
 
     def to_lists(self) -> list[list[Link]]:
@@ -140,6 +150,8 @@ class Links:
             InputError: "line N: ..." for the first thing that is not a link, and for a text in
                 which some links have a probability and some have none.
         """
+        if not isinstance(text, (str, bytes)):
+            raise InputError(f"Pharaoh's format is text or bytes, not {type(text).__name__}")
         data = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
         try:
             return cls(*_native.parse_pharaoh(data, 1, None, False, thread_count(threads)))
@@ -239,11 +251,16 @@ def symmetrize(
         method: one of `HEURISTICS`.
 
     Raises:
-        InputError: for an unknown method.
-        ValueError: for different numbers of pairs.
+        InputError: for an unknown method, for what are no `Links`, and for different numbers of
+            pairs.
     """
-    if method not in HEURISTICS:
+    if not isinstance(method, str) or method not in HEURISTICS:
         raise InputError(f"unknown heuristic {method!r}; there are {', '.join(HEURISTICS)}")
+    if not isinstance(forward, Links) or not isinstance(backward, Links):
+        raise InputError("the two directions are Links (Links.from_lists makes them of lists)")
+    if len(forward) != len(backward):
+        sizes = f"{len(forward)} and {len(backward)}"
+        raise InputError(f"the two directions have different numbers of pairs: {sizes}")
     return Links(
         *_native.symmetrize(
             forward.offsets,
@@ -256,13 +273,37 @@ def symmetrize(
     )
 
 
+def _array(values: ArrayLike, kind: type, what: str) -> NDArray[Any]:
+    """What may be an iterable as an array of another kind, but of the same numbers."""
+    try:
+        array = np.asarray(list(values) if isinstance(values, Iterator) else values)
+        whole = array.size == 0 or array.dtype.kind in ("iu" if kind is not np.float32 else "iuf")
+        least, most = (0, np.iinfo(kind).max) if kind is not np.float32 else (-np.inf, np.inf)
+        if not whole or (array < least).any() or (array > most).any():
+            raise ValueError
+        return array.astype(kind, copy=False)
+    except (TypeError, ValueError, OverflowError):
+        expected = "numbers" if kind is np.float32 else "whole numbers from 0 on"
+        raise InputError(f"the {what} of links are {expected}") from None
+
+
+def _rows(links: Iterable[Iterable[Link]]) -> list[list[Link]]:
+    """Lists of links; raises `InputError` for what are none."""
+    try:
+        return [[(i, j) for i, j in row] for row in links]
+    except (TypeError, ValueError):
+        raise InputError(
+            "links are lists, one for each pair, of (source word, target word)"
+        ) from None
+
+
 def thread_count(threads: int | None) -> int:
     """So many; or, of None, as many as the processors this process may use."""
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
-    if threads < 1:
+    if not isinstance(threads, int) or not 1 <= threads < 2**31:
         raise InputError("threads must be at least 1")
     return threads
 
@@ -285,11 +326,18 @@ def score(
     """Score links against (sure, possible) gold, where possible includes sure.
 
     precision = |A & P| / |A|, recall = |A & S| / |S|, AER = 1 - (|A & S| + |A & P|) / (|A| + |S|);
-    a ratio over nothing counts as perfect.
+    a ratio over nothing counts as perfect. Raises `InputError` for what are no links, and for
+    different numbers of pairs.
     """
     found = sure_found = possible_found = sure_total = 0
-    for row, (sure, possible) in zip(links, gold, strict=True):
-        answer = set(row)
+    rows, sides = _rows(links), list(gold)
+    if len(rows) != len(sides):
+        raise InputError(f"links of {len(rows)} pairs, gold links of {len(sides)}")
+    for row, side in zip(rows, sides, strict=True):
+        answer, both = set(row), [set(each) for each in _rows(side)]
+        if len(both) != 2:
+            raise InputError("gold links of a pair are (sure, possible)")
+        sure, possible = both
         found += len(answer)
         sure_total += len(sure)
         sure_found += len(answer & sure)

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from weam_ext.errors import InputError, describe
 from weam_ext.head import split_model
-from weam_ext.tokenizer import reason, require_local
+from weam_ext.tokenizer import load_tokenizer, reason, require_local
 
 # The no-argument run's model: two layers are enough for sentences of a dozen words.
 BUILTIN_CONFIG: dict[str, Any] = {
@@ -48,6 +48,31 @@ def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
         )
     _check_fit(spec, model, tokenizer, max_length)
     return model
+
+
+def check_vocabulary(name: str, tokenizer: Any, spec: str) -> None:
+    """Raise `InputError` where a tokenizer numbers its tokens otherwise than a model's own does.
+
+    Args:
+        name: the tokenizer, for messages.
+        spec: the model; one that comes without a tokenizer is not known to differ.
+    """
+    try:
+        own = load_tokenizer(spec)
+    except InputError:
+        return
+    ids, theirs = tokenizer.get_vocab(), own.get_vocab()
+    for token, number in sorted(theirs.items(), key=lambda item: item[1]):
+        if (found := ids.get(token)) != number:
+            raise InputError(
+                f"{name}: not the tokenizer of {spec}: its id of {token!r} is {found}, not {number}"
+            )
+    for kind in ("pad", "mask", "cls", "sep", "unk"):
+        mine, other = (getattr(each, f"{kind}_token") for each in (tokenizer, own))
+        if mine != other:
+            raise InputError(
+                f"{name}: not the tokenizer of {spec}: its {kind} token is {mine!r}, not {other!r}"
+            )
 
 
 def new_model(config: str | dict[str, Any], tokenizer: Any, max_length: int, seed: int) -> Any:
@@ -94,16 +119,16 @@ def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None
             f"{origin}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
         )
     config = model.config
-    reserved = 0
-    if config.model_type in _OFFSET_FAMILIES:
-        reserved = config.pad_token_id + 1
-        if config.pad_token_id != tokenizer.pad_token_id:
-            raise InputError(
-                f"{origin}: pad_token_id is {config.pad_token_id}, but the tokenizer pads with "
-                f"{tokenizer.pad_token_id}"
-            )
+    padding = getattr(config, "pad_token_id", None)
+    if padding is not None and padding != tokenizer.pad_token_id:
+        raise InputError(
+            f"{origin}: pad_token_id is {padding}, but the tokenizer pads with "
+            f"{tokenizer.pad_token_id}"
+        )
+    reserved = (padding or 0) + 1 if config.model_type in _OFFSET_FAMILIES else 0
     positions = getattr(config, "max_position_embeddings", max_length) - reserved
     if positions < max_length:
         raise InputError(
-            f"{origin}: the model takes {positions} tokens, fewer than --max-length {max_length}"
+            f"{origin}: the model takes {positions} tokens, fewer than the text's --max-length "
+            f"{max_length}"
         )

@@ -7,11 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from weam_ext.distributed import Ranks
+from weam_ext.distributed import Ranks, variables
+from weam_ext.errors import InputError
 from weam_ext.objectives import Objective
 from weam_ext.predictor import Sums
 
 MODES = ("ddp", "fsdp")
+
+
+def own_device(name: str) -> torch.device:
+    """A device by name, where "cuda" is this process's GPU: none takes memory of another's.
+
+    Raises `RuntimeError` for a name that is none, `InputError` for one GPU of several processes.
+    """
+    device = torch.device(name)
+    if device.type != "cuda":
+        return device
+    _, local_rank, world, _ = variables()
+    if device.index is not None and world > 1:
+        raise InputError(f"--device {name}: each of {world} processes has its own GPU: say cuda")
+    return torch.device("cuda", local_rank if device.index is None else device.index)
 
 
 class Parallel:

@@ -11,10 +11,9 @@ language all columns but the first two hold nothing.
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -36,11 +35,11 @@ from weam_ext.corpus import (
 )
 from weam_ext.distributed import Ranks
 from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import rename_durably, write_durably
+from weam_ext.files import making, path_or_name, rename_durably, user_path, write_record
 from weam_ext.links import HEURISTICS, thread_count
 from weam_ext.memory import parse_size
 from weam_ext.ranges import OVERLONG, Counts, Part, PrepareSettings, cut, finish, heldout
-from weam_ext.shards import FORMAT, SPLITS
+from weam_ext.shards import DESCRIPTION, FORMAT, SPLITS
 from weam_ext.tokenizer import fingerprint, load_tokenizer, template
 from weam_ext.words import SEGMENTERS
 from weam_ext.workers import Task, tokenised
@@ -53,6 +52,7 @@ Item = TypeVar("Item")
 
 _MOST_WORDS = 1_000  # on a side: aligning takes the product of the lengths
 _MOST_WORKERS = 32  # one process reads for all of them
+_SANE_WORKERS = 1_000  # more are a slip of the hand, and would take the machine
 
 
 def prepare(
@@ -79,14 +79,12 @@ def prepare(
         ranks: who shares the work; all call this alike and see the same files.
     """
     ranks = ranks or Ranks()
-    beside = output.with_name(f".{output.name}.part")
-    work = _Work(tokenizer, beside, settings, workers, max_memory, ranks)
-    with ranks.together():
-        _check(sources, output, ranks)
-        if ranks.first:
-            shutil.rmtree(beside, ignore_errors=True)  # of a preparation that was killed
-            beside.mkdir(parents=True)
-    try:
+    with ExitStack() as held:
+        with ranks.together():
+            check_sources(sources, ranks.world)
+            part = held.enter_context(making(output)) if ranks.first else None
+        beside = ranks.broadcast(part) or output
+        work = _Work(tokenizer, beside, settings, workers, max_memory, ranks)
         described = [work.corpus(number, source) for number, source in enumerate(sources)]
         description = {
             "format": FORMAT,
@@ -96,29 +94,39 @@ def prepare(
         }
         with ranks.together():
             if ranks.first:
-                text = json.dumps(description, indent=1) + "\n"
-                write_durably(beside / "prepared.json", text.encode())
+                write_record(beside / DESCRIPTION, description)
                 rename_durably(beside, output)
-    except BaseException:
-        if ranks.first:
-            shutil.rmtree(beside, ignore_errors=True)
-        raise
     return description
 
 
-def _check(sources: Sequence[Source], output: Path, ranks: Ranks) -> None:
-    if output.exists():
-        raise InputError(f"{output}: already exists")
+def check_sources(sources: Sequence[Source], world: int = 1) -> None:
+    """Raise `InputError` for texts that are not there or have one name, before any is read.
+
+    `world` ranks cannot share standard input.
+    """
     names = [source.name for source in sources]
     for source in sources:
         if names.count(source.name) > 1:
             flag = "--bitext" if isinstance(source, BitextSource) else "--monolingual"
             raise InputError(f"two texts are called {source.name!r}: write {flag} NAME=FILE")
-        if ranks.world > 1 and "-" in _paths(source):
-            raise InputError("standard input cannot be shared by several ranks: give a file")
+        for path in paths_of(source):
+            if path != "-":
+                _check_readable(Path(path))
+            elif world > 1:
+                raise InputError("standard input cannot be shared by several ranks: give a file")
 
 
-def _paths(source: Source) -> tuple[str, ...]:
+def _check_readable(path: Path) -> None:
+    if path.is_fifo() or path.is_char_device():
+        return  # to open one and leave it would end what writes into it
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+
+
+def paths_of(source: Source) -> tuple[str, ...]:
+    """The files of a text."""
     return source.paths if isinstance(source, BitextSource) else (source.path,)
 
 
@@ -136,17 +144,14 @@ class _Work:
     def corpus(self, number: int, source: Source) -> dict[str, Any]:
         """Prepare one text; what prepared.json says of it."""
         ranks, bitext = self.ranks, isinstance(source, BitextSource)
-        where, pair = " and ".join(_paths(source)), "sentence pair" if bitext else "sentence"
+        where, pair = " and ".join(paths_of(source)), "sentence pair" if bitext else "sentence"
         with self._stage():
             tokenised = self._tokenise(number, source)
         counts = _by_range(ranks, tokenised)
         total = sum(counts.values(), Counts())
         shared: tuple[Any, Any] = (None, None)
         with self._stage():
-            if total.read == total.empty:
-                raise InputError(f"{where}: no {pair} with words{' on both sides' * bitext}")
-            if total.read == total.empty + total.overlong * (self.settings.overlong == "drop"):
-                raise InputError(f"{where}: no {pair} is left to train on: all are over-long")
+            self._check_some(total, where, pair)
             if ranks.first:
                 parts = [self._part(number, each) for each in counts]
                 shared = (self._heldout(parts), self._fit(source.name, where, parts, bitext))
@@ -164,7 +169,7 @@ class _Work:
             "name": source.name,
             "kind": "bitext" if bitext else "monolingual",
             "languages": list(languages(source)),
-            "paths": list(_paths(source)),
+            "paths": list(paths_of(source)),
             "columns": list(source.columns) if isinstance(source, BitextSource) else None,
             "limit": source.limit,
             "counts": asdict(total),
@@ -174,6 +179,15 @@ class _Work:
                 for split in SPLITS
             },
         }
+
+    def _check_some(self, total: Counts, where: str, pair: str) -> None:
+        dropped = total.overlong if self.settings.overlong == "drop" else 0
+        if total.read == total.empty + dropped:
+            raise InputError(
+                f"{where}: no {pair} is left to train on: {total.read:,} read, {total.empty:,} "
+                f"empty, {dropped:,} over-long (more than --max-length "
+                f"{self.settings.max_length} tokens)"
+            )
 
     @contextmanager
     def _stage(self) -> Iterator[None]:
@@ -328,8 +342,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument(
-        "--tokenizer", metavar="NAME", help="hub name, directory or cased WordPiece vocab.txt"
-    )
+        "--tokenizer", type=path_or_name, metavar="NAME",
+        help="hub name, directory or cased WordPiece vocab.txt",
+    )  # fmt: skip
     tokens.add_argument(
         "--max-length", type=int, default=default.max_length, metavar="N",
         help="tokens of a pair, or of a line alone, with special tokens (%(default)s)",
@@ -362,16 +377,65 @@ def sources_of(options: argparse.Namespace) -> list[Source]:
     ]
 
 
+def text_settings() -> set[str]:
+    """The names of the settings that say what is prepared and how."""
+    parser = Parser("weam_ext.prepare", None)
+    add_arguments(parser)
+    return set(vars(parser.parse_args([])))
+
+
+def settings_had(description: dict[str, Any]) -> dict[str, Any]:
+    """What the flags of a preparation were, but for its files and its seed.
+
+    `columns` and `limit` are None where the texts do not agree in them.
+    """
+    texts = description["corpora"]
+    columns = {"{},{}".format(*text["columns"]) for text in texts if text["columns"]}
+    limits = {text["limit"] for text in texts}
+    had = {**description["settings"], "columns": _sole(columns), "limit": _sole(limits)}
+    had["heuristic"] = Aligner(model=had["aligner"], heuristic=had["heuristic"]).heuristic
+    del had["seed"]
+    return had
+
+
+def _sole(values: set[Any]) -> Any:
+    return values.pop() if len(values) == 1 else None
+
+
+def check_values(options: argparse.Namespace) -> None:
+    """Raise `InputError` for values that no flag takes, wherever they were given."""
+    for name, value in vars(options).items():
+        flag = f"--{name.replace('_', '-')}"
+        for each in _flat(value):
+            if isinstance(each, int | float) and not abs(each) < 1 << 31:  # nor NaN
+                raise InputError(f"{flag} must be a number below 2^31, not {each}")
+            if isinstance(each, str | Path) and ("\0" in str(each) or not str(each).strip()):
+                raise InputError(f"{flag} must be a name, not {str(each)!r}")
+    if options.limit is not None and options.limit < 1:
+        raise InputError("--limit must be at least 1")
+    if options.workers is not None and options.workers > _SANE_WORKERS:
+        raise InputError(f"--workers must be at most {_SANE_WORKERS:,}")
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _flat(each)
+    else:
+        yield value
+
+
 def default_workers(ranks: Ranks) -> int:
     """This rank's share of the processors, at most 32."""
     return min(max(1, thread_count(None) // ranks.local_world), _MOST_WORKERS)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
     parser = Parser("weam_ext.prepare", __doc__.split("\n")[0])
     add_arguments(parser)
     work = parser.add_argument_group("output and work")
-    work.add_argument("--output", required=True, type=Path, metavar="DIR", help="a new directory")
+    work.add_argument("--output", required=True, type=user_path, metavar="DIR",
+                      help="a new directory")  # fmt: skip
     work.add_argument(
         "--workers", type=int, metavar="N",
         help="processes that tokenise and threads that align, of each rank; no matter for the "
@@ -381,7 +445,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--max-memory", metavar="SIZE",
         help="for the aligner, such as 2G; beyond it, temporary files (80 %% of what is free)",
     )  # fmt: skip
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    options = _parser().parse_args(arguments)
+    check_values(options)
     if not (options.bitext or options.monolingual) or not options.tokenizer:
         raise InputError("--bitext or --monolingual, and --tokenizer are needed")
     if options.workers is not None and options.workers < 1:
@@ -389,12 +458,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def _memory(size: str | None) -> int | None:
+    try:
+        return None if size is None else parse_size(size)
+    except InputError as error:
+        raise InputError(f"--max-memory: {error}") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     with Ranks.of_environment() as ranks:
         with ranks.together():
             options = parse(arguments)
             sources, settings = sources_of(options), settings_of(options)
-            memory = parse_size(options.max_memory) if options.max_memory else None
+            memory = _memory(options.max_memory)
             tokenizer = load_tokenizer(options.tokenizer)
         prepare(
             sources,

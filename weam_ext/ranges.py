@@ -69,6 +69,8 @@ class PrepareSettings:
             raise InputError(f"{self.max_length} tokens leave no room for a pair")
         if self.heldout < 1:
             raise InputError("at least one pair must be held out")
+        if not 0 <= self.seed < 1 << 31:
+            raise InputError(f"the seed must be from 0 to 2^31 - 1, not {self.seed}")
 
 
 @dataclass

@@ -226,8 +226,8 @@ def _line(means: dict[str, float]) -> str:
 
 
 def memory() -> float:
-    """Peak memory in GiB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
+    """Peak memory in GiB: of the GPU where one is in use, else of this process."""
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return torch.cuda.max_memory_allocated() / 2**30
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -12,10 +12,20 @@ import yaml
 
 from weam_ext.batch import LINKS, PIVOT
 from weam_ext.errors import InputError, Parser
+from weam_ext.files import path_or_name, user_path
 from weam_ext.mask import POLICIES, UNITS, check_shares
 from weam_ext.objectives import HEADS, OBJECTIVES, WEAM, objective
 from weam_ext.optimizer import SCHEDULES
-from weam_ext.prepare import add_arguments
+from weam_ext.parallel import own_device
+from weam_ext.prepare import (
+    add_arguments,
+    check_values,
+    settings_had,
+    settings_of,
+    sources_of,
+    text_settings,
+)
+from weam_ext.shards import read_description
 from weam_ext.words import LINK_MODES
 
 BUILTIN_STEPS = 800
@@ -30,11 +40,34 @@ PLACES = (
 )  # fmt: skip
 
 
+# What these name is known by what is in it (see `weam_ext.build.contents`).
+FILES = ("bitext", "monolingual", "prepared", "tokenizer", "model", "model_config")
+CONTENT = "content"
+"""Of run.yaml: what the files hold. No setting: a configuration may have it."""
+
 _TEXTS = ("bitext", "monolingual")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line's settings; `--config` gives defaults that other flags override."""
+    """The command line's settings; `--config` gives defaults that other flags override.
+
+    With `--prepared`, the settings of the text are those that the preparation has.
+    """
+    parser = _parser()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
+    if options.config:
+        values = read_config(options.config, set(vars(options)))
+        given = [*_as_flags(_not_overridden(values, options)), *given]
+        options = parser.parse_args(given)
+    options.posteriors |= options.soft_links  # which need them
+    _check(options)
+    if options.prepared:
+        _take_prepared(options, _named(parser, given))
+    return options
+
+
+def _parser() -> Parser:
     parser = Parser(
         "weam_ext.train",
         "Train a multilingual encoder on parallel text; without arguments, a small "
@@ -45,15 +78,41 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for add in (_add_model, _add_objective, _add_masking, _add_order, _add_training, _add_speed,
                 _add_output):  # fmt: skip
         add(parser)
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given)
-    if options.config:
-        values = read_config(options.config, set(vars(options)))
-        # The flags of texts add up, so that those of the command line would join the others.
-        values = {k: v for k, v in values.items() if not (k in _TEXTS and getattr(options, k))}
-        options = parser.parse_args([*_as_flags(values), *given])
-    _check(options)
-    return options
+    return parser
+
+
+def _not_overridden(values: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """A configuration without the texts in whose place the command line names others.
+
+    The flags of texts add up, so that those of the command line would join them.
+    """
+    mine = {name for name in _TEXTS if getattr(options, name)}
+    others = {*_TEXTS, "prepared"} if options.prepared else mine | {"prepared"} if mine else set()
+    return {name: value for name, value in values.items() if name not in others}
+
+
+def _named(parser: argparse.ArgumentParser, arguments: list[str]) -> dict[str, Any]:
+    """The settings of the text that a command line names."""
+    parser.set_defaults(**dict.fromkeys(text_settings()))
+    found = vars(parser.parse_args(arguments))
+    return {name: found[name] for name in text_settings() if found[name] is not None}
+
+
+def _take_prepared(options: argparse.Namespace, named: dict[str, Any]) -> None:
+    """Have the settings say what the preparation has; `InputError` where they named another."""
+    had = settings_had(read_description(options.prepared))
+    if options.soft_links and not had["posteriors"]:
+        raise InputError(
+            f"{options.prepared}: no link_probability, which --soft-links needs: prepare the text "
+            "with --posteriors"
+        )
+    for name in sorted(had.keys() & named.keys()):
+        if named[name] != had[name]:
+            raise InputError(
+                f"{options.prepared}: was prepared with {name} {had[name]}, not {named[name]}: "
+                f"leave out --{name.replace('_', '-')}, or prepare the text anew"
+            )
+    vars(options).update(had)
 
 
 def _as_flags(values: dict[str, Any]) -> Iterator[str]:
@@ -74,10 +133,12 @@ def _as_flags(values: dict[str, Any]) -> Iterator[str]:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", metavar="NAME", help="hub name or directory to go on from: BERT, XLM-R, "
-        "ModernBERT and their like",
+        "--model", type=path_or_name, metavar="NAME",
+        help="hub name or directory to go on from: BERT, XLM-R, ModernBERT and their like",
     )  # fmt: skip
-    group.add_argument("--model-config", metavar="JSON", help="of a model from scratch")
+    group.add_argument(
+        "--model-config", type=path_or_name, metavar="JSON", help="of a model from scratch"
+    )
     group.add_argument(
         "--freeze-layers", type=int, default=0, metavar="N",
         help="keep the embeddings and the first N layers as they are; 0: train all (%(default)s)",
@@ -161,8 +222,9 @@ def _add_masking(parser: argparse.ArgumentParser) -> None:
 def _add_order(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sampling and batches")
     group.add_argument(
-        "--prepared", type=Path, metavar="DIR", help="what weam_ext.prepare made, for --bitext"
-    )
+        "--prepared", type=user_path, metavar="DIR",
+        help="what weam_ext.prepare made, for --bitext; the flags of its text then change nothing",
+    )  # fmt: skip
     group.add_argument(
         "--builtin-pairs", type=int, default=4000, metavar="N",
         help="sentence pairs of each invented language, where there is no --bitext (%(default)s)",
@@ -252,7 +314,7 @@ def _add_speed(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
-        "--output", type=Path, metavar="DIR", help="default: weam-out/NAME after the settings"
+        "--output", type=user_path, metavar="DIR", help="default: weam-out/NAME after the settings"
     )
     group.add_argument(
         "--resume", choices=("auto", "never"), default="auto",
@@ -283,7 +345,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--data-license", default="not stated", metavar="TEXT", help="of the text, for the card"
     )
     group.add_argument(
-        "--config", type=Path, metavar="YAML", help="settings, as a run writes them to run.yaml"
+        "--config",
+        type=user_path,
+        metavar="YAML",
+        help="settings, as a run writes them to run.yaml",
     )
 
 
@@ -296,13 +361,17 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: expected settings, one 'name: value' a line")
+    values.pop(CONTENT, None)
     if unknown := sorted(map(str, set(values) - known)):
         raise InputError(f"{path}: unknown setting {unknown[0]!r}")
     return values
 
 
 def _check(options: argparse.Namespace) -> None:
+    check_values(options)
     _check_numbers(options)
+    settings_of(options)  # which refuse what they do not know
+    sources_of(options)
     kind = objective(options.objective)
     check_shares(options.mask_shares)
     apart = not kind.LAYOUT.together or (kind is WEAM and options.encode == "apart")
@@ -329,15 +398,19 @@ def _check(options: argparse.Namespace) -> None:
     if options.wandb and not find_spec("wandb"):
         raise InputError("--wandb needs Weights & Biases: pip install wandb")
     try:
-        torch.empty(0, device=options.device)
+        # A meta device has no values: it fails here.
+        torch.zeros(1, device=own_device(options.device)).item()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {options.device}: {str(error).splitlines()[0]}") from error
 
 
 def _check_numbers(options: argparse.Namespace) -> None:
-    for name in ("batch_size", "accumulate", "keep", "log_every", "builtin_pairs"):
+    for name in ("accumulate", "keep", "log_every", "builtin_pairs"):
         _require(options, name, getattr(options, name) >= 1, "at least 1")
-    for name in ("steps", "eval_every", "save_every", "batch_tokens", "exchange_layer"):
+    for name, most in (("batch_size", 1 << 20), ("batch_tokens", 1 << 26)):  # windows hold 32
+        given = getattr(options, name)
+        _require(options, name, given is None or 1 <= given <= most, f"from 1 to {most:,}")
+    for name in ("steps", "eval_every", "save_every", "exchange_layer"):
         given = getattr(options, name)
         _require(options, name, given is None or given >= 1, "at least 1")
     for name in ("lr", "peak_tflops"):

@@ -1,8 +1,9 @@
 """Prepared directories: Arrow shards on disk, and their samples as memory-mapped views.
 
-A prepared directory holds `prepared.json` (what was done, and what was counted) and Arrow files,
-one for each range of the input and split, with one record batch each, so that every column is one
-offsets array and one values array on disk.
+A prepared directory holds `prepared.json` (what was done, and what was counted; a record that
+vouches for its own content and, by their SHA-256, for the other files) and Arrow files, one for
+each range of the input and split, with one record batch each, so that every column is one offsets
+array and one values array on disk.
 """
 
 import json
@@ -19,9 +20,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from weam_ext.errors import InputError
-from weam_ext.files import file_digest
+from weam_ext.files import content_digest, file_digest, read_record
 
-FORMAT = 2
+FORMAT = 3
+DESCRIPTION = "prepared.json"
 SPLITS = ("train", "heldout")
 COLUMNS = (
     "source_ids", "source_words", "target_ids", "target_words", "link_source", "link_target",
@@ -84,8 +86,11 @@ def write_shard(path: Path, columns: Mapping[str, Lists]) -> dict[str, Any]:
 
 
 def read_lists(path: Path) -> dict[str, Lists]:
-    """The columns of a file that `write_lists` wrote, memory-mapped."""
-    batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    """The columns of a file that `write_lists` wrote, memory-mapped; `InputError` for no such."""
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
     return {
         name: Lists(column.offsets.to_numpy(), column.values.to_numpy())
         for name, column in zip(batch.schema.names, batch.columns, strict=True)
@@ -151,10 +156,7 @@ class Shards:
         self._columns: list[list[Lists]] = []
         sides, corpora = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.int32)]
         for path, number, pairs, _ in self._files:
-            try:
-                columns = read_lists(path)
-            except (OSError, pa.ArrowInvalid) as error:
-                raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
+            columns = read_lists(path)
             self._columns.append([columns[name] for name in (*COLUMNS, PROBABILITY)
                                   if name in columns])  # fmt: skip
             lengths = [columns[name].lengths for name in ("source_ids", "target_ids")]
@@ -193,7 +195,10 @@ def _verify(file: tuple[Path, str]) -> None:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({_reason(error)})") from error
     if digest != sha256:
-        raise InputError(f"{path}: the file is not what was prepared (its checksum differs)")
+        raise InputError(
+            f"{path}: the file is not what was prepared (its checksum differs): remove "
+            f"{path.parent} and prepare the text anew"
+        )
 
 
 def _reason(error: Exception) -> str:
@@ -205,14 +210,33 @@ def open_prepared(directory: Path, verify: bool = True) -> tuple[dict[str, Any],
 
     `verify` reads all the files, once; of several processes on a machine one is enough.
     """
-    path = directory / "prepared.json"
-    try:
-        description = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{directory}: not a prepared directory (no prepared.json)") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON") from error
-    written = description.get("format") if isinstance(description, dict) else None
-    if written != FORMAT:
-        raise InputError(f"{path}: format {written}, expected {FORMAT}: prepare the text anew")
+    description = read_description(directory)
     return description, {split: Shards(directory, description, split, verify) for split in SPLITS}
+
+
+def read_description(directory: Path) -> dict[str, Any]:
+    """`prepared.json` of a prepared directory; `InputError` if it is none, or was changed."""
+    path = directory / DESCRIPTION
+    if not path.is_file():
+        raise InputError(f"{directory}: not a prepared directory (no {DESCRIPTION})")
+    written = _format(path)  # first: the record of another format may not vouch for itself
+    if written not in (None, FORMAT):
+        raise InputError(f"{path}: format {written}, expected {FORMAT}: prepare the text anew")
+    return read_record(path)
+
+
+def _format(path: Path) -> Any:
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record.get("format") if isinstance(record, dict) else None
+
+
+def data_digest(description: dict[str, Any]) -> str:
+    """SHA-256 of what was prepared: settings, tokenizer and shards, wherever the text lay."""
+    corpora = [
+        {name: value for name, value in corpus.items() if name != "paths"}
+        for corpus in description["corpora"]
+    ]
+    return content_digest(description | {"corpora": corpora})

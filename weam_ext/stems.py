@@ -30,10 +30,12 @@ def parse_stems(stems: str | Iterable[str]) -> tuple[Stem, ...]:
 
     Raises `InputError` for anything else.
     """
-    names = stems.split(",") if isinstance(stems, str) else list(stems)
+    names = stems.split(",") if isinstance(stems, str) else stems
+    if not isinstance(names, Iterable):
+        raise InputError(f"stems are words, prefix:N or suffix:N, not {stems!r}")
     parsed = []
     for name in names:
-        found = re.fullmatch(r"(prefix|suffix):([1-9][0-9]{0,5})", name)
+        found = re.fullmatch(r"(prefix|suffix):([1-9][0-9]{0,5})", str(name))
         if not found and name != "words":
             raise InputError(f"stems are words, prefix:N or suffix:N, not {name!r}")
         parsed.append(Stem(int(found[2]), found[1] == "suffix") if found else Stem())

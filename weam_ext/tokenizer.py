@@ -2,13 +2,13 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
 from weam_ext.corpus import read_lines
-from weam_ext.errors import InputError, describe
+from weam_ext.errors import InputError, describe, is_out_of_memory
 
 
 def load_tokenizer(spec: str) -> PreTrainedTokenizerFast:
@@ -30,12 +30,20 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(spec)
     except Exception as error:  # of any kind: the Rust part raises bare ones
         raise InputError(f"{spec}: no tokenizer there ({reason(error)})") from error
+    if path.is_dir() and not _has_files(path, tokenizer):
+        raise InputError(f"{spec}: no tokenizer there: give --tokenizer")
     if not tokenizer.is_fast:
         raise InputError(f"{spec}: its tokenizer is not a fast one, which word links need")
     for name in ("mask", "pad"):
         if getattr(tokenizer, f"{name}_token_id") is None:
             raise InputError(f"{spec}: its tokenizer has no {name} token")
     return tokenizer
+
+
+def _has_files(directory: Path, tokenizer: Any) -> bool:
+    """Whether a tokenizer comes from a directory; else transformers has made one of nothing."""
+    names = {*tokenizer.vocab_files_names.values(), "tokenizer.json"}
+    return any((directory / name).is_file() for name in names)
 
 
 def require_local(spec: str) -> None:
@@ -45,7 +53,12 @@ def require_local(spec: str) -> None:
 
 
 def reason(error: Exception) -> str:
-    """The first sentence of what transformers says; those after it list all the models it knows."""
+    """The first sentence of what transformers says; those after it list all the models it knows.
+
+    Memory that runs out is no fault of what is loaded: such an error is raised again.
+    """
+    if is_out_of_memory(error):
+        raise error
     return describe(error).partition(". ")[0].removesuffix(".")
 
 

@@ -29,12 +29,15 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from weam_ext import checkpoint
-from weam_ext.batch import Collator, language_names
+from weam_ext.batch import Collator
 from weam_ext.build import (
+    check_share,
     keep_initial,
+    open_data,
     open_run,
     prepared_directory,
     run_directory,
+    run_languages,
     run_model,
     run_objective,
     run_order,
@@ -50,7 +53,7 @@ from weam_ext.meter import NORM, Flops, Meter
 from weam_ext.objectives import Masking
 from weam_ext.optimizer import freeze, parameter_groups, schedule
 from weam_ext.order import Place
-from weam_ext.parallel import Parallel, own_gradients, own_part
+from weam_ext.parallel import Parallel, own_device, own_gradients, own_part
 from weam_ext.predictor import Ratio, Sums
 from weam_ext.records import Records
 from weam_ext.settings import (
@@ -62,8 +65,7 @@ from weam_ext.settings import (
     identity,
     parse,
 )
-from weam_ext.shards import Shards, open_prepared
-from weam_ext.tokenizer import fingerprint
+from weam_ext.shards import Shards
 
 
 class Trainer:
@@ -73,9 +75,8 @@ class Trainer:
         self, options: argparse.Namespace, run_dir: Path, resumed: Path | None, ranks: Ranks
     ) -> None:
         self.options, self.run_dir, self.ranks = options, run_dir, ranks
-        self.device = torch.device(options.device)
+        self.device = own_device(options.device)
         if self.device.type == "cuda":
-            self.device = torch.device("cuda", self.device.index or ranks.local_rank)
             torch.cuda.set_device(self.device)
         begin: dict[str, Any] = {"step": 0, "place": {}, "beside": {}}
         self.state = checkpoint.read_state(resumed) if resumed else begin  # checked when opened
@@ -83,25 +84,22 @@ class Trainer:
             if resumed and ranks.first:
                 checkpoint.check_files(run_dir, self.state["beside"])
         tokenizer = run_tokenizer(options, run_dir, ranks)
-        directory = prepared_directory(options, tokenizer, run_dir, ranks)
+        # Before the text is read, which may take hours: what cannot be trained is told at once.
         with ranks.together():
-            self.description, splits = open_prepared(directory, verify=ranks.local_rank == 0)
-            if self.description["tokenizer"]["sha256"] != fingerprint(tokenizer):
-                raise InputError(f"{directory}: was prepared with another tokenizer")
-            if options.soft_links and not self.description["settings"]["posteriors"]:
-                raise InputError(
-                    f"{directory}: no link_probability, which --soft-links needs: prepare the text "
-                    "with --posteriors"
-                )
-            if not len(splits["heldout"]):
-                raise InputError(f"{directory}: too few sentence pairs to hold any out")
-            self._build_model(tokenizer, splits["train"], resumed)
+            check_share(options, ranks.world)
+            self._build_model(tokenizer, len(run_languages(options, run_dir)), resumed)
+        self._place_model()
+        directory = prepared_directory(options, tokenizer, run_dir, ranks)
+        self.description, splits, self.content = open_data(
+            options, directory, tokenizer, run_dir, ranks
+        )
+        with ranks.together():
             self._build_data(tokenizer, splits, resumed)
         self._build_optimizer(resumed)
         if ranks.first and not resumed:
             self.state["beside"] = checkpoint.digests_beside(run_dir)
 
-    def _build_model(self, tokenizer: Any, shards: Shards, resumed: Path | None) -> None:
+    def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
         options = self.options
         self.model = run_model(options, tokenizer, resumed)
         if options.objective == "word-aligned":
@@ -116,7 +114,6 @@ class Trainer:
             exact=options.mask_exact,
             shares=tuple(options.mask_shares),
         )
-        languages = len(language_names(shards))
         self.objective = run_objective(options, self.model, masking, languages, self.run_dir)
         if resumed:
             checkpoint.load_own(resumed, self.objective, self.model)
@@ -125,6 +122,10 @@ class Trainer:
             raise InputError(f"--freeze-layers {options.freeze_layers}: nothing is left to train")
         if options.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def _place_model(self) -> None:
+        """Put it where it is trained; all processes together."""
+        options = self.options
         self.objective.to(self.device)
         self.flops = Flops(self.objective, self.device, options.peak_tflops)
         self.parallel = Parallel(self.objective, self.ranks, options.parallel, self.device)
@@ -314,6 +315,7 @@ class Trainer:
         settings = identity(options)
         state = {
             "settings": settings,
+            "content": self.content,
             # What came of those that were left to be decided.
             "resolved": {
                 "lr": self.lr,

@@ -13,7 +13,7 @@ from torch import Tensor
 @triton.jit(do_not_specialize=["masked_rows"])  # another for every batch
 def _gather_rows(
     hidden, hidden_stride, positions, exchanged, offsets, linked, weights, rows, masked_rows, width,
-    SOFT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+    EXCHANGE: tl.constexpr, SOFT: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -23,7 +23,7 @@ def _gather_rows(
         position = tl.load(positions + row)
         used = inside & (position >= 0)
         tl.store(out, tl.load(hidden + position * hidden_stride + columns, used, 0.0), inside)
-    else:
+    elif EXCHANGE:  # known when compiled: without links there is nothing to load from
         reader = tl.load(exchanged + row - masked_rows)
         position = tl.load(positions + reader, reader >= 0, 0)
         at = tl.load(offsets + position)
@@ -94,7 +94,8 @@ def gather_rows(
     _gather_rows[(rows.shape[0], triton.cdiv(width, block))](
         hidden, hidden.stride(0), positions, exchanged, offsets, linked, weights, rows, masked_rows,
         width,
-        SOFT=weights is not None, SUM=_sum_type(hidden), BLOCK=block, num_warps=warps,
+        EXCHANGE=exchanged.numel() > 0, SOFT=weights is not None, SUM=_sum_type(hidden),
+        BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return rows
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weam_ext.errors import InputError, Parser, run
-from weam_ext.files import write_whole
+from weam_ext.files import user_path, write_whole
 from weam_ext.transfer.results import read_all, read_failed
 
 NEEDED = ("scipy", "matplotlib")
@@ -19,7 +19,7 @@ NEEDED = ("scipy", "matplotlib")
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser("weam_ext.report", (__doc__ or "").split("\n\n")[0])
     parser.add_argument(
-        "directory", type=Path, metavar="DIR", help="the --output of weam_ext.transfer"
+        "directory", type=user_path, metavar="DIR", help="the --output of weam_ext.transfer"
     )
     parser.add_argument(
         "--role", nargs="+", default=[], metavar="ROLE=MODEL",

@@ -28,6 +28,7 @@ from transformers.utils import logging as transformers_logging
 from weam_ext.checkpoint import STATE, check_unchanged, read_state
 from weam_ext.corpus import parse_bitext, parse_columns
 from weam_ext.errors import InputError, Parser, describe, run, say
+from weam_ext.files import user_path
 from weam_ext.transfer import alignment, lexicon, probe, retrieval
 from weam_ext.transfer.encoder import Encoder, encoder_digest
 from weam_ext.transfer.finetune import FineTuning, Plan, Setting, parse_setting
@@ -57,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help=f"fine-tuned: {', '.join(TASKS)}; frozen: {', '.join(FROZEN)} (bitext: what --bitext "
         "names)",
     )  # fmt: skip
-    what.add_argument("--data", type=Path, metavar="DIR", help="the data sets, as published")
+    what.add_argument("--data", type=user_path, metavar="DIR", help="the data sets, as published")
     what.add_argument(
         "--hub", action="store_true",
         help="fine-tuned tasks by their names on the Hugging Face hub (needs the datasets library)",
@@ -130,7 +131,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="auto: bf16 autocast on a GPU, else fp32 (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="DIR", help="what it holds is kept"
+        "--output", required=True, type=user_path, metavar="DIR", help="what it holds is kept"
     )
     options = parser.parse_args(arguments)
     return _checked(options)
@@ -203,7 +204,7 @@ def parse_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
             raise InputError(f"--models {argument}: expected NAME=DIR[,DIR...]")
         if name in models:
             raise InputError(f"two models are called {name!r}: join their directories by commas")
-        models[name] = [Path(directory) for directory in directories.split(",")]
+        models[name] = [user_path(directory) for directory in directories.split(",")]
     return models
 
 
@@ -284,7 +285,7 @@ def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
         code, equals, path = argument.partition("=")
         if not (code and equals and path):
             raise InputError(f"--lexicon {argument}: expected CODE=FILE")
-        lexica[code] = read_lexicon(Path(path))
+        lexica[code] = read_lexicon(user_path(path))
     noises = tuple(parse_noises(options.noise, lexica, options.source))
     augmentation = [Noise("typos", 0.1), Noise("case", 0.1)]
     if lexica:

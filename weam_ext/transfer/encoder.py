@@ -12,7 +12,7 @@ from tqdm import tqdm
 from transformers import AutoModel
 
 from weam_ext.corpus import blocks
-from weam_ext.errors import InputError
+from weam_ext.errors import InputError, is_out_of_memory
 from weam_ext.files import file_digest
 from weam_ext.tokenizer import fingerprint, load_tokenizer, reason
 from weam_ext.transfer.tagging import all_word_tokens, framer
@@ -177,6 +177,8 @@ def _try(model: Any, tokenizer: Any, directory: Path, max_length: int) -> tuple[
     try:
         hidden: tuple[Tensor, ...] = model(longest, output_hidden_states=True).hidden_states
     except (IndexError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"{directory}: the model takes fewer tokens than --max-length {max_length}"
         ) from error

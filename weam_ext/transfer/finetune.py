@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
-from weam_ext.errors import InputError
+from weam_ext.errors import InputError, is_out_of_memory
 from weam_ext.tokenizer import load_tokenizer, reason
 from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import CORRELATIONS, Evaluation, Score
@@ -382,6 +382,8 @@ def _load(directory: Path, family: Any, max_length: int, tokenizer: Any) -> Any:
         with torch.inference_mode():
             model.base_model(torch.full((1, max_length), tokenizer.mask_token_id))
     except (IndexError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(
             f"{directory}: the model takes fewer tokens than the {max_length} of the task"
         ) from error

@@ -25,6 +25,10 @@ CORRELATIONS = ("pearson", "spearman")
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
 
 
+_SEAL = re.compile(rb"(sha256 )([0-9a-f]{64})")
+"""In the metadata: the digest of all the rest, checked before Arrow is given the bytes."""
+
+
 class Score(NamedTuple):
     """What one example adds to a metric, which is sum(part) / sum(whole)."""
 
@@ -124,15 +128,22 @@ def write(directory: Path, finished: Finished) -> Path:
     for name in metrics:
         data[f"{name}.part"] = [[score.part for score in r.metrics[name]] for r in rows]
         data[f"{name}.whole"] = [[score.whole for score in r.metrics[name]] for r in rows]
-    schema = _schema(metrics).with_metadata({"weam_ext.transfer": json.dumps(head, sort_keys=True)})
+    metadata = {"weam_ext.transfer": json.dumps(head, sort_keys=True), "seal": f"sha256 {'0' * 64}"}
+    schema = _schema(metrics).with_metadata(metadata)
     sink = pa.BufferOutputStream()
     options = pa.ipc.IpcWriteOptions(compression="zstd")
     with pa.ipc.new_file(sink, schema, options=options) as writer:
         writer.write_table(pa.table(data, schema=schema))
     path = directory / CELLS / f"{finished.cell.name}.arrow"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, sink.getvalue().to_pybytes())
+    unsealed = sink.getvalue().to_pybytes()
+    write_whole(path, _SEAL.sub(rb"\g<1>" + _digest(unsealed), unsealed))
     return path
+
+
+def _digest(data: bytes) -> bytes:
+    """SHA-256 of an Arrow file's bytes but for where this is written, in hexadecimal."""
+    return hashlib.sha256(_SEAL.sub(rb"\g<1>", data)).hexdigest().encode()
 
 
 class Row(NamedTuple):
@@ -158,13 +169,15 @@ class Row(NamedTuple):
 
 def read(path: Path) -> list[Row]:
     """The rows of a cell's file; `InputError` for anything else."""
+    data = path.read_bytes()
+    if {digest for _, digest in _SEAL.findall(data)} != {_digest(data)}:
+        raise InputError(f"{path}: not predictions of weam_ext.transfer, or changed (SHA-256)")
     try:
-        with pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
+        table = pa.ipc.open_file(data).read_all()
         head = json.loads(table.schema.metadata[b"weam_ext.transfer"])
         cell = Cell(**head["cell"])
         known = head["format"] == FORMAT
-    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+    except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not predictions of weam_ext.transfer") from error
     if not known:
         raise InputError(f"{path}: predictions of another version of weam_ext.transfer")
