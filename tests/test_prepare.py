@@ -621,7 +621,11 @@ def test_killed_it_leaves_nothing_under_the_name(
 
     status, _ = in_child(tmp_path, killed_at_the_second_range)
     assert status == -signal.SIGKILL
-    assert {path.name for path in tmp_path.iterdir()} == {"corpus.txt", ".out.part", ".out.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "corpus.txt",
+        ".out.part",
+        ".out.lock.part",
+    }
     run(tmp_path)
     for split in ("train", "heldout"):
         assert rows(tmp_path, split) == rows(prepared, split)

@@ -249,7 +249,7 @@ def making(directory: Path) -> Iterator[Path]:
     _check_absent(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     part = directory.with_name(f".{directory.name}.part")
-    with _sole(directory.with_name(f".{directory.name}{LOCK}"), directory):
+    with _sole(directory.with_name(f".{directory.name}{LOCK}.part"), directory):
         _check_absent(directory)  # another process may have made it just now
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()

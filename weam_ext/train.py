@@ -96,8 +96,9 @@ class Trainer:
         with ranks.together():
             self._build_data(tokenizer, splits, resumed)
         self._build_optimizer(resumed)
-        if ranks.first and not resumed:
-            self.state["beside"] = checkpoint.digests_beside(run_dir)
+        if not resumed:
+            found = checkpoint.digests_beside(run_dir) if ranks.first else {}
+            self.state["beside"] = ranks.broadcast(found)
 
     def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
         options = self.options
