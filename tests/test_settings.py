@@ -320,7 +320,7 @@ MODELS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
         lambda d: edit_json(d / "config.json", model_type="x"), {}, "no masked language model there"
     ),
     "too long": (lambda _: None, {"max_length": 129}, "takes 128 tokens, fewer than the text's"),
-    "no tokenizer": (without_tokenizer, {"tokenizer": None}, ": no tokenizer there: give --tok"),
+    "no tokenizer": (without_tokenizer, {"tokenizer": None}, ": no tokenizer there (no tok"),
     "layer": (lambda _: None, {"exchange_layer": 2}, "--exchange-layer 2: the model has only 1"),
     "frozen": (lambda _: None, {"freeze_layers": 2}, "--freeze-layers 2: the model has only 1"),
     "all frozen": (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers import real_data
 from small_tokenizers import FAMILIES, SPECIAL, tokenizer
-from transformers import BertConfig
+from transformers import BertConfig, DistilBertConfig, ModernBertConfig, XLMRobertaConfig
 
 from weam_ext.errors import InputError
 from weam_ext.tokenizer import Template, fingerprint, load_tokenizer, template, wordpiece
@@ -206,6 +206,13 @@ def test_vocabulary_that_is_not_text(tmp_path: Path) -> None:
 def test_directory_that_is_none(tmp_path: Path, files: dict[str, str]) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
+    refuses(tmp_path, "no tokenizer there (")
+
+
+@pytest.mark.parametrize("kind", [BertConfig, XLMRobertaConfig, ModernBertConfig, DistilBertConfig])
+def test_model_without_a_tokenizer(tmp_path: Path, kind: Any) -> None:
+    """transformers makes one of nothing but special tokens, or fails in its own words."""
+    kind().save_pretrained(tmp_path)
     refuses(tmp_path, "no tokenizer there (")
 
 

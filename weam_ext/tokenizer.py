@@ -31,7 +31,10 @@ def load_tokenizer(spec: str) -> PreTrainedTokenizerFast:
     except Exception as error:  # of any kind: the Rust part raises bare ones
         raise InputError(f"{spec}: no tokenizer there ({reason(error)})") from error
     if path.is_dir() and not _has_files(path, tokenizer):
-        raise InputError(f"{spec}: no tokenizer there: give --tokenizer")
+        raise InputError(
+            f"{spec}: no tokenizer there (no tokenizer.json and no vocabulary): name one by "
+            "--tokenizer"
+        )
     if not tokenizer.is_fast:
         raise InputError(f"{spec}: its tokenizer is not a fast one, which word links need")
     for name in ("mask", "pad"):
