@@ -325,11 +325,11 @@ def run_model(options: argparse.Namespace, tokenizer: Any, resumed: Path | None)
 def keep_initial(model: Any, run_dir: Path, resumed: Path | None, ranks: Ranks) -> None:
     """Keep the model before training, from which word-aligned measures the distance."""
     directory = run_dir / checkpoint.INITIAL
-    if ranks.first and not resumed:
-        shutil.rmtree(directory, ignore_errors=True)  # of a start that got no further
-        with whole_directory(directory) as part:
-            model.save_pretrained(part)
-    ranks.barrier()
+    with ranks.together():  # not a barrier, at which the others would wait for one that failed
+        if ranks.first and not resumed:
+            shutil.rmtree(directory, ignore_errors=True)  # of a start that got no further
+            with whole_directory(directory) as part:
+                model.save_pretrained(part)
 
 
 def run_objective(

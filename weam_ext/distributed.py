@@ -15,6 +15,10 @@ Item = TypeVar("Item")
 _PATIENCE = timedelta(days=7)
 
 
+class _SharedError(InputError):
+    """What all ranks know of already."""
+
+
 class Ranks:
     """The ranks of a run; by default one, which needs no process group.
 
@@ -78,7 +82,8 @@ class Ranks:
         """A stretch that all ranks leave together, or none does.
 
         An `InputError` or `OSError` of any rank becomes the first rank's `InputError`, which says
-        it once, and a silent exit with status 2 on the others.
+        it once, and a silent exit with status 2 on the others. One stretch may lie within another:
+        where a rank has failed, the others hear of it at the end of the stretch that they are in.
         """
         if self.world == 1:
             yield
@@ -86,11 +91,13 @@ class Ranks:
         fault: str | None = None
         try:
             yield
+        except _SharedError:
+            raise
         except (InputError, OSError) as error:
             fault = describe(error)
         faults = [each for each in self.gather(fault) if each is not None]
         if faults and self.first:
-            raise InputError(faults[0])
+            raise _SharedError(faults[0])
         if faults:
             raise SystemExit(2)
 
