@@ -340,7 +340,7 @@ def test_a_checkpoint_that_was_copied_out_keeps_its_facts(whole: Path, tmp_path:
     assert (training["step"], training["steps"], training["lr"]) == (6, 8, 1e-3)
     assert (training["batch_size"], training["batch_tokens"]) == (8, None)
     assert (training["objective"], training["exchange_weight"]) == ("weam", 1.0)
-    assert training["precision"] == "float32"
+    assert training["precision"] == "fp32"
     assert training == facts_of(whole / "step-00000006")["training"]
     assert facts_of(whole / BEST)["training"]["step"] in (4, 8)
 

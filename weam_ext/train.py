@@ -190,7 +190,7 @@ class Trainer:
 
     @property
     def _precision(self) -> str:
-        by_device = "bf16" if self.device.type == "cuda" else "float32"
+        by_device = "bf16" if self.device.type == "cuda" else "fp32"
         return by_device if self.options.precision == "auto" else str(self.options.precision)
 
     def _autocast(self) -> Any:
