@@ -138,12 +138,16 @@ class Text {
       const bool is_long = !is_empty && max_length && longest > max_length;
       dropped.empty += is_empty;
       dropped.too_long += is_long;
+      bool spaces = false;
       for (int side = 0; side < 2; ++side) {
         numbers[side].clear();
         if (is_empty || is_long) continue;
+        spaces = spaces || (py::isinstance<py::str>(items[side]) &&
+                            std::any_of(words[side]->begin(), words[side]->end(), has_other_space));
         for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
       }
       bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
+      other_spaces += spaces;
     }
   }
 
@@ -185,6 +189,7 @@ class Text {
 
   Bitext bitext;
   DroppedPairs dropped;
+  std::uint64_t other_spaces = 0;  // pairs that have other white space than blanks in their words
 
  private:
   Word number(int side, std::string_view word) {
@@ -200,15 +205,15 @@ class Text {
 class TextReader {
  public:
   // `reversed` exchanges the two languages. Beyond so many bytes the text moves to files in a directory.
-  TextReader(std::shared_ptr<Text> text, int files, std::array<std::size_t, 2> columns, std::size_t max_length,
-             std::uint64_t limit, bool reversed, int threads, std::uint64_t bytes, std::string directory)
+  TextReader(std::shared_ptr<Text> text, int files, std::optional<std::array<std::size_t, 2>> columns,
+             std::size_t max_length, std::uint64_t limit, bool reversed, int threads, std::uint64_t bytes,
+             std::string directory)
       : text_(std::move(text)),
         reversed_(reversed),
         bytes_(bytes),
         directory_(std::move(directory)),
         parallel_(parallel_of(threads)),
-        reader_(text_->numbering(reversed), {files, {columns[0], columns[1]}, max_length, limit}, parallel_,
-                text_->bitext) {}
+        reader_(text_->numbering(reversed), {files, columns, max_length, limit}, parallel_, text_->bitext) {}
 
   bool feed(int file, const py::bytes& data) {
     const std::string_view view = data;
@@ -224,6 +229,7 @@ class TextReader {
   void finish() {
     const py::gil_scoped_release release;
     text_->dropped = reader_.finish();
+    text_->other_spaces = reader_.other_spaces();
     if (reversed_) text_->bitext.reverse();
   }
 
@@ -700,10 +706,11 @@ void bind_aligner(py::module_& m) {
       .def_property_readonly(
           "tokens",
           [](const Text& text) { return std::pair(text.bitext.words[0].size(), text.bitext.words[1].size()); })
+      .def_readonly("other_spaces", &Text::other_spaces)
       .def_property_readonly("bytes", &Text::bytes);
   py::class_<TextReader>(m, "TextReader")
-      .def(py::init<std::shared_ptr<Text>, int, std::array<std::size_t, 2>, std::size_t, std::uint64_t, bool, int,
-                    std::uint64_t, std::string>(),
+      .def(py::init<std::shared_ptr<Text>, int, std::optional<std::array<std::size_t, 2>>, std::size_t, std::uint64_t,
+                    bool, int, std::uint64_t, std::string>(),
            py::kw_only(), py::arg("text"), py::arg("files"), py::arg("columns"), py::arg("max_length"),
            py::arg("limit"), py::arg("reversed"), py::arg("threads"), py::arg("bytes"), py::arg("directory"))
       .def("feed", &TextReader::feed, py::arg("file"), py::arg("data"))

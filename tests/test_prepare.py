@@ -689,7 +689,7 @@ def test_a_failure_leaves_nothing(
     [
         ([], "no sentence pair with words on both sides"),
         (["a |||", "||| b", "", "\u00a0 ||| b"], "no sentence pair with words on both sides"),
-        (["a ||| b"] * 5000 + ["a b"], "line 5001: no '|||' and no tab"),
+        (["a ||| b"] * 5000 + ["a b"], "line 5001: no '|||' between source and target"),
         (["a " * 200 + "||| b"], "no sentence pair is left to train on"),
     ],
     ids=["empty", "no words", "bad line", "over-long"],
@@ -769,7 +769,6 @@ def test_exit_status(tmp_path: Path, vocab: str) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        "weam_ext.prepare: error: bad.txt, line 2: no '|||' and no tab between source and target\n"
-    )
+    fault = "no '|||' between source and target, unlike the lines before it"
+    assert done.stderr == f"weam_ext.prepare: error: bad.txt, line 2: {fault}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "vocab.txt"]

@@ -10,6 +10,7 @@ Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,18 @@ class DroppedPairs:
 
     def __str__(self) -> str:
         return f"{self.empty:,} with an empty side, {self.too_long:,} over-long"
+
+
+class SpacesInWords(UserWarning):
+    """There is white space other than blanks in words, where Python's split() would cut them."""
+
+
+def told_spaces(pairs: int) -> str:
+    """What users are told of so many such pairs."""
+    return (
+        "pairs with non-breaking spaces or other white space within words, which are split at "
+        f"spaces and tabs only: {pairs:,}"
+    )
 
 
 @dataclass(frozen=True)
@@ -260,7 +273,7 @@ class Aligner:
         sides differ in length or no pair is usable. An interrupt stops at once and leaves the model
         that was there before.
         """
-        text = self.read(source, target, init=init)
+        text = self._read(source, target, init=init)
         self.fit_text(text, init=init, prior=prior, progress=_counting(progress))
         return self
 
@@ -270,7 +283,7 @@ class Aligner:
         A pair with an empty side, or longer than `max_length`, has none (see `dropped`). With
         `posteriors` each link has its posterior probability, the mean of both directions'.
         """
-        text = self.read(source, target, model=self.model)
+        text = self._read(source, target, model=self.model)
         return self._collect(lambda take: self.align_text(text, take, posteriors=posteriors))
 
     def fit_align(
@@ -284,7 +297,7 @@ class Aligner:
         posteriors: bool = False,
     ) -> Links:
         """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
-        text = self.read(source, target, init=init)
+        text = self._read(source, target, init=init)
         options: Any = {"init": init, "prior": prior, "progress": _counting(progress)}
         if not posteriors:
             return self._collect(lambda take: self.fit_text(text, **options, take=take))
@@ -402,7 +415,7 @@ class Aligner:
             reader = _native.TextReader(
                 text=text,
                 files=len(files.paths),
-                columns=(columns[0] - 1, columns[1] - 1),
+                columns=columns and (columns[0] - 1, columns[1] - 1),
                 max_length=self.max_length,
                 limit=files.limit or 0,
                 reversed=reversed_,
@@ -415,6 +428,13 @@ class Aligner:
             first, second = (target, source) if reversed_ else (source, target)
             text.add(cast(Any, first), cast(Any, second), self.max_length)
         self.dropped = DroppedPairs(*text.dropped)
+        return text
+
+    def _read(self, source: Text, target: Text | None, **options: Any) -> _native.Text:
+        """The same for a caller of a caller, who is warned of what Python would split otherwise."""
+        text = self.read(source, target, **options)
+        if text.other_spaces:
+            warnings.warn(told_spaces(text.other_spaces), SpacesInWords, stacklevel=3)
         return text
 
     def fit_text(
