@@ -212,12 +212,16 @@ class Text {
       const bool is_long = !is_empty && max_length && longest > max_length;
       dropped.empty += is_empty;
       dropped.too_long += is_long;
+      bool spaces = false;
       for (int side = 0; side < 2; ++side) {
         numbers[side].clear();
         if (is_empty || is_long) continue;
+        spaces = spaces || (py::isinstance<py::str>(items[side]) &&
+                            std::any_of(words[side]->begin(), words[side]->end(), has_other_space));
         for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
       }
       bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
+      other_spaces += spaces;
     }
   }
 
@@ -263,6 +267,7 @@ class Text {
   Bitext bitext;
   DroppedPairs dropped;
   mutable Users users;
+  std::uint64_t other_spaces = 0;  // pairs that have other white space than blanks in their words
 
  private:
   Word number(int side, std::string_view word) {
@@ -279,16 +284,16 @@ class Text {
 class TextReader {
  public:
   // `reversed` exchanges the two languages. Beyond so many bytes the text moves to files in a directory.
-  TextReader(std::shared_ptr<Text> text, int files, std::array<std::size_t, 2> columns, std::size_t max_length,
-             std::uint64_t limit, bool reversed, int threads, std::uint64_t bytes, std::string directory)
+  TextReader(std::shared_ptr<Text> text, int files, std::optional<std::array<std::size_t, 2>> columns,
+             std::size_t max_length, std::uint64_t limit, bool reversed, int threads, std::uint64_t bytes,
+             std::string directory)
       : text_(std::move(text)),
         files_(files),
         reversed_(reversed),
         bytes_(bytes),
         directory_(std::move(directory)),
         parallel_(parallel_of(threads)),
-        reader_(text_->numbering(reversed), {files, {columns[0], columns[1]}, max_length, limit}, parallel_,
-                text_->bitext) {
+        reader_(text_->numbering(reversed), {files, columns, max_length, limit}, parallel_, text_->bitext) {
     require(files == 1 || files == 2, "a text is in one file or in two");
     text_->users.begin(true);
     if (text_->bitext.size() == 0) return;
@@ -314,6 +319,7 @@ class TextReader {
     const std::unique_lock<std::mutex> lock = begin(0);
     finished_ = true;
     text_->dropped = reader_.finish();
+    text_->other_spaces = reader_.other_spaces();
     if (reversed_) text_->bitext.reverse();
     text_->users.end();
   }
@@ -874,11 +880,12 @@ void bind_aligner(py::module_& m) {
       .def_property_readonly(
           "tokens",
           [](const TextPointer& text) { return std::pair(text->bitext.words[0].size(), text->bitext.words[1].size()); })
+      .def_property_readonly("other_spaces", [](const TextPointer& text) { return text->other_spaces; })
       .def_property_readonly("bytes", [](const TextPointer& text) { return text->bytes(); });
   using ReaderPointer = std::shared_ptr<TextReader>;
   py::class_<TextReader, ReaderPointer>(m, "TextReader")
-      .def(py::init<TextPointer, int, std::array<std::size_t, 2>, std::size_t, std::uint64_t, bool, int, std::uint64_t,
-                    std::string>(),
+      .def(py::init<TextPointer, int, std::optional<std::array<std::size_t, 2>>, std::size_t, std::uint64_t, bool, int,
+                    std::uint64_t, std::string>(),
            py::kw_only(), py::arg("text").none(false), py::arg("files"), py::arg("columns"), py::arg("max_length"),
            py::arg("limit"), py::arg("reversed"), py::arg("threads"), py::arg("bytes"), py::arg("directory"))
       .def(

@@ -115,13 +115,14 @@ std::string_view links_field(std::string_view line) {
     const char* const next = word.data() + word.size();
     field = {next, static_cast<std::size_t>(end - next)};
   });
-  std::size_t words = 0;
-  bool score = false;
+  std::size_t words = 0, numbers = 0;
   split_blanks(field, [&](std::string_view word) {
     double value;
-    score = ++words == 1 && is_number(word, value);
+    ++words;
+    numbers += is_number(word, value);
   });
-  return score ? before : field;
+  const bool scores = words == numbers && (words == 1 || words == 2);  // of one direction, or of both
+  return scores ? before : field;
 }
 
 const char* mixed(bool given) {

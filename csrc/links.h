@@ -41,8 +41,9 @@ std::string to_pharaoh(const Links& links, bool by_target, const Parallel& paral
 struct PharaohText {
   std::uint64_t first_line = 1;       // its number in the file
   std::optional<bool> probabilities;  // whether the links have them; if not known, as the first link
-  // The links may also be the last of several fields set off by "|||", or the last but one before a score:
-  // "links ||| score" of fast_align -s, "source ||| target ||| links ||| score" of its forced alignment.
+  // The links may also be the last of several fields set off by "|||", or the last but one before scores: "links |||
+  // score" of fast_align -s, with two of them of both directions, "source ||| target ||| links ||| score" of its
+  // forced alignment.
   bool fields = false;
 };
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "errors.h"
+#include "numeric.h"
 
 namespace weam {
 
@@ -67,7 +68,9 @@ struct Sides {
   std::string_view text[2];
 };
 
-Sides split_columns(std::string_view line, const std::size_t* columns, std::uint64_t number) {
+using Columns = std::array<std::size_t, 2>;
+
+Sides split_columns(std::string_view line, const Columns& columns, std::uint64_t number) {
   Sides sides;
   std::size_t column = 0, begin = 0, end = 0;
   for (; end != line.npos; begin = end + 1, ++column) {
@@ -83,21 +86,41 @@ Sides split_columns(std::string_view line, const std::size_t* columns, std::uint
   return sides;
 }
 
-Sides split_bars(std::string_view line, std::uint64_t number) {
-  for (std::size_t at = 0; (at = line.find("|||", at)) != line.npos; ++at) {
+// Where the first "|||" between blanks is, or npos.
+std::size_t find_bars(std::string_view line) {
+  std::size_t at = 0;
+  for (; (at = line.find("|||", at)) != line.npos; ++at) {
     const std::size_t end = at + 3;
-    if ((at == 0 || line[at - 1] == ' ') && (end == line.size() || line[end] == ' ')) {
-      return {{line.substr(0, at), line.substr(end)}};
-    }
+    if ((at == 0 || is_blank(line[at - 1])) && (end == line.size() || is_blank(line[end]))) break;
   }
-  if (line.find_first_not_of(' ') != line.npos) {
-    throw LineError(0, number, "no '|||' and no tab between source and target");
-  }
-  return {};
+  return at;
 }
 
-Sides split_line(std::string_view line, const std::size_t* columns, std::uint64_t number) {
-  return line.find('\t') == line.npos ? split_bars(line, number) : split_columns(line, columns, number);
+bool has_words(std::string_view line) { return line.find_first_not_of(" \t") != line.npos; }
+
+// A line with nothing on it is an empty pair.
+Sides split_line(std::string_view line, const ReaderOptions& options, std::optional<bool> tabs, std::uint64_t number) {
+  if (!has_words(line)) return {};
+  if (!tabs) throw LineError(0, number, "no '|||' and no tab between source and target");
+  if (!*tabs) {
+    const std::size_t bars = find_bars(line);
+    if (bars != line.npos) return {{line.substr(0, bars), line.substr(bars + 3)}};
+    throw LineError(0, number, "no '|||' between source and target, unlike the lines before it");
+  }
+  if (line.find('\t') != line.npos) return split_columns(line, options.columns.value_or(Columns{0, 1}), number);
+  throw LineError(0, number,
+                  options.columns ? "no tab between source and target, although columns were asked for"
+                                  : "no tab between source and target, unlike the lines before it");
+}
+
+// Of three bytes of UTF-8, whether such a character begins there; without branches, for the compiler to vectorize.
+WEAM_INLINE unsigned char begins_other_space(unsigned char a, unsigned char b, unsigned char c) {
+  const unsigned char control = ((a >= 0x0b) & (a <= 0x0d)) | ((a >= 0x1c) & (a <= 0x1f));
+  const unsigned char latin = (a == 0xc2) & ((b == 0x85) | (b == 0xa0));
+  const unsigned char general = (a == 0xe2) & (b == 0x80) & ((c <= 0x8a) | (c == 0xa8) | (c == 0xa9) | (c == 0xaf));
+  const unsigned char others = ((a == 0xe1) & (b == 0x9a) & (c == 0x80)) | ((a == 0xe2) & (b == 0x81) & (c == 0x9f)) |
+                               ((a == 0xe3) & (b == 0x80) & (c == 0x80));
+  return control | latin | general | others;
 }
 
 }  // namespace
@@ -117,6 +140,22 @@ std::size_t valid_utf8(std::string_view text) {
     at += length;
   }
   return static_cast<std::size_t>(at - text.data());
+}
+
+WEAM_CLONES bool has_other_space(std::string_view text) {
+  constexpr std::size_t kBlock = 64, kBeyond = 2;  // bytes: a block looks so far beyond its end
+  const auto any = [](const unsigned char* bytes) {
+    unsigned char found = 0;
+    for (std::size_t k = 0; k < kBlock; ++k) found |= begins_other_space(bytes[k], bytes[k + 1], bytes[k + 2]);
+    return found;
+  };
+  const auto* const bytes = reinterpret_cast<const unsigned char*>(text.data());
+  unsigned char found = 0;
+  std::size_t at = 0;
+  for (; text.size() - at >= kBlock + kBeyond; at += kBlock) found |= any(bytes + at);
+  unsigned char rest[2 * kBlock + kBeyond] = {};
+  std::copy(bytes + at, bytes + text.size(), rest);
+  return found | any(rest) | any(rest + kBlock);
 }
 
 void WaitingLines::append(std::string_view data) {
@@ -174,7 +213,7 @@ struct BitextReader::Chunk {
 
   std::size_t begin, end;  // among the waiting lines
   Side sides[2];
-  std::uint64_t empty = 0, too_long = 0;
+  std::uint64_t empty = 0, too_long = 0, other_spaces = 0;
   std::optional<LineError> error;
 };
 
@@ -238,7 +277,19 @@ void BitextReader::drop_surplus(int file) {
   lines.drop(lines.size());
 }
 
+void BitextReader::tell_format(std::size_t pairs) {
+  if (options_.columns) tabs_ = true;
+  for (std::size_t k = 0; !tabs_ && k < pairs; ++k) {
+    const std::string_view line = files_[0][k];
+    if (!has_words(line)) continue;
+    const bool bars = find_bars(line) != line.npos;
+    if (!bars && line.find('\t') == line.npos) return;  // which is an error
+    tabs_ = !bars;
+  }
+}
+
 void BitextReader::read_pairs(std::size_t pairs) {
+  if (options_.files == 1) tell_format(pairs);
   std::vector<Chunk> chunks;
   for (std::size_t begin = 0, k = 1, bytes = 0; k <= pairs; ++k) {
     for (int file = 0; file < options_.files; ++file) bytes += files_[file].text(k - 1, k).size();
@@ -263,9 +314,11 @@ void BitextReader::read_pairs(std::size_t pairs) {
 
 void BitextReader::read_chunk(Chunk& chunk) const {
   const char* valid[2];
+  bool spaces = false;  // few texts have any
   for (int file = 0; file < options_.files; ++file) {
     const std::string_view text = files_[file].text(chunk.begin, chunk.end);
     valid[file] = text.data() + valid_utf8(text);
+    spaces = spaces || has_other_space(text);
   }
   for (std::size_t k = chunk.begin; k < chunk.end; ++k) {
     const std::uint64_t number = files_[0].dropped() + k + 1;
@@ -274,7 +327,7 @@ void BitextReader::read_chunk(Chunk& chunk) const {
       const std::string_view line = sides.text[file] = files_[file][k];
       if (line.data() + line.size() > valid[file]) throw LineError(file, number, invalid_utf8(line, valid[file]));
     }
-    if (options_.files == 1) sides = split_line(sides.text[0], options_.columns, number);
+    if (options_.files == 1) sides = split_line(sides.text[0], options_, tabs_, number);
     std::size_t lengths[2];
     for (int side = 0; side < 2; ++side) {
       lengths[side] = count_words(sides.text[side]);
@@ -286,6 +339,8 @@ void BitextReader::read_chunk(Chunk& chunk) const {
     const bool too_long = !empty && options_.max_length && std::max(lengths[0], lengths[1]) > options_.max_length;
     chunk.empty += empty;
     chunk.too_long += too_long;
+    chunk.other_spaces +=
+        spaces && !empty && !too_long && (has_other_space(sides.text[0]) || has_other_space(sides.text[1]));
     for (int side = 0; side < 2; ++side) {
       chunk.sides[side].add(sides.text[side], empty || too_long ? 0 : lengths[side]);
     }
@@ -302,6 +357,7 @@ void BitextReader::append(std::vector<Chunk>& chunks) {
   for (const Chunk& chunk : chunks) {
     dropped_.empty += chunk.empty;
     dropped_.too_long += chunk.too_long;
+    other_spaces_ += chunk.other_spaces;
     pairs.push_back(pairs.back() + chunk.end - chunk.begin);
     for (int side = 0; side < 2; ++side) words[side].push_back(words[side].back() + chunk.sides[side].words.size());
   }

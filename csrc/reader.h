@@ -1,9 +1,11 @@
 // Bitext as integers: the bytes of text files in, both sides of a corpus out. Reads what weam_ext/corpus.py reads.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -18,10 +20,13 @@ namespace weam {
 std::size_t valid_utf8(std::string_view text);
 
 struct ReaderOptions {
-  int files = 1;                    // 1: both sides on each line; 2: line-aligned files of a side each
-  std::size_t columns[2] = {0, 1};  // of source and target on tab-separated lines, from 0
-  std::size_t max_length = 0;       // words; 0: any
-  std::uint64_t limit = 0;          // pairs; 0: all
+  int files = 1;  // 1: both sides on each line; 2: line-aligned files of a side each
+  // Of source and target, from 0, where all lines are tab-separated. Where none are given, the first line with anything
+  // on it tells: one with "|||" between blanks, that all lines are split there; one with a tab, that they have columns,
+  // of which the first two are meant.
+  std::optional<std::array<std::size_t, 2>> columns;
+  std::size_t max_length = 0;  // words; 0: any
+  std::uint64_t limit = 0;     // pairs; 0: all
   // Bytes of text that a thread reads at a time. What is read does not depend on it.
   std::size_t chunk = std::size_t{1} << 20;
 };
@@ -31,6 +36,9 @@ struct DroppedPairs {
   std::uint64_t empty = 0;     // with an empty side
   std::uint64_t too_long = 0;  // with more than max_length words on a side
 };
+
+// Whether UTF-8 holds white space of Unicode's, which Python's split() cuts at, that is no blank here.
+bool has_other_space(std::string_view text);
 
 // The numbers of the words of a vocabulary, which are in the order of their first appearance in a stretch of the text;
 // the stretches come in order. Called from any thread, but for each side from one at a time.
@@ -80,6 +88,8 @@ class BitextReader {
   void end(int file);
   // The same for all files.
   DroppedPairs finish();
+  // Pairs with other white space than blanks, which is within words.
+  std::uint64_t other_spaces() const { return other_spaces_; }
 
  private:
   struct Chunk;
@@ -87,6 +97,7 @@ class BitextReader {
   bool done() const { return options_.limit && bitext_.size() == options_.limit; }
   void read(bool all);  // what waits, once it is worthwhile
   void read_pairs(std::size_t pairs);
+  void tell_format(std::size_t pairs);
   void read_chunk(Chunk& chunk) const;
   void append(std::vector<Chunk>& chunks);
   void drop_surplus(int file);
@@ -97,6 +108,8 @@ class BitextReader {
   WaitingLines files_[2];
   Bitext& bitext_;
   DroppedPairs dropped_;
+  std::uint64_t other_spaces_ = 0;
+  std::optional<bool> tabs_;  // whether lines have columns; not known before the first with anything on it
 };
 
 }  // namespace weam

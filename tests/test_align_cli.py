@@ -30,6 +30,8 @@ PAIRS = sentence_pairs("toku", 60)
 SOURCE, TARGET = [pair.source for pair in PAIRS], [pair.target for pair in PAIRS]
 TEXT = "".join(f"{pair.source} ||| {pair.target}\n" for pair in PAIRS)
 FLAGS = ["-d", "-o", "-v"]
+ASKED = "although columns were asked for"
+OTHERS = "unlike the lines before it"
 
 Write = Callable[[str, str | bytes], str]
 
@@ -391,7 +393,7 @@ def test_lowercase(align: Run, write: Write) -> None:
 def test_line_k_of_the_output_is_line_k_of_the_input(align: Run, write: Write) -> None:
     """Whatever is on it: nothing, one empty side, or far too many words."""
     rows = TEXT.splitlines()
-    gaps = {0: "", 5: "|||", 6: "a |||", 20: "||| b", 30: "a " * 100_000 + "||| b", 63: "b ||| a\t"}
+    gaps = {0: "", 5: "|||", 6: "a |||", 20: "||| b", 30: "a " * 100_000 + "||| b", 63: "b |||\t"}
     for at, row in gaps.items():
         rows.insert(at, row)
     output, errors = align("-i", write("text", lines(rows)), *FLAGS, "--max-length", "99999")
@@ -400,13 +402,36 @@ def test_line_k_of_the_output_is_line_k_of_the_input(align: Run, write: Write) -
     assert "dropped pairs: 5 with an empty side, 1 over-long" in errors
 
 
+@pytest.mark.parametrize("flags", ["-d", "--model hmm", "--model kept", "-f table"])
+@pytest.mark.parametrize("files", [["-i", "text"], ["--source", "one", "--target", "two"]])
+def test_spaces_within_words_are_told_of(
+    align: Run, write: Write, flags: str, files: list[str]
+) -> None:
+    """Whoever splits at them, as Python does, would see the links point to other words."""
+    pairs = [("prix\u00a0: a", "b"), ("a", "b\u2028c"), ("a\u0085b", "b\u00a0c"), ("a", "b")]
+    pairs += [("a\u00a0b", ""), ("", "")]
+    write("text", lines([f"{source} ||| {target}" for source, target in pairs]))
+    write("one", lines([source for source, _ in pairs]))
+    write("two", lines([target for _, target in pairs]))
+    align("-i", "text", "--save", "kept", "-p", "table")
+    output, errors = align(*files, *flags.split())
+    assert output.count("\n") == len(pairs)
+    told = "pairs with non-breaking spaces or other white space within words, which are split at"
+    assert [line for line in errors.splitlines() if line.startswith("pairs with")] == [
+        f"{told} spaces and tabs only: 3"
+    ]
+    write("plain", "a b ||| c\td\r\nh\u200ba ||| l\u2019b\n")
+    assert "white space" not in align("-i", "plain", *flags.split())[1]
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
     ("data", "fault"),
     [
-        (b"a ||| b\na b\n", "text, line 2: no '|||' and no tab between source and target"),
+        (b"a ||| b\na b\n", f"text, line 2: no '|||' between source and target, {OTHERS}"),
+        (b"a\tb\na ||| b\n", f"text, line 2: no tab between source and target, {OTHERS}"),
         (b"a ||| b\n\n\xe9t\xe9 ||| c\n", "text, line 3: invalid UTF-8 (byte 0xe9 at column 1)"),
         (b"a\n", "text, line 1: no '|||' and no tab between source and target"),
         (b"", "text: no sentence pair to learn from: 0 with an empty side, 0 over-long"),
@@ -416,7 +441,7 @@ def test_line_k_of_the_output_is_line_k_of_the_input(align: Run, write: Write) -
         ),
         (gzip.compress(b"a ||| b\n")[:-4], "text: the gzip data ends too early (a truncated file)"),
     ],
-    ids=["no bars", "not UTF-8", "first line", "empty", "nothing to learn", "truncated"],
+    ids=["no bars", "no tab", "not UTF-8", "first line", "empty", "nothing to learn", "truncated"],
 )
 def test_bad_text(refuse: Refuse, write: Write, data: bytes, fault: str) -> None:
     assert refuse("-i", write("text", data), *FLAGS, "--max-length", "1000") == fault
@@ -463,7 +488,7 @@ def test_bad_parameter_files(refuse: Refuse, write: Write, data: str, fault: str
 def test_a_bad_line_of_forced_alignment_comes_after_the_good_ones(
     align: Run, write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InputError, match=r"^text, line 3: no '\|\|\|' and no tab"):
+    with pytest.raises(InputError, match=r"^text, line 3: no '\|\|\|' between"):
         align("-i", write("text", "a ||| b\n|||\nc\n"), "-f", write("table", "a\tb\t-1\n"))
     assert capsys.readouterr().out.splitlines() == [
         "a ||| b ||| 0-0 ||| -2.69436",
@@ -476,6 +501,7 @@ def test_a_bad_line_of_forced_alignment_comes_after_the_good_ones(
     [
         ("--columns 2", "--columns 2: expected two numbers such as 1,2"),
         ("--columns a,b", "--columns a,b: expected two numbers such as 1,2"),
+        ("--columns 1,2", f"text, line 1: no tab between source and target, {ASKED}"),
         ("--columns 0,1", "bitext 'input': columns count from 1, not (0, 1)"),
         ("-T 0", "tension must be at least 1e-6 and at most 14"),
         ("-q 1", "p0 must be at least 0 and below 1"),
@@ -634,7 +660,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-N, --no_null_word": "there is one",
         "-t X, --beam_threshold X": "-4.0",
         "-m X, --mean_srclen_multiplier X": "1.0",
-        "--columns S,T": "1,2",
+        "--columns S,T": "1,2, where the first line has a tab and no '|||'",
         "--limit N": "all",
         "--lowercase": "off",
         "--max-length N": "no limit",

@@ -23,7 +23,7 @@ from weam_ext.corpus import Link, parse_links
 from weam_ext.invented import sentence_pairs
 
 FEW = [f"{pair.source} ||| {pair.target}\n" for pair in sentence_pairs("toku", 40)]
-UNSEEN = "one two\tthree\none ||| two three four\n"
+UNSEEN = "one two ||| three\none ||| two three four\n"
 
 
 def recorded(name: str) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -16,7 +17,7 @@ import pytest
 from aligners import MODES, SWITCHES, corpus, everything
 
 from weam_ext import InputError
-from weam_ext.align import Aligner, DroppedPairs, MemoryPlan
+from weam_ext.align import Aligner, DroppedPairs, MemoryPlan, SpacesInWords
 from weam_ext.corpus import BitextSource
 from weam_ext.links import Links
 
@@ -164,6 +165,25 @@ def test_only_blanks_and_tabs_separate_words() -> None:
     aligner = Aligner(model="fast-align", heuristic="forward")
     assert list(aligner.fit_align([text], [text])) == [[(0, 0)]]
     assert list(aligner.align([f"{text} {text}"], [[text, text]])) == [[(0, 0), (1, 1)]]
+
+
+@pytest.mark.parametrize("model", ["hmm", "fast-align"])
+def test_spaces_within_words_are_warned_of(model: str, tmp_path: Path) -> None:
+    """Where sentences are given as strings; words that are given apart are as they are."""
+    source, target = ["a\u00a0b c", "d", "e f"], ["x", "y\u2028z", ""]
+    (tmp_path / "source").write_text("".join(f"{line}\n" for line in source), "utf-8")
+    (tmp_path / "target").write_text("".join(f"{line}\n" for line in target), "utf-8")
+    aligner = Aligner(model=model)
+    for texts in ((source, target), (tmp_path / "source", tmp_path / "target")):
+        for call in (aligner.fit, aligner.align, aligner.fit_align):
+            with pytest.warns(SpacesInWords, match=r"within words, .* only: 2$") as told:
+                call(*texts)
+            assert [warning.filename for warning in told] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        words = [[line.split(" ") for line in side] for side in (source, target)]
+        aligner.fit_align(*words)
+        aligner.fit_align(["a b", "’ é"], ["x\u200by", "—"])
 
 
 def test_words_of_the_same_hash() -> None:

@@ -124,6 +124,8 @@ def test_probabilities_are_kept_where_links_are(run: Run, write: Write) -> None:
     [
         ("0-0 ||| -12.5", "0-0"),  # fast_align -s
         ("||| -0.5", ""),
+        ("0-0 1-1 ||| -12.5 -7", "0-0 1-1"),  # of both directions
+        ("||| nan nan", ""),
         ("0-0 1-1 ||| 2", "0-0 1-1"),
         ("0-0 ||| -inf", "0-0"),
         ("a b ||| c ||| 1-0 ||| -1e+02", "1-0"),  # its forced alignment
@@ -144,7 +146,7 @@ def test_fields(run: Run, write: Write, line: str, links: str) -> None:
         ("a b ||| c", "c"),
         ("a b ||| 7", "a"),
         ("0-0 ||| -1.5 x", "-1.5"),
-        ("0-0 ||| -1.5 -2.5", "-1.5"),
+        ("0-0 ||| -1.5 -2.5 -3.5", "-1.5"),
         ("0-0|||1-1", "0-0|||1-1"),
         ("0-0 |||| 1-1", "||||"),
         ("- -", "-"),  # a link 0-0 to the original

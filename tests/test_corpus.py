@@ -5,6 +5,7 @@ import gzip
 import io
 import itertools
 import lzma
+import re
 import struct
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weam_ext import InputError, corpus
+from weam_ext.align import Aligner
 from weam_ext.corpus import (
     BitextSource,
     MonolingualSource,
@@ -240,7 +242,10 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ("\u00a0 ||| \u2028\u3000", ("\u00a0", "\u2028\u3000")),
         ("a\tb", ("a", "b")),
         (" a \t b \tc", ("a", "b")),
-        ("a ||| b\tc", ("a ||| b", "c")),
+        ("a ||| b\tc", ("a", "b\tc")),
+        ("a|||\tb|||\t", ("a|||", "b|||")),
+        ("a\t|||\tb", ("a", "b")),
+        ("\t a\tb ||| \t", ("a\tb", "")),
         ("\t", ("", "")),
     ],
 )
@@ -248,17 +253,84 @@ def test_one_file(write: Write, line: str, expected: tuple[str, str]) -> None:
     assert read(write(line + "\r\n")) == [expected]
 
 
-def test_formats_are_told_line_by_line(write: Write) -> None:
-    path = write("a ||| b\n1\t2\t3\t4\n")
-    assert read(path, columns=(4, 2)) == [("a", "b"), ("4", "2")]
+@pytest.mark.parametrize("before", ["", "\n", " \n\t\n"])
+def test_the_first_line_tells_what_the_file_is(write: Write, before: str) -> None:
+    blank = [("", "")] * before.count("\n")
+    path = write(f"{before}a ||| b\nc\td ||| e\tf\n")
+    assert read(path) == [*blank, ("a", "b"), ("c\td", "e\tf")]
+    path = write(f"{before}a\tb\nc ||| d\te\n")
+    assert read(path) == [*blank, ("a", "b"), ("c ||| d", "e")]
+    # Columns that are asked for are those of a file with tabs, whatever else it holds.
+    path = write(f"{before}a ||| b\tc\n")
+    assert read(path, columns=(2, 1)) == [*blank, ("c", "a ||| b")]
 
 
-@pytest.mark.parametrize("line", ["a", "a b", "a |||b", "a||| b", "a\u00a0|||\u00a0b", "a || b"])
-def test_no_separator(write: Write, line: str) -> None:
-    path = write(f"a ||| b\n\t\n{line}\nc ||| d\n")
-    with pytest.raises(InputError) as error:
-        read(path)
-    assert str(error.value) == f"{path}, line 3: no '|||' and no tab between source and target"
+SEPARATORS = ["a", "a b", "a |||b", "a||| b", "a\u00a0|||\u00a0b", "a || b"]
+
+
+@pytest.mark.parametrize(
+    ("first", "lines", "fault"),
+    [
+        (
+            "a ||| b",
+            [*SEPARATORS, "a\tb"],
+            "no '|||' between source and target, unlike the lines b",
+        ),
+        ("a\tb", [*SEPARATORS, "a ||| b"], "no tab between source and target, unlike the lines b"),
+        ("\t", SEPARATORS, "no '|||' and no tab between source and target"),
+    ],
+)
+def test_no_separator(write: Write, first: str, lines: list[str], fault: str) -> None:
+    for line in lines:
+        path = write(f"{first}\n\n{line}\nc ||| d\n")
+        with pytest.raises(InputError) as error:
+            read(path)
+        assert str(error.value).startswith(f"{path}, line 3: {fault}")
+
+
+def test_columns_of_a_file_without_any(write: Write) -> None:
+    path = write("\na ||| b\n")
+    with pytest.raises(InputError, match=r"line 2: no tab .*, although columns were asked for$"):
+        read(path, columns=(1, 2))
+
+
+SPACES = [chr(code) for code in range(0x3001) if chr(code).isspace() and chr(code) not in " \t\n"]
+SOME = ["a", "b", " ", "\t", "|", "é", "’", "水", "\u0600", *SPACES]
+
+
+@given(
+    lines=st.lists(st.text(st.sampled_from(SOME), max_size=12)
+                   | st.sampled_from(["a ||| b", "a\tb", "|||", "a ||| b\tc"]), max_size=6),
+    columns=st.none() | st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    limit=st.none() | st.integers(1, 4),
+)  # fmt: skip
+def test_the_aligner_reads_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    lines: list[str],
+    columns: tuple[int, int] | None,
+    limit: int | None,
+) -> None:
+    """Its reader is another one: the same pairs, or the same words of what is wrong."""
+    path = tmp_path_factory.mktemp("text") / "text"
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8", newline="")
+    source = BitextSource("text", (str(path),), columns, limit)
+    try:
+        pairs = [[re.findall("[^ \t]+", side) for side in pair] for pair in read_bitext(source)]
+    except InputError as error:
+        with pytest.raises(InputError) as same:
+            Aligner().read(source)
+        assert str(same.value) == str(error)
+        return
+    text = Aligner().read(source)
+    kept = [pair for pair in pairs if all(pair)]
+    assert (len(text), text.dropped[0]) == (len(pairs), len(pairs) - len(kept))
+    assert text.tokens == tuple(sum(len(pair[side]) for pair in kept) for side in (0, 1))
+    for side in (0, 1):
+        assert text.words(side) == list(dict.fromkeys(w for pair in kept for w in pair[side]))
+    spaces = (
+        any(char.isspace() for side in pair for word in side for char in word) for pair in kept
+    )
+    assert text.other_spaces == sum(spaces)
 
 
 def test_too_few_columns(write: Write) -> None:
@@ -322,7 +394,7 @@ def test_pairs_there_and_back(
     ],
 )
 def test_parse_bitext(arguments: list[str], name: str, paths: tuple[str, ...]) -> None:
-    assert parse_bitext(arguments) == BitextSource(name, paths, (1, 2), None)
+    assert parse_bitext(arguments) == BitextSource(name, paths, None, None)
 
 
 @pytest.mark.parametrize(

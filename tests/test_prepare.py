@@ -754,7 +754,7 @@ def test_a_failure_leaves_nothing(
     [
         ([], "no sentence pair is left to train on: 0 read, 0 empty, 0 over-long"),
         (["a |||", "||| b", "", "\u00a0 ||| b"], ": 4 read, 4 empty, 0 over-long"),
-        (["a ||| b"] * 5000 + ["a b"], "line 5001: no '|||' and no tab"),
+        (["a ||| b"] * 5000 + ["a b"], "line 5001: no '|||' between source and target"),
         (["a " * 200 + "||| b"] * 2 + [""], ": 3 read, 1 empty, 2 over-long (more than --max"),
     ],
     ids=["empty", "no words", "bad line", "over-long"],
@@ -834,7 +834,6 @@ def test_exit_status(tmp_path: Path, vocab: str) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == (
-        "weam_ext.prepare: error: bad.txt, line 2: no '|||' and no tab between source and target\n"
-    )
+    fault = "no '|||' between source and target, unlike the lines before it"
+    assert done.stderr == f"weam_ext.prepare: error: bad.txt, line 2: {fault}\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "vocab.txt"]

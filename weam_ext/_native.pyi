@@ -105,6 +105,8 @@ class Text:
     @property
     def dropped(self) -> tuple[int, int]: ...
     @property
+    def other_spaces(self) -> int: ...
+    @property
     def bytes(self) -> int: ...
 
 class TextReader:
@@ -113,7 +115,7 @@ class TextReader:
         *,
         text: Text,
         files: int,
-        columns: tuple[int, int],
+        columns: tuple[int, int] | None,
         max_length: int,
         limit: int,
         reversed: bool,

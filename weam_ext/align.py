@@ -9,6 +9,7 @@ Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,18 @@ class DroppedPairs:
 
     def __str__(self) -> str:
         return f"{self.empty:,} with an empty side, {self.too_long:,} over-long"
+
+
+class SpacesInWords(UserWarning):
+    """There is white space other than blanks in words, where Python's split() would cut them."""
+
+
+def told_spaces(pairs: int) -> str:
+    """What users are told of so many such pairs."""
+    return (
+        "pairs with non-breaking spaces or other white space within words, which are split at "
+        f"spaces and tabs only: {pairs:,}"
+    )
 
 
 @dataclass(frozen=True)
@@ -290,7 +303,7 @@ class Aligner:
         """
         self._check_start(init, prior)
         counting = _counting(progress)
-        text = self.read(source, target, init=init)
+        text = self._read(source, target, init=init)
         self.fit_text(text, init=init, prior=prior, progress=counting)
         return self
 
@@ -300,7 +313,7 @@ class Aligner:
         A pair with an empty side, or longer than `max_length`, has none (see `dropped`). With
         `posteriors` each link has its posterior probability, the mean of both directions'.
         """
-        text = self.read(source, target, model=self.model)
+        text = self._read(source, target, model=self.model)
         return self._collect(lambda take: self.align_text(text, take, posteriors=posteriors))
 
     def fit_align(
@@ -316,7 +329,7 @@ class Aligner:
         """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
         self._check_start(init, prior)
         options: Any = {"init": init, "prior": prior, "progress": _counting(progress)}
-        text = self.read(source, target, init=init)
+        text = self._read(source, target, init=init)
         if not posteriors:
             return self._collect(lambda take: self.fit_text(text, **options, take=take))
         self.fit_text(text, **options)
@@ -449,7 +462,7 @@ class Aligner:
             reader = _native.TextReader(
                 text=text,
                 files=len(files.paths),
-                columns=(columns[0] - 1, columns[1] - 1),
+                columns=columns and (columns[0] - 1, columns[1] - 1),
                 max_length=self.max_length,
                 limit=files.limit or 0,
                 reversed=reversed_,
@@ -465,6 +478,13 @@ class Aligner:
             except (TypeError, ValueError) as error:
                 _refuse(error)
         self.dropped = DroppedPairs(*text.dropped)
+        return text
+
+    def _read(self, source: Text, target: Text | None, **options: Any) -> _native.Text:
+        """The same for a caller of a caller, who is warned of what Python would split otherwise."""
+        text = self.read(source, target, **options)
+        if text.other_spaces:
+            warnings.warn(told_spaces(text.other_spaces), SpacesInWords, stacklevel=3)
         return text
 
     def fit_text(

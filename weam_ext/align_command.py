@@ -23,6 +23,7 @@ from weam_ext.align import (
     Aligner,
     DroppedPairs,
     MemoryPlan,
+    told_spaces,
 )
 from weam_ext.align_files import write_aligner
 from weam_ext.align_hmm import Prior, read_dictionary
@@ -51,6 +52,7 @@ to standard output, one line '0-0 1-2' for each input line; what is said about t
 standard error.
 """
 _BLANKS = re.compile("[ \t]+")
+_OTHER_SPACE = re.compile(r"[^\S \t]")
 _MOST = 2**31 - 1
 # A flag, what it does, and those that contradict it.
 _CONFLICTS = (
@@ -112,9 +114,9 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     add("--target", type=path_or_name, metavar="FILE", help="the target sentences")
     add(
         "--columns",
-        default="1,2",
         metavar="S,T",
-        help="of a tab-separated file: source and target (default: %(default)s)",
+        help="source and target of a tab-separated file (default: 1,2, where the first line has a "
+        "tab and no '|||')",
     )
     add("--limit", type=_count, metavar="N", help="take the first N pairs (default: all)")
     add("--lowercase", action="store_true", help="lower-case before aligning (default: off)")
@@ -414,6 +416,7 @@ def _align(
         lines = "".join(f"{value:.6g}\n" for value in output.per_word)
         write_whole(Path(options.pair_scores), lines.encode())
     say(f"dropped pairs: {aligner.dropped}")
+    _report_spaces(text.other_spaces)
     say(f"peak memory: {format_size(peak_memory())}")
     if gold:
         say(f"{len(gold)} gold pairs: {score(output.tail, gold)}")
@@ -471,6 +474,8 @@ def _bitext(options: argparse.Namespace) -> BitextSource:
         raise InputError("--source and --target go together")
     if (options.input is None) == (options.source is None):
         raise InputError("give -i FILE, or --source FILE and --target FILE (see --help)")
+    if options.columns and options.source:
+        raise InputError("--source and --target have no --columns")
     paths = (options.input,) if options.input is not None else (options.source, options.target)
     return BitextSource("input", paths, parse_columns(options.columns), options.limit)
 
@@ -640,6 +645,11 @@ def _report_iteration(
         say(f"           tension: {measured.tension:.6g}")
 
 
+def _report_spaces(pairs: int) -> None:
+    if pairs:
+        say(told_spaces(pairs))
+
+
 class _Output:
     """Writes the lines of links as they come, and keeps those that have gold links."""
 
@@ -676,6 +686,7 @@ def _force_align(aligner: Aligner, options: argparse.Namespace, bitext: BitextSo
     aligner.take_parameters(Path(options.force_align), options.mean_srclen_multiplier)
     total = 0.0
     dropped = DroppedPairs()
+    spaces = 0
     for pairs in arriving_bitext(bitext):
         sides = [[_words(pair[side], options.lowercase) for pair in pairs] for side in (0, 1)]
         links = aligner.align(*sides).to_pharaoh(by_target=not options.reverse)
@@ -685,7 +696,9 @@ def _force_align(aligner: Aligner, options: argparse.Namespace, bitext: BitextSo
         results().flush()
         total += sum(value for value in scores if not math.isnan(value))
         dropped += aligner.dropped
+        spaces += sum(bool(_OTHER_SPACE.search(" ".join(pair))) for pair in pairs if all(pair))
     say(f"dropped pairs: {dropped}")
+    _report_spaces(spaces)
     say(f"TOTAL LOG PROB {total:.6g}")
 
 

@@ -26,7 +26,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         "weam_ext.atools",
         "Combine, invert, show or compare word links, one line '0-0 1-2' for each sentence pair. "
-        "A line may also be 'source ||| target ||| links', with or without '||| score' behind.",
+        "A line may also be 'source ||| target ||| links', with or without a score or two, "
+        "'||| score', behind.",
     )
     parser.add_argument(
         "-c",

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain, islice, starmap, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -190,13 +190,15 @@ def _where(path: str, line: int) -> str:
 class BitextSource:
     """One file of "source ||| target" or tab-separated lines, or two line-aligned files.
 
-    `columns` are the tab-separated columns of source and target, counted from 1 as by `cut -f`;
-    `limit` keeps the first pairs only. Raises `InputError` for values that cannot be meant.
+    `columns` are the columns of source and target, counted from 1 as by `cut -f`, of a file that is
+    tab-separated; where they are not given, the first line with anything on it tells what the file
+    is (see `read_bitext`). `limit` keeps the first pairs only. Raises `InputError` for values that
+    cannot be meant.
     """
 
     name: str
     paths: tuple[str, ...]
-    columns: tuple[int, int] = (1, 2)
+    columns: tuple[int, int] | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -204,7 +206,7 @@ class BitextSource:
             raise InputError(f"bitext {self.name!r}: one or two files, not {len(self.paths)}")
         if self.paths == ("-", "-"):
             raise InputError(f"bitext {self.name!r}: standard input cannot be both sides")
-        if min(self.columns) < 1:
+        if self.columns and min(self.columns) < 1:
             raise InputError(f"bitext {self.name!r}: columns count from 1, not {self.columns}")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"bitext {self.name!r}: a limit of {self.limit} pairs leaves nothing")
@@ -224,7 +226,9 @@ class MonolingualSource:
 
 
 def parse_bitext(
-    arguments: Sequence[str], columns: tuple[int, int] = (1, 2), limit: int | None = None
+    arguments: Sequence[str],
+    columns: tuple[int, int] | None = None,
+    limit: int | None = None,
 ) -> BitextSource:
     """The command line's `--bitext [NAME=]FILE [FILE]`.
 
@@ -268,8 +272,10 @@ def languages(source: BitextSource | MonolingualSource) -> tuple[str, ...]:
     return codes.groups() if codes else (f"{source.name}:source", f"{source.name}:target")
 
 
-def parse_columns(text: str) -> tuple[int, int]:
-    """The command line's `--columns S,T`."""
+def parse_columns(text: str | None) -> tuple[int, int] | None:
+    """The command line's `--columns S,T`, if given."""
+    if text is None:
+        return None
     numbers = text.split(",")
     if len(numbers) != 2 or not all(number.strip().isdecimal() for number in numbers):
         raise InputError(f"--columns {text}: expected two numbers such as 1,2")
@@ -286,15 +292,17 @@ def blocks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def read_bitext(source: BitextSource) -> Iterator[tuple[str, str]]:
     """The sentence pairs of a source, each side less its surrounding blanks; an empty side is "".
 
-    Of one file, a line with a tab is tab-separated; any other is split at its first "|||" between
-    blanks or at an end of the line, and a further "|||" belongs to the target, as in fast_align.
+    One file is all of a kind, which its first line with anything on it tells: with "|||" between
+    blanks or at an end of it, lines are split at their first one, and a further one belongs to the
+    target, as in fast_align; else with a tab, they have columns, of which the first two are meant.
     A line with nothing on it is a pair with both sides empty, so that line k stays pair k.
 
-    Raises `InputError` as `read_lines` does, and for a line without a separator, for too few
+    Raises `InputError` as `read_lines` does, and for a line without the separator, for too few
     columns and for two files of different lengths.
     """
     if len(source.paths) == 1:
-        pairs = _one_file(source, enumerate(read_lines(source.paths[0]), 1))
+        split = _Splitter(source)
+        pairs: Iterator[tuple[str, str]] = starmap(split, enumerate(read_lines(source.paths[0]), 1))
     else:
         pairs = _two_files(*source.paths)
     return islice(pairs, source.limit)
@@ -317,11 +325,12 @@ def arriving_bitext(source: BitextSource) -> Iterator[list[tuple[str, str]]]:
         yield from blocks(read_bitext(source), 1 if "-" in source.paths else _PAIRS_AT_ONCE)
         return
     done = 0
+    split = _Splitter(source)
     for lines in _lists_of_lines(source.paths[0]):
         rest = None if source.limit is None else source.limit - done
         pairs: list[tuple[str, str]] = []
         try:
-            pairs.extend(islice(_one_file(source, enumerate(lines, done + 1)), rest))
+            pairs.extend(islice(starmap(split, enumerate(lines, done + 1)), rest))
         except InputError:
             yield pairs  # the good ones before the bad line
             raise
@@ -331,24 +340,49 @@ def arriving_bitext(source: BitextSource) -> Iterator[list[tuple[str, str]]]:
             return
 
 
-def _one_file(source: BitextSource, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[str, str]]:
-    (path,) = source.paths
-    left, right = (column - 1 for column in source.columns)
-    for number, line in lines:
-        if "\t" in line:
-            fields = line.split("\t")
-            if len(fields) <= max(left, right):
-                raise InputError(
-                    f"{_where(path, number)}: no column {max(left, right) + 1}, only {len(fields)}"
-                )
-            yield fields[left].strip(_BLANKS), fields[right].strip(_BLANKS)
-        else:
-            head, bars, tail = f" {line} ".partition(" ||| ")
-            if not bars and head.strip(_BLANKS):  # a line with nothing on it is an empty pair
-                raise InputError(
-                    f"{_where(path, number)}: no '|||' and no tab between source and target"
-                )
-            yield head.strip(_BLANKS), tail.strip(_BLANKS)
+class _Splitter:
+    """Splits the lines of one file in two, as csrc/reader.cpp does."""
+
+    def __init__(self, source: BitextSource) -> None:
+        (self._path,) = source.paths
+        self._columns = source.columns
+        self._tabs = True if source.columns else None  # not known before the first line with words
+
+    def __call__(self, number: int, line: str) -> tuple[str, str]:
+        if not line.strip(_BLANKS):
+            return "", ""
+        bars = -1 if self._tabs else _find_bars(line)
+        if self._tabs is None and (bars >= 0 or "\t" in line):
+            self._tabs = bars < 0
+        if self._tabs and "\t" in line:
+            return self._split_columns(number, line.split("\t"))
+        if self._tabs is not False or bars < 0:
+            raise InputError(f"{_where(self._path, number)}: {self._fault()}")
+        return line[:bars].strip(_BLANKS), line[bars + 3 :].strip(_BLANKS)
+
+    def _split_columns(self, number: int, fields: list[str]) -> tuple[str, str]:
+        left, right = self._columns or (1, 2)
+        if len(fields) < max(left, right):
+            raise InputError(
+                f"{_where(self._path, number)}: no column {max(left, right)}, only {len(fields)}"
+            )
+        return fields[left - 1].strip(_BLANKS), fields[right - 1].strip(_BLANKS)
+
+    def _fault(self) -> str:
+        if self._tabs is None:
+            return "no '|||' and no tab between source and target"
+        if self._columns:
+            return "no tab between source and target, although columns were asked for"
+        separator = "tab" if self._tabs else "'|||'"
+        return f"no {separator} between source and target, unlike the lines before it"
+
+
+def _find_bars(line: str) -> int:
+    """Where the first "|||" between blanks is, or -1."""
+    at = line.find("|||")
+    while at >= 0 and line[max(at - 1, 0) : at + 4].strip(_BLANKS) != "|||":
+        at = line.find("|||", at + 1)
+    return at
 
 
 def _two_files(left: str, right: str) -> Iterator[tuple[str, str]]:

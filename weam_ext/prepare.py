@@ -12,6 +12,7 @@ language all columns but the first two hold nothing.
 
 import argparse
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from weam_ext.align import MODELS, POSTERIOR, Aligner
+from weam_ext.align import MODELS, POSTERIOR, Aligner, SpacesInWords
 from weam_ext.corpus import (
     BitextSource,
     MonolingualSource,
@@ -85,7 +86,9 @@ def prepare(
             part = held.enter_context(making(output)) if ranks.first else None
         beside = ranks.broadcast(part) or output
         work = _Work(tokenizer, beside, settings, workers, max_memory, ranks)
-        described = [work.corpus(number, source) for number, source in enumerate(sources)]
+        with warnings.catch_warnings():  # links are told by characters: no one counts words
+            warnings.simplefilter("ignore", SpacesInWords)
+            described = [work.corpus(number, source) for number, source in enumerate(sources)]
         description = {
             "format": FORMAT,
             "tokenizer": {"sha256": fingerprint(tokenizer), "size": len(tokenizer)},
@@ -170,7 +173,7 @@ class _Work:
             "kind": "bitext" if bitext else "monolingual",
             "languages": list(languages(source)),
             "paths": list(paths_of(source)),
-            "columns": list(source.columns) if isinstance(source, BitextSource) else None,
+            "columns": list(source.columns or (1, 2)) if isinstance(source, BitextSource) else None,
             "limit": source.limit,
             "counts": asdict(total),
             **({"aligner": about} if bitext else {}),
@@ -305,8 +308,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="[NAME=]FILE: one sentence a line, no links; again for each text",
     )  # fmt: skip
     text.add_argument(
-        "--columns", default="1,2", metavar="S,T",
-        help="of tab-separated lines, from 1 (%(default)s)",
+        "--columns", metavar="S,T",
+        help="source and target of tab-separated files, from 1 (default: 1,2, where the first line "
+        "has a tab and no '|||')",
     )  # fmt: skip
     text.add_argument(
         "--limit", type=int, metavar="N", help="the first N pairs or lines of each text"
@@ -371,6 +375,8 @@ def settings_of(options: argparse.Namespace) -> PrepareSettings:
 
 def sources_of(options: argparse.Namespace) -> list[Source]:
     columns = parse_columns(options.columns)
+    if columns and not any(len(files) == 1 for files in options.bitext or []):
+        raise InputError("--columns: there is no --bitext of one tab-separated file")
     return [
         *(parse_bitext(files, columns, options.limit) for files in options.bitext or []),
         *(parse_monolingual(file, options.limit) for file in options.monolingual or []),

@@ -28,8 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   ReaderOptions options;
   options.limit = data[1] % 16;
   options.max_length = data[2] % 16;
-  options.columns[0] = data[3] % 4;
-  options.columns[1] = data[3] / 4 % 4;
+  if (data[3] & 16) options.columns = {data[3] % std::size_t{4}, data[3] / 4 % std::size_t{4}};
   const Manner manner{1 + flags / 8 % 4, 1 + std::size_t{data[4]}, 1 + std::size_t{data[5]}, (flags & 2) != 0,
                       (flags & 4) != 0};
   expect_equal(weam::test::read(files, options, manner), weam::test::read(files, options, Manner()));
@@ -39,7 +38,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 std::vector<std::string> seeds() {
   return {
       with_options("", "the house ||| das Haus\na ||| b ||| c\n\nx |||\n"),
-      with_options({0x10, 0, 3, 4, 20, 5},
+      with_options({0x10, 0, 3, 20, 20, 5},
                    "eins\tone\tun\r\nzwei\ttwo\tdeux\r\n\t\t\r\ndrei vier f\xc3\xbcnf sechs\tx\ty"),
       with_options({0x1b, 0, 0, 0, 7, 1},
                    "\xef\xbb\xbf"
@@ -63,6 +62,8 @@ std::vector<std::string> dictionary() {
           "\xef\xbb\xbf",
           "\xff",
           "\xc3\xa9",
+          "\xc2\xa0",
+          "\xe3\x80\x80",
           "\xe8\xaa\x9e",
           "\xf0\x9f\x98\x80",
           "\xed\xa0\x80",

@@ -77,7 +77,9 @@ inline std::string read(const std::vector<std::string>& files, ReaderOptions opt
   try {
     feed_all(reader, files, manner);
     const DroppedPairs dropped = reader.finish();
-    return render(bitext, dropped, known ? known : grown);
+    const std::uint64_t spaces = reader.other_spaces();
+    return (spaces ? std::to_string(spaces) + " with other spaces\n" : "") +
+           render(bitext, dropped, known ? known : grown);
   } catch (const LineError& error) {
     return "file " + std::to_string(error.file) + ", line " + std::to_string(error.line) + ": " + error.what();
   } catch (const UnequalLines& error) {

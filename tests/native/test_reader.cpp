@@ -17,8 +17,7 @@ constexpr std::size_t kWhole = std::size_t{1} << 30;
 
 ReaderOptions columns(std::size_t source, std::size_t target) {
   ReaderOptions options;
-  options.columns[0] = source;
-  options.columns[1] = target;
+  options.columns = {source, target};
   return options;
 }
 
@@ -61,10 +60,15 @@ TEST(lines_are_split_at_the_first_bars_between_blanks) {
   CHECK_EQUAL(read({"  a    b  |||   c  "}), pairs("a#0 b#1 | c#0\n"));
 }
 
+TEST(the_first_line_tells_what_all_are) {
+  CHECK_EQUAL(read({"a ||| b\tc d\n"}), pairs("a#0 | b#0 c#1 d#2\n"));
+  CHECK_EQUAL(read({" \n\t\na\t|||\tb\nc\td ||| e"}), "2 empty, 0 too long\n |\n |\na#0 | b#0\nc#1 d#2 | e#1\n");
+  CHECK_EQUAL(read({"\na\tb\nc ||| d\te"}), "1 empty, 0 too long\n |\na#0 | b#0\nc#1 |||#2 d#3 | e#1\n");
+  CHECK_EQUAL(read({"a ||| b\tc d\n"}, columns(0, 1)), pairs("a#0 |||#1 b#2 | c#0 d#1\n"));
+}
+
 TEST(lines_with_a_tab_have_columns) {
-  CHECK_EQUAL(read({"a ||| b\tc d\n"}), pairs("a#0 |||#1 b#2 | c#0 d#1\n"));
   CHECK_EQUAL(read({"x\ta\t b \tc\r\n"}, columns(2, 1)), pairs("b#0 | a#0\n"));
-  CHECK_EQUAL(read({"a ||| b\nc\td\n"}), pairs("a#0 | b#0\nc#1 | d#1\n"));
   CHECK_EQUAL(read({"a\tb\n"}, columns(0, 0)), pairs("a#0 | a#0\n"));
 }
 
@@ -76,7 +80,7 @@ TEST(lines_of_two_files_are_pairs) {
 TEST(line_ends_and_the_mark_are_no_words) {
   CHECK_EQUAL(read({"\xef\xbb\xbf"
                     "a ||| b\r\nc ||| d\r\r\ne ||| f\r"}),
-              pairs("a#0 | b#0\nc#1 | d\r#1\ne#2 | f\r#2\n"));
+              "2 with other spaces\n" + pairs("a#0 | b#0\nc#1 | d\r#1\ne#2 | f\r#2\n"));
   CHECK_EQUAL(read({"\xef\xbb\xbf"
                     "a\n\xef\xbb\xbf"
                     "a\n",
@@ -89,8 +93,8 @@ TEST(line_ends_and_the_mark_are_no_words) {
   // Only a line feed ends a line, only blanks and tabs a word.
   CHECK_EQUAL(read({"a\v\xc2\x85\xe2\x80\xa8\xc2\xa0"
                     "b ||| c\fd\x1c\n"}),
-              pairs("a\v\xc2\x85\xe2\x80\xa8\xc2\xa0"
-                    "b#0 | c\fd\x1c#0\n"));
+              "1 with other spaces\n" + pairs("a\v\xc2\x85\xe2\x80\xa8\xc2\xa0"
+                                              "b#0 | c\fd\x1c#0\n"));
 }
 
 TEST(characters_of_every_length_and_zeros_are_text) {
@@ -114,7 +118,7 @@ TEST(nothing_is_no_pairs) {
 }
 
 TEST(pairs_with_an_empty_side_stay_as_empty_pairs) {
-  CHECK_EQUAL(read({"\n   \n|||\nx |||\n||| x\n\t\n \tx\nb ||| x\n"}),
+  CHECK_EQUAL(read({"\n   \n|||\nx |||\n||| x\n\t\n |||\tx\nb ||| x\n"}),
               "7 empty, 0 too long\n |\n |\n |\n |\n |\n |\n |\nb#0 | x#0\n");
 }
 
@@ -178,11 +182,14 @@ TEST(bytes_that_are_no_characters_are_named) {
 }
 
 TEST(lines_without_a_separator_or_a_column_are_errors) {
-  const std::string bars = "no '|||' and no tab between source and target";
-  CHECK_EQUAL(read({"a ||| b\n\na |||b\n"}), "file 0, line 3: " + bars);
-  CHECK_EQUAL(read({"a||| b"}), "file 0, line 1: " + bars);
-  CHECK_EQUAL(read({"a ||| b\na\tb"}, columns(0, 2)), "file 0, line 2: no column 3, only 2");
-  CHECK_EQUAL(read({"\t"}, columns(4, 0)), "file 0, line 1: no column 5, only 2");
+  const std::string between = " between source and target", others = between + ", unlike the lines before it";
+  CHECK_EQUAL(read({"a ||| b\n\na |||b\n"}), "file 0, line 3: no '|||'" + others);
+  CHECK_EQUAL(read({"a ||| b\na\tb\n"}), "file 0, line 2: no '|||'" + others);
+  CHECK_EQUAL(read({"a\tb\na ||| b\n"}), "file 0, line 2: no tab" + others);
+  CHECK_EQUAL(read({"\n\t\na||| b"}), "file 0, line 3: no '|||' and no tab" + between);
+  CHECK_EQUAL(read({"a ||| b"}, columns(0, 1)),
+              "file 0, line 1: no tab" + between + ", although columns were asked for");
+  CHECK_EQUAL(read({"a\tb"}, columns(0, 2)), "file 0, line 1: no column 3, only 2");
 }
 
 TEST(the_first_error_counts) {
@@ -190,11 +197,28 @@ TEST(the_first_error_counts) {
   for (int line = 1; line < 100; ++line) text += "some words ||| and some more\n";
   const std::string where = "file 0, line 100: ", good = text;
   for (int line = 100; line < 200; ++line) text += "no bars\n\xff\n";
-  CHECK_EQUAL(read({text}), where + "no '|||' and no tab between source and target");
+  CHECK_EQUAL(read({text}), where + "no '|||' between source and target, unlike the lines before it");
   CHECK_EQUAL(read({good + "\xff\nno bars\n"}), where + "invalid UTF-8 (byte 0xff at column 1)");
   // Of two files the first that is bad in the first line that is.
   CHECK_EQUAL(read({"a\n\xfe\n", "a\n\xff\n"}), "file 0, line 2: invalid UTF-8 (byte 0xfe at column 1)");
   CHECK_EQUAL(read({"a\na\n\xfe\n", "a\n\xff\na\n"}), "file 1, line 2: invalid UTF-8 (byte 0xff at column 1)");
+}
+
+TEST(other_white_space_is_found_wherever_it_is) {
+  const std::string spaces[] = {"\x0b",         "\r",           "\x1f",         "\xc2\x85",
+                                "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x8a",
+                                "\xe2\x80\xa8", "\xe2\x80\xaf", "\xe2\x81\x9f", "\xe3\x80\x80"};
+  const std::string others[] = {" ",        "\t",           "\n",           "a",           "\x0e", "\xc2\xa1",
+                                "\xc3\xa0", "\xe2\x80\x8b", "\xe2\x80\x99", "\xe3\x80\x81"};
+  for (std::size_t before = 0; before < 140; ++before) {
+    for (const std::size_t after : {0, 1, 70}) {
+      const auto found = [&](const std::string& text) {
+        return has_other_space(std::string(before, 'a') + text + std::string(after, ' '));
+      };
+      for (const std::string& space : spaces) CHECK(found(space));
+      for (const std::string& other : others) CHECK(!found(other));
+    }
+  }
 }
 
 TEST(files_of_different_lengths_are_counted_to_their_ends) {
