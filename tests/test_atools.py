@@ -182,7 +182,10 @@ def test_flags(run: Run, write: Write) -> None:
         (["-c", "union", "-i", one], "union takes two files: -j is missing"),
         (["-c", "fmeasure", "-i", one], "fmeasure takes two files: -j is missing"),
         (["-c", "invert", "-i", one, "-j", one], "invert takes one file: leave out -j"),
-        (["-c", "union", "-i", "-", "-j", "-"], "standard input cannot be both files"),
+        (
+            ["-c", "union", "-i", "-", "-j", "-"],
+            "-i - and -j -: standard input can be only one of them",
+        ),
         (["-c", "refine", "-i", one], "argument -c/--command: invalid choice: 'refine'"),
         (["-c", "convert", "-i", "none"], "none: No such file or directory"),
         (["-c", "convert", "-i", one, "--threads", "0"], "threads must be at least 1"),

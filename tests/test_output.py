@@ -189,6 +189,53 @@ def test_pipes_that_do_not_block_are_waited_for(start: Start) -> None:
     assert process.wait() == 0
 
 
+# ---------------------------------------------------------------------------- the same file twice
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        ("align -i text --lexicon text", "--lexicon text and -i text are the same file"),
+        ("align -i - --lexicon text < text", "--lexicon text and -i - are the same file"),
+        ("align -i text --lexicon ./link", "--lexicon ./link and -i text are the same file"),
+        ("align -i text --lexicon new -p ./new", "--lexicon new and -p ./new are the same file"),
+        ("align -i text --lexicon new > new",
+         "--lexicon new and standard output are the same file"),
+        ("align -i text -f table >> text", "standard output and -i text are the same file"),
+        ("align -i text --model hmm --prior table --pair-scores table",
+         "--pair-scores table and --prior table are the same file"),
+        ("align --source text --target two --symmetrize union --lexicon lex --gold lex.s2t",
+         "--lexicon lex.s2t and --gold lex.s2t are the same file"),
+        ("align -i - --gold - < text", "-i - and --gold -: standard input can be only one of them"),
+        ("align -i text --lexicon -",
+         "--lexicon -: standard output is for the links (a file is ./-)"),
+        ("atools -c convert -i text >> text", "standard output and -i text are the same file"),
+        ("atools -c union -i text -j - <two >> two", "standard output and -j - are the same file"),
+    ],
+)  # fmt: skip
+def test_no_file_is_written_over_another(shell: Shell, command: str, fault: str) -> None:
+    files = {"text": TEXT, "table": "a\tb\t-1\n", "two": "0-0\n"}
+    for name, text in files.items():
+        Path(name).write_text(text)
+    Path("link").symlink_to("text")
+    done = shell(f"weam {command}")
+    assert done.stderr.decode() == f"weam_ext.{command.split()[0]}: error: {fault}\n"
+    assert done.returncode == 2
+    assert {name: Path(name).read_text() for name in files} == files
+
+
+def test_files_that_may_be_the_same(shell: Shell) -> None:
+    """What is read twice, devices, and a file that is called as standard input is."""
+    Path("text").write_text("0-0 1-1\n")
+    for command in (
+        "align --source text --target text > /dev/null -p /dev/null --lexicon /dev/null",
+        "align --source - --target text --lexicon ./- < text",
+        "atools -c union -i text -j text >> new",
+    ):
+        assert shell(f"weam {command}").returncode == 0
+    assert Path("-").read_text().startswith("0-0 0-0 0.5")
+
+
 # --------------------------------------------------------------------------------------- locales
 
 

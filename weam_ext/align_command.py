@@ -37,6 +37,7 @@ from weam_ext.corpus import (
 )
 from weam_ext.errors import InputError, Parser, results, run, say
 from weam_ext.files import (
+    check_apart,
     check_folder_writable,
     check_writable,
     owned,
@@ -82,7 +83,8 @@ _CONFLICTS = (
     ),
     ("--init", "starts from the tension of the kept model", "-T/--diagonal_tension"),
 )
-_Files = dict[Path, Callable[[], bytes]]
+_SUFFIXES = (".s2t", ".t2s")  # of the lexica of both directions
+_Files = list[tuple[str, str, Callable[[], bytes]]]  # by whose wish, what, how it is made
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -376,11 +378,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _refuse_conflicts(parser, options, arguments)
     bitext = _bitext(options)
     aligner = _aligner(options)
+    files = _files(aligner, options)
+    _check_places(files, options)
     if options.force_align:
         _force_align(aligner, options, bitext)
         return
-    files = _files(aligner, options)
-    _check_places(files, options)
     gold = read_gold(options.gold) if options.gold else []
     init = Aligner.load(options.init) if options.init else None
     prior = read_dictionary(options.prior) if options.prior else {}
@@ -410,8 +412,8 @@ def _align(
     results().flush()  # a full disk leaves nothing to report
     if options.save:
         write_aligner(aligner, Path(options.save))
-    for path, make in files.items():
-        write_whole(path, make())
+    for _, path, make in files:
+        write_whole(Path(path), make())
     if options.pair_scores:
         lines = "".join(f"{value:.6g}\n" for value in output.per_word)
         write_whole(Path(options.pair_scores), lines.encode())
@@ -539,24 +541,37 @@ def _kept_aligner(options: argparse.Namespace, resources: dict[str, Any]) -> Ali
 
 def _files(aligner: Aligner, options: argparse.Namespace) -> _Files:
     """What is written once the model is there, and how it is made."""
-    files: _Files = {}
-    if options.conditional_probabilities:
-        path = Path(options.conditional_probabilities)
-        files[path] = partial(aligner.parameters_text, options.beam_threshold)
-    if options.lexicon and not aligner.hmm and aligner.heuristic in DIRECTIONS:
-        path = Path(options.lexicon)
-        files[path] = partial(aligner.lexicon_text, options.top, aligner.heuristic)
-    elif options.lexicon:
-        for direction, suffix in zip(DIRECTIONS, (".s2t", ".t2s"), strict=True):
-            path = Path(options.lexicon + suffix)
-            files[path] = partial(aligner.lexicon_text, options.top, direction)
+    files: _Files = []
+    if path := options.conditional_probabilities:
+        files.append(("-p", path, partial(aligner.parameters_text, options.beam_threshold)))
+    if path := options.lexicon:
+        alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
+        names = {aligner.heuristic: ""} if alone else dict(zip(DIRECTIONS, _SUFFIXES, strict=True))
+        for direction, suffix in names.items():
+            make = partial(aligner.lexicon_text, options.top, direction)
+            files.append(("--lexicon", path + suffix, make))
     return files
 
 
 def _check_places(files: _Files, options: argparse.Namespace) -> None:
-    """Notice now what could not be written after hours of training."""
-    for path in [*files, *([Path(options.pair_scores)] if options.pair_scores else [])]:
-        check_writable(path)
+    """Notice now what could not be written after hours of training, or would be written over."""
+    read = {
+        "-i": options.input,
+        "--source": options.source,
+        "--target": options.target,
+        "--gold": options.gold,
+        "--prior": options.prior,
+        "-f": options.force_align,
+    }
+    written = [(flag, path) for flag, path, _ in files]
+    if options.pair_scores:
+        written.append(("--pair-scores", options.pair_scores))
+    check_apart(
+        {f"{flag} {path}": path for flag, path in read.items() if path is not None},
+        {f"{flag} {path}": path for flag, path in written},
+    )
+    for _, path in written:
+        check_writable(Path(path))
     if options.save:
         check_folder_writable(Path(options.save))
     if options.temp_dir and not Path(options.temp_dir).is_dir():

@@ -15,7 +15,7 @@ from typing import NoReturn
 from weam_ext import _native
 from weam_ext.corpus import Link, format_links, line_blocks, shown
 from weam_ext.errors import InputError, Parser, results, run
-from weam_ext.files import path_or_name
+from weam_ext.files import check_apart, path_or_name
 from weam_ext.links import HEURISTICS, Links, symmetrize, thread_count
 
 _BLOCK = 1 << 22  # bytes of text that are parsed at once: enough work for many threads
@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     results()  # are what this is for
     command, first, second = options.command, options.input_1, options.input_2
+    files = {"-i": first, "-j": second}
+    check_apart({f"{flag} {path}": path for flag, path in files.items() if path is not None}, {})
     threads = thread_count(options.threads)
     if command in ("convert", "display", "invert"):
         if second is not None:
@@ -70,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if second is None:
         raise InputError(f"{command} takes two files: -j is missing")
-    if first == second == "-":
-        raise InputError("standard input cannot be both files")
     if command == "fmeasure":
         _fmeasure(first, second, threads)
         return

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -86,6 +87,34 @@ def check_writable(path: Path) -> None:
         part.unlink()
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def check_apart(read: dict[str, str], written: dict[str, str]) -> None:
+    """Raise `InputError` where a file would be written over one that is read or written, too.
+
+    Both are paths by what messages call them. Standard output is always written; of what is read,
+    only one can be standard input, "-".
+    """
+    asking = [name for name, path in read.items() if path == "-"]
+    if len(asking) > 1:
+        raise InputError(f"{' and '.join(asking)}: standard input can be only one of them")
+    there = {_identity(0 if path == "-" else path): name for name, path in read.items()}
+    outputs: dict[str, str | int] = {"standard output": 1, **written}
+    for name, path in outputs.items():
+        if path == "-":
+            raise InputError(f"{name}: standard output is for the links (a file is ./-)")
+        other = there.setdefault(_identity(path), name)
+        if other != name:
+            raise InputError(f"{name} and {other} are the same file")
+
+
+def _identity(path: str | int) -> object:
+    """The same for the same file, and for nothing else; two names of a device or a pipe are two."""
+    try:
+        found = os.fstat(path) if isinstance(path, int) else Path(path).stat()
+    except OSError:
+        return os.path.realpath(path) if isinstance(path, str) else object()
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else object()
 
 
 def check_folder_writable(folder: Path) -> None:
