@@ -27,7 +27,24 @@ void extend_file(int file, std::size_t from, std::size_t to) {
 #endif
 }
 
+constexpr std::size_t kLarge = 1 << 19;
+
 }  // namespace
+
+void* allocate_large(std::size_t bytes) {
+  if (bytes < kLarge) return ::operator new(bytes);
+  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
+  return mapped;
+}
+
+void free_large(void* data, std::size_t bytes) {
+  if (bytes < kLarge) {
+    ::operator delete(data);
+  } else {
+    munmap(data, bytes);
+  }
+}
 
 Region::~Region() {
   if (file_ < 0) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace weam {
 
@@ -105,5 +106,26 @@ class Array {
   Region region_;
   std::size_t size_ = 0;
 };
+
+// Allocates for vectors that may be large for a while: what those take goes back to the system with them, while a heap
+// would keep it for the thread.
+void* allocate_large(std::size_t bytes);  // throws std::bad_alloc
+void free_large(void* data, std::size_t bytes);
+
+template <class T>
+struct LargeAllocator {
+  using value_type = T;
+
+  LargeAllocator() = default;
+  template <class Other>
+  explicit LargeAllocator(const LargeAllocator<Other>&) {}
+
+  T* allocate(std::size_t count) { return static_cast<T*>(allocate_large(count * sizeof(T))); }
+  void deallocate(T* data, std::size_t count) { free_large(data, count * sizeof(T)); }
+  friend bool operator==(const LargeAllocator&, const LargeAllocator&) { return true; }
+  friend bool operator!=(const LargeAllocator&, const LargeAllocator&) { return false; }
+};
+
+using LargeFloats = std::vector<float, LargeAllocator<float>>;
 
 }  // namespace weam

@@ -243,6 +243,7 @@ class Text {
     const Use use(*this, false);
     const auto text = std::make_shared<Text>(std::move(model), learn);
     text->dropped = dropped;
+    if (!directory_.empty()) text->keep_in_files(directory_);
     for (int side = 0; side < 2; ++side) {
       std::vector<Word> numbers;
       for (const std::string& word : words[side]) numbers.push_back(text->number(side, word));
@@ -251,7 +252,16 @@ class Text {
                      [&](Word word) { return numbers.at(word); });
     }
     text->bitext.pairs.append(bitext.pairs.data(), bitext.pairs.size());
+    text->forget();
+    forget();
     return text;
+  }
+  // Moves what there is, and what comes, to files in a directory.
+  void keep_in_files(const std::string& directory) {
+    directory_ = directory;
+    for (Array<Word>& words : bitext.words) words.move_to_file(directory);
+    bitext.pairs.move_to_file(directory);
+    forget();
   }
   std::uint64_t bytes() const {
     return (bitext.words[0].size() + bitext.words[1].size()) * sizeof(Word) + bitext.size() * sizeof(Pair);
@@ -270,6 +280,10 @@ class Text {
   std::uint64_t other_spaces = 0;  // pairs that have other white space than blanks in their words
 
  private:
+  void forget() const {
+    for (const Array<Word>& words : bitext.words) words.forget();
+    bitext.pairs.forget();
+  }
   Word number(int side, std::string_view word) {
     return learn_ ? vocabularies_[side].intern(word) : model_->vocabularies[side].find(word);
   }
@@ -277,6 +291,7 @@ class Text {
   std::shared_ptr<const Model> model_;
   bool learn_;
   Vocabulary vocabularies_[2];
+  std::string directory_;  // of files, if it is in them
 };
 
 // Reads the bytes of text files into a text, which nobody else may use from then on until all is read: where that
@@ -306,7 +321,7 @@ class TextReader {
     const py::gil_scoped_release release;
     const std::unique_lock<std::mutex> lock = begin(file);
     const bool more = reader_.feed(file, view.data(), view.size());
-    if (text_->bytes() > bytes_) move_to_files();
+    if (text_->bytes() > bytes_) text_->keep_in_files(directory_);
     return more;
   }
   void end(int file) {
@@ -332,16 +347,6 @@ class TextReader {
     checked(file, files_, "file ");
     return lock;
   }
-  void move_to_files() {
-    Bitext& bitext = text_->bitext;
-    for (Array<Word>& words : bitext.words) {
-      words.move_to_file(directory_);
-      words.forget();
-    }
-    bitext.pairs.move_to_file(directory_);
-    bitext.pairs.forget();
-  }
-
   const std::shared_ptr<Text> text_;
   const int files_;
   const bool reversed_;
@@ -399,9 +404,19 @@ Layout layout_of(const Footprint& footprint, const std::string& memory, std::uin
                  const std::string& directory) {
   require(memory == "auto" || memory == "low" || memory == "fast", "memory is auto, low or fast");
   if (memory == "fast") return Layout();
-  if (memory == "low" && footprint.text + footprint.low <= bytes) return low_layout();
+  if (memory == "low" && fits(footprint, footprint.low, bytes)) return low_layout();
   return choose_layout(footprint, bytes, directory);
 }
+
+// How a training is laid out, and what it will take in bytes.
+struct Plan {
+  Layout layout;
+  std::uint64_t needed, fast;  // beside the text; as the fast mode would
+  std::uint64_t kept;          // once it is done
+  std::uint64_t longest;       // while the longest pair is worked on
+
+  const char* mode() const { return layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files"; }
+};
 
 // Throws ValueError for a text that no model can be trained on.
 void check_learnable(const Text& text, int directions, bool is_hmm, const std::shared_ptr<Model>& init) {
@@ -426,13 +441,15 @@ std::function<void(const DiagonalModel&)> reporter(const py::function& progress)
   };
 }
 
-// Calls on_memory(mode, bytes needed beside the text, bytes that the fast mode would need).
-Layout plan(const Footprint& footprint, const std::string& memory, std::uint64_t bytes, const std::string& directory,
-            const py::function& on_memory) {
-  const Layout layout = layout_of(footprint, memory, bytes, directory);
-  const std::string mode = layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files";
-  on_memory(mode, needed_bytes(footprint, layout), footprint.fast);
-  return layout;
+// What of the memory is left is for long pairs.
+Plan plan_of(const Footprint& footprint, const std::string& memory, std::uint64_t bytes, const std::string& directory) {
+  Plan plan{layout_of(footprint, memory, bytes, directory), 0, 0, 0, footprint.longest};
+  plan.layout.pair_bytes = 0;
+  const std::uint64_t others = footprint.text + needed_bytes(footprint, plan.layout) - footprint.longest;
+  plan.layout.pair_bytes = bytes > others ? bytes - others : 0;
+  plan.needed = needed_bytes(footprint, plan.layout);
+  plan.fast = footprint.fast + footprint.longest;
+  return plan;
 }
 
 // Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
@@ -451,12 +468,13 @@ std::shared_ptr<Model> fit(const std::shared_ptr<Text>& shared, const std::share
   const Parallel parallel = parallel_of(threads);
   const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
   const Footprint footprint = predict_footprint(text.bitext, words[0], words[1], directions, parallel);
-  const Layout layout = plan(footprint, memory, bytes, directory, on_memory);
+  const Plan plan = plan_of(footprint, memory, bytes, directory);
+  on_memory(plan.mode(), plan.needed, plan.fast);
   {
     py::gil_scoped_release release;
     // Sorted now: another thread that aligns with it would sort it meanwhile, and its order is that of the sums.
     const DiagonalModel* const start = init ? &init->sorted(parallel) : nullptr;
-    model->diagonal = fit_diagonal(text.bitext, words[0], words[1], directions, *settings, layout, start, parallel,
+    model->diagonal = fit_diagonal(text.bitext, words[0], words[1], directions, *settings, plan.layout, start, parallel,
                                    reporter(progress), output ? output->sink(nullptr, text.bitext, parallel) : Sink());
   }
   text.hand_over(model);
@@ -488,10 +506,21 @@ Hints hints_of(const Text& text, double spelling, std::array<std::vector<std::st
   return hints;
 }
 
+Plan plan_hmm(const std::shared_ptr<Text>& text, int threads, const std::string& memory, std::uint64_t bytes,
+              const std::string& directory) {
+  const Text::Use use(*text, false);
+  check_learnable(*text, 2, true, nullptr);
+  const Parallel parallel = parallel_of(threads);
+  const std::size_t words[2] = {text->vocabulary(0).size(), text->vocabulary(1).size()};
+  const Footprint footprint = predict_hmm_footprint(text->bitext, words[0], words[1], parallel);
+  Plan plan = plan_of(footprint, memory, bytes, directory);
+  plan.kept = kept_bytes(footprint, words[0] + words[1]);
+  return plan;
+}
+
 std::shared_ptr<Model> train_hmm(const std::shared_ptr<Text>& shared, const std::shared_ptr<HmmSettings>& settings,
-                                 int threads, const std::string& memory, std::uint64_t bytes,
-                                 const std::string& directory, const std::shared_ptr<Model>& init,
-                                 const py::function& on_memory, const py::function& progress, double spelling,
+                                 int threads, const std::shared_ptr<Plan>& plan, const std::shared_ptr<Model>& init,
+                                 const py::function& progress, double spelling,
                                  std::array<std::vector<std::string>, 2> spellings, const Dictionary& dictionary) {
   Text& text = *shared;
   const Text::Use use(text, true);
@@ -500,12 +529,10 @@ std::shared_ptr<Model> train_hmm(const std::shared_ptr<Text>& shared, const std:
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const std::size_t words[2] = {text.vocabulary(0).size(), text.vocabulary(1).size()};
-  const Layout layout =
-      plan(predict_hmm_footprint(text.bitext, words[0], words[1], parallel), memory, bytes, directory, on_memory);
   {
     py::gil_scoped_release release;
     if (init) init->sorted(parallel);
-    model->hmm = fit_hmm(text.bitext, words[0], words[1], *settings, hints, layout, init ? &init->hmm : nullptr,
+    model->hmm = fit_hmm(text.bitext, words[0], words[1], *settings, hints, plan->layout, init ? &init->hmm : nullptr,
                          parallel, reporter(progress));
   }
   model->is_hmm = true;
@@ -522,7 +549,8 @@ bool same_lengths(const Bitext& one, const Bitext& other) {
 
 // take(arrays with probabilities, scores by direction and per word), block by block.
 void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std::vector<std::shared_ptr<Text>>& texts,
-                    const std::shared_ptr<Decoding>& decoding, int threads, const py::function& take) {
+                    const std::shared_ptr<Decoding>& decoding, int threads, std::uint64_t bytes,
+                    const py::function& take) {
   require(!models.empty() && models.size() == texts.size(), "there is one text for each of the models, or no model");
   std::vector<HmmView> views;
   std::deque<Text::Use> uses;
@@ -539,7 +567,7 @@ void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std
   const Parallel parallel = views[0].bitext->size() == 1 ? Parallel() : parallel_of(threads);
   py::gil_scoped_release release;
   for (const std::shared_ptr<Model>& model : models) model->sorted(parallel);
-  align_hmm(views, *decoding, parallel, [&](HmmBlock&& block) {
+  align_hmm(views, *decoding, bytes, parallel, [&](HmmBlock&& block) {
     py::gil_scoped_acquire acquire;
     py::list scores;
     for (const std::vector<double>* values : {&block.scores[0], &block.scores[1], &block.per_word}) {
@@ -902,12 +930,21 @@ void bind_aligner(py::module_& m) {
            py::arg("alpha"), py::arg("fertility"));
   py::class_<Decoding, std::shared_ptr<Decoding>>(m, "Decoding")
       .def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
+  using PlanPointer = std::shared_ptr<Plan>;
+  py::class_<Plan, PlanPointer>(m, "Plan")
+      .def_property_readonly("mode", [](const PlanPointer& plan) { return plan->mode(); })
+      .def_property_readonly("needed", [](const PlanPointer& plan) { return plan->needed; })
+      .def_property_readonly("fast", [](const PlanPointer& plan) { return plan->fast; })
+      .def_property_readonly("kept", [](const PlanPointer& plan) { return plan->kept; })
+      .def_property_readonly("longest", [](const PlanPointer& plan) { return plan->longest; });
+  m.def("plan_hmm", &plan_hmm, py::arg("text").none(false), py::arg("threads"), py::arg("memory"), py::arg("bytes"),
+        py::arg("directory"));
   m.def("fit_hmm", &train_hmm, py::arg("text").none(false), py::arg("settings").none(false), py::arg("threads"),
-        py::arg("memory"), py::arg("bytes"), py::arg("directory"), py::arg("init"), py::arg("on_memory"),
-        py::arg("progress"), py::arg("spelling"), py::arg("spellings"), py::arg("dictionary"));
+        py::arg("plan").none(false), py::arg("init"), py::arg("progress"), py::arg("spelling"), py::arg("spellings"),
+        py::arg("dictionary"));
   m.def("likeness", &likeness, py::arg("source"), py::arg("target"));
   m.def("align_hmm", &align_with_hmm, py::arg("models"), py::arg("texts"), py::arg("decoding").none(false),
-        py::arg("threads"), py::arg("take"));
+        py::arg("threads"), py::arg("bytes"), py::arg("take"));
   m.def("align", &align, py::arg("model").none(false), py::arg("text").none(false), py::arg("threads"),
         py::arg("output").none(false));
   m.def("load_model", &from_dict, py::arg("arrays"), py::arg("settings").none(false), py::arg("directions"),

@@ -16,12 +16,21 @@ constexpr float kLeastRatio = 0.02f, kMostRatio = 50.0f;
 
 // The probabilities that 0, 1 and 2 of some words are linked to each state.
 struct Numbers {
-  std::vector<float> none, one, two;
+  float *none, *one, *two;
 
-  void resize(std::size_t size) {
-    for (std::vector<float>* values : {&none, &one, &two}) values->resize(std::max(values->size(), size));
+  // Those of no word.
+  void begin(std::size_t width) const {
+    std::fill_n(none, width, 1.0f);
+    std::fill_n(one, width, 0.0f);
+    std::fill_n(two, width, 0.0f);
   }
 };
+
+// One thread's, in `rows` rows of `width` each but for `two`, which has one row.
+Numbers numbers_in(LargeFloats& space, std::size_t rows, std::size_t width) {
+  space.resize(std::max(space.size(), (2 * rows + 1) * width));
+  return {space.data(), space.data() + rows * width, space.data() + 2 * rows * width};
+}
 
 // One word more, from `before` to `after`, which may be the same.
 WEAM_CLONES void add_word(const float* posterior, std::size_t width, const float* before, const float* one_before,
@@ -48,19 +57,15 @@ WEAM_CLONES void weigh(const float* none, const float* one, const float* none_af
   }
 }
 
-// Of all the words from j on, row j of [generated + 1][width].
-void from_the_end(const Chain& chain, Numbers& numbers) {
-  const std::size_t width = chain.width();
-  numbers.resize((chain.generated() + 1) * width);
-  float* const rows[3] = {numbers.none.data(), numbers.one.data(), numbers.two.data()};
-  const std::size_t last = chain.generated() * width;
-  std::fill_n(rows[0] + last, width, 1.0f);
-  std::fill_n(rows[1] + last, width, 0.0f);
-  std::fill_n(rows[2] + last, width, 0.0f);
+// Of all the words from j on: with a step of `width`, row j of `none` and `one`, [generated + 1][width]; with none,
+// what is left at the end is that of all words.
+void from_the_end(const Chain& chain, const Numbers& numbers, std::size_t step) {
+  const std::size_t width = chain.width(), last = chain.generated() * step;
+  Numbers{numbers.none + last, numbers.one + last, numbers.two}.begin(width);
   for (std::size_t j = chain.generated(); j-- > 0;) {
-    const std::size_t here = j * width, next = here + width;
-    add_word(chain.posterior(j), width, rows[0] + next, rows[1] + next, rows[2] + next, rows[0] + here, rows[1] + here,
-             rows[2] + here);
+    const std::size_t here = j * step, next = here + step;
+    add_word(chain.posterior(j), width, numbers.none + next, numbers.one + next, numbers.two, numbers.none + here,
+             numbers.one + here, numbers.two);
   }
 }
 
@@ -69,29 +74,27 @@ void from_the_end(const Chain& chain, Numbers& numbers) {
 void weigh_fertility(const Fertility& fertility, const Word* given, Chain& chain) {
   constexpr std::size_t kRatios = kFertilities - 1;
   const std::size_t width = chain.width(), unknown = fertility.ratios.size() / kRatios - 1;
-  thread_local Numbers after, before;
   thread_local std::vector<float> ratios;
-  from_the_end(chain, after);
-  before.resize(width);
-  std::fill_n(before.none.begin(), width, 1.0f);
-  std::fill_n(before.one.begin(), width, 0.0f);
-  std::fill_n(before.two.begin(), width, 0.0f);
+  thread_local LargeFloats row;
+  const Numbers after = numbers_in(spare_space(), chain.generated() + 1, width), before = numbers_in(row, 1, width);
+  from_the_end(chain, after, width);
+  before.begin(width);
   ratios.assign(kRatios * width, 1.0f);
   for (std::size_t i = 0; i < chain.given(); ++i) {
     const float* const own = fertility.ratios.data() + std::min<std::size_t>(given[i], unknown) * kRatios;
     for (std::size_t n = 0; n < kRatios; ++n) ratios[n * width + i + 1] = own[n];
   }
-  float *const none = before.none.data(), *const one = before.one.data(), *const two = before.two.data();
   for (std::size_t j = 0; j < chain.generated(); ++j) {
     const std::size_t next = (j + 1) * width;
-    weigh(none, one, after.none.data() + next, after.one.data() + next, ratios.data(), width, chain.t(j));
-    add_word(chain.posterior(j), width, none, one, two, none, one, two);
+    weigh(before.none, before.one, after.none + next, after.one + next, ratios.data(), width, chain.t(j));
+    add_word(chain.posterior(j), width, before.none, before.one, before.two, before.none, before.one, before.two);
   }
 }
 
 void count_fertility(const Word* given, const Chain& chain, double unit, std::uint64_t* counts) {
-  thread_local Numbers all;
-  from_the_end(chain, all);
+  thread_local LargeFloats row;
+  const Numbers all = numbers_in(row, 1, chain.width());
+  from_the_end(chain, all, 0);
   for (std::size_t i = 0; i < chain.given(); ++i) {
     const std::size_t s = i + 1;
     const double few = double{all.none[s]} + all.one[s] + all.two[s];

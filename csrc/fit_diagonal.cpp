@@ -635,8 +635,12 @@ void Trainer::update_null(int d) {
 Footprint predict_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words, int directions,
                             const Parallel& parallel) {
   const std::uint64_t source = bitext.words[0].size(), target = bitext.words[1].size();
-  std::uint64_t visits = 0;
-  for (const Pair& pair : bitext.pairs) visits += std::uint64_t{pair.sides[0].length} * pair.sides[1].length;
+  std::uint64_t visits = 0, most = 0;
+  for (const Pair& pair : bitext.pairs) {
+    const std::uint64_t own = std::uint64_t{pair.sides[0].length} * pair.sides[1].length;
+    visits += own;
+    most = std::max(most, own);
+  }
   Footprint footprint;
   footprint.cells = estimate_cells(bitext, source_words, target_words);
   footprint.text = (source + target) * sizeof(Word) + bitext.size() * sizeof(Pair);
@@ -647,17 +651,20 @@ Footprint predict_footprint(const Bitext& bitext, std::size_t source_words, std:
   footprint.fixed = words * 64 + parallel.threads * per_thread;
   footprint.table = cells * (sizeof(Word) + directions * (sizeof(float) + sizeof(double)));
   footprint.index = source * (sizeof(Tile::Occurrence) + 12) + visits * 2 + visits / 4;
+  footprint.tile = most * 2 + most / 4;
   const std::uint64_t common = footprint.fixed + cells * (sizeof(Word) + directions * sizeof(float)) +
                                tokens * sizeof(float) + tokens * sizeof(Link) / 8;
   footprint.fast = common + footprint.index;
-  footprint.low = common + std::min(footprint.index, 2 * kTileBytes);
+  footprint.low = common + std::min(footprint.index, std::max(footprint.tile, 2 * kTileBytes));
   return footprint;
 }
 
 std::uint64_t needed_bytes(const Footprint& footprint, const Layout& layout) {
-  if (layout.keep_index) return footprint.fast;
-  if (layout.directory.empty()) return footprint.low;
-  return footprint.fixed + 2 * layout.tile_bytes + layout.table_bytes;
+  const std::uint64_t pairs = std::max(footprint.longest, std::min(footprint.together, layout.pair_bytes));
+  if (layout.keep_index) return footprint.fast + pairs;
+  if (layout.directory.empty()) return footprint.low + pairs;
+  const std::uint64_t tile = std::min(footprint.index, std::max(footprint.tile, 2 * layout.tile_bytes));
+  return footprint.fixed + tile + std::max(footprint.random, std::min(footprint.table, layout.table_bytes)) + pairs;
 }
 
 Layout low_layout() {
@@ -667,10 +674,14 @@ Layout low_layout() {
   return layout;
 }
 
+bool fits(const Footprint& footprint, std::uint64_t needed, std::uint64_t bytes) {
+  return footprint.text + needed + footprint.longest <= bytes;
+}
+
 Layout choose_layout(const Footprint& footprint, std::uint64_t bytes, const std::string& directory) {
-  if (footprint.text + footprint.fast <= bytes) return Layout();
+  if (fits(footprint, footprint.fast, bytes)) return Layout();
   Layout layout = low_layout();
-  if (footprint.text + footprint.low <= bytes) return layout;
+  if (fits(footprint, footprint.low, bytes)) return layout;
   layout.directory = directory;
   // Each part is another pass: no more of them than a text of this size is worth.
   const std::uint64_t least = std::min<std::uint64_t>(footprint.text, 1 << 20);

@@ -20,6 +20,7 @@ struct Layout {
   std::uint64_t tile_bytes = kUnlimited;   // of the index of one tile
   std::string directory;                   // of temporary files for all that grows with the corpus; "": in memory
   std::uint64_t table_bytes = kUnlimited;  // of the table's rows in memory at once, where it lies in such a file
+  std::uint64_t pair_bytes = kUnlimited;   // of the long pairs that an HMM works on at once; one may take more
 };
 
 // What training will take, in bytes, beside the text that has been read.
@@ -29,11 +30,18 @@ struct Footprint {
   std::uint64_t fixed;  // that grows with the vocabularies only
   std::uint64_t table;  // with the sums that counting it needs
   std::uint64_t index;
-  std::uint64_t fast, low;  // low: in tiles of the default size
+  std::uint64_t tile;        // the least of the index that there is at once: of the longest pair
+  std::uint64_t fast, low;   // low: in tiles of the default size
+  std::uint64_t random = 0;  // of the table, where it is read at random: then all of it is in memory
+  // What is taken while the longest pair is worked on, and while as many long ones are as there are threads.
+  std::uint64_t longest = 0, together = 0;
 };
 
 Footprint predict_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words, int directions,
                             const Parallel& parallel);
+
+// Whether `bytes` are enough for the text, for what else is needed, and for its longest pair.
+bool fits(const Footprint& footprint, std::uint64_t needed, std::uint64_t bytes);
 
 // Cuts the work for `bytes` of memory, text included: in one piece, with tiles, or with files in `directory`; then not
 // into more parts than can be worked through, even if that takes more.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -20,6 +22,8 @@ constexpr std::size_t kChunks = 256;
 constexpr double kUnit = 0x1p-24;
 // Jumps have so few parameters that this many pairs tell them.
 constexpr std::size_t kJumpPairs = 20000;
+// Bytes of a word and of its spelling, here and where they come from.
+constexpr std::size_t kSpelling = 128;
 
 struct Measures {
   double log_likelihood = 0, null = 0;
@@ -79,6 +83,7 @@ class HmmTrainer {
   std::vector<double> old_fertilities_[2];  // of init
   std::vector<Measures> measures_[2];       // by chunk
   std::vector<JumpCounts> jumps_[2];
+  Gate gate_;
 };
 
 HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index,
@@ -93,7 +98,8 @@ HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional
       blocks_(cut_pairs(bitext, pair_chunks_, layout.keep_index ? Layout::kUnlimited : layout.tile_bytes)),
       index_(std::move(index)),
       hinted_(std::move(hinted)),
-      workers_(parallel.threads) {
+      workers_(parallel.threads),
+      gate_(layout.pair_bytes) {
   const TTable& table = model.base.table;
   const std::size_t target_words = table.null_row[0].size();
   if (!index_) slots_.assign(parallel.threads, Slots(target_words));
@@ -194,6 +200,7 @@ void HmmTrainer::expect_block(Range block, const Tile& tile) {
 }
 
 void HmmTrainer::expect_pair(std::size_t k, const Tile& tile, Worker& worker, Measures* measures, JumpCounts* jumps) {
+  const LongPair long_pair(gate_, bitext_.pairs[k], worker.chains);
   load_pair(model_, &tile, bitext_, k, worker.chains, worker.cells);
   for (int d = 0; d < 2; ++d) {
     Chain& chain = worker.chains[d];
@@ -296,12 +303,25 @@ void HmmTrainer::update_fertilities() {
 Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words,
                                 const Parallel& parallel) {
   Footprint footprint = predict_footprint(bitext, source_words, target_words, 2, parallel);
-  const std::uint64_t counts = static_cast<std::uint64_t>(footprint.cells) * sizeof(std::uint64_t);
-  footprint.fixed += (source_words + target_words) * kFertilities * 3 * sizeof(double);
+  const std::uint64_t cells = static_cast<std::uint64_t>(footprint.cells), counts = cells * sizeof(std::uint64_t);
+  const std::uint64_t words = (source_words + target_words) * (kFertilities * 3 * sizeof(double) + kSpelling) +
+                              parallel.threads * target_words * sizeof(std::uint64_t);
+  footprint.fixed += words;
   footprint.table += counts;
-  footprint.fast += counts;
-  footprint.low += counts;
+  footprint.random = cells * (sizeof(Word) + 2 * sizeof(float)) + counts;
+  footprint.fast += words + counts;
+  footprint.low += words + counts;
+  std::vector<std::uint64_t> pairs;
+  for (const Pair& pair : bitext.pairs) pairs.push_back(pair_bytes(pair));
+  const auto most = std::min<std::ptrdiff_t>(parallel.threads, static_cast<std::ptrdiff_t>(pairs.size()));
+  std::partial_sort(pairs.begin(), pairs.begin() + most, pairs.end(), std::greater<>());
+  footprint.longest = most ? pairs[0] : 0;
+  footprint.together = std::accumulate(pairs.begin(), pairs.begin() + most, std::uint64_t{0});
   return footprint;
+}
+
+std::uint64_t kept_bytes(const Footprint& footprint, std::size_t words) {
+  return static_cast<std::uint64_t>(footprint.cells) * (sizeof(Word) + 2 * sizeof(float)) + words * 64;
 }
 
 HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_words, const HmmSettings& settings,

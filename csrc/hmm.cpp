@@ -29,16 +29,17 @@ struct Steps {
   float near[Jumps::kNear];  // above `far`
   float far, p0;
 
-  Steps(Chain& chain, const Jumps& jumps, double null_prior)
+  // With `all`, what jumps into each word is kept for it to be counted.
+  Steps(Chain& chain, const Jumps& jumps, double null_prior, bool all)
       : width(chain.width_),
         generated(chain.generated_),
-        stride(chain.width_ + 2 * Chain::kMargin),
+        stride(all ? chain.width_ + 2 * Chain::kMargin : 0),
         t(chain.t_.data()),
         null(chain.null_.data()),
         leave(chain.leave_.data()),
         end(chain.end_.data()),
         real(chain.real_.data()),
-        x(chain.x_.data() + Chain::kMargin),
+        x(chain.clear_jumps(all)),
         scale(chain.scale_.data()),
         state(chain.state_.data()),
         y(chain.y_.data() + Chain::kMargin),
@@ -197,16 +198,50 @@ void Chain::begin(std::size_t given, std::size_t generated) {
   given_ = given;
   generated_ = generated;
   width_ = padded(given + 1);
-  const std::size_t size = generated * width_, stride = width_ + 2 * kMargin;
+  const std::size_t size = generated * width_;
   t_.assign(size, 0.0f);
   real_.resize(std::max(real_.size(), size));
-  x_.assign(generated * stride, 0.0f);
   null_.resize(std::max(null_.size(), generated));
   scale_.resize(std::max(scale_.size(), generated));
   state_.resize(std::max(state_.size(), width_));
-  y_.assign(stride, 0.0f);
+  y_.assign(width_ + 2 * kMargin, 0.0f);
   leave_.assign(width_, 0.0f);
   end_.assign(width_, 0.0f);
+}
+
+LargeFloats& spare_space() {
+  thread_local LargeFloats space;
+  return space;
+}
+
+std::uint64_t pair_bytes(const Pair& pair) {
+  const std::uint64_t source = padded(pair.sides[0].length + std::size_t{1});
+  const std::uint64_t target = padded(pair.sides[1].length + std::size_t{1});
+  return source * target * 7 * sizeof(float);
+}
+
+LongPair::LongPair(Gate& gate, const Pair& pair, Chain* chains)
+    : gate_(gate), chains_(chains), bytes_(pair_bytes(pair) > kLongPair ? pair_bytes(pair) : 0) {
+  if (bytes_ > 0) gate_.enter(bytes_);
+}
+
+LongPair::~LongPair() {
+  if (bytes_ == 0) return;
+  for (int d = 0; d < 2; ++d) chains_[d] = Chain();
+  spare_space() = LargeFloats();
+  gate_.leave(bytes_);
+}
+
+// Room for what jumps into each word, or into one, with margins of zeros. The rest is written before it is read.
+float* Chain::clear_jumps(bool all) {
+  LargeFloats& space = spare_space();
+  const std::size_t stride = width_ + 2 * kMargin, rows = all ? generated_ : 1;
+  space.resize(std::max(space.size(), rows * stride));
+  for (std::size_t j = 0; j < rows; ++j) {
+    std::fill_n(space.begin() + static_cast<std::ptrdiff_t>(j * stride), kMargin, 0.0f);
+    std::fill_n(space.begin() + static_cast<std::ptrdiff_t>(j * stride + kMargin + width_), kMargin, 0.0f);
+  }
+  return space.data() + kMargin;
 }
 
 // From each state, (1 - p0) / the sum of the jumps to all words; and the jump beyond the last word.
@@ -227,7 +262,7 @@ void Chain::leave_weights(const Jumps& jumps, double p0) {
 
 double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   leave_weights(jumps, p0);
-  const Steps steps(*this, jumps, p0);
+  const Steps steps(*this, jumps, p0, counts != nullptr);
   std::fill_n(state_.begin(), width_, 0.0f);
   state_[0] = 1;
   go_forward(steps);
@@ -364,12 +399,14 @@ constexpr std::size_t kFewPairs = 64;
 // One thread's: the links of one pair after the other.
 class Decoder {
  public:
-  Decoder(const std::vector<HmmView>& views, const Decoding& decoding) : views_(views), decoding_(decoding) {}
+  Decoder(const std::vector<HmmView>& views, const Decoding& decoding, Gate& gate)
+      : views_(views), decoding_(decoding), gate_(gate) {}
 
   // `tiles` is one for each view, or nothing.
   void decode(std::size_t k, const std::vector<Tile>& tiles, Links& links, double* scores, double& per_word) {
     const Pair& pair = views_[0].bitext->pairs[k];
     const std::size_t source = pair.sides[0].length, target = pair.sides[1].length;
+    const LongPair long_pair(gate_, pair, chains_);
     mean_.assign(source * target, 0.0f);
     for (int d = 0; d < 2; ++d) scores[d] = source ? 0.0 : std::nan("");
     for (std::size_t view = 0; source && view < views_.size(); ++view) {
@@ -386,6 +423,7 @@ class Decoder {
     }
     per_word = (scores[0] / static_cast<double>(target) + scores[1] / static_cast<double>(source)) / 2;
     append(source, target, links);
+    if (long_pair.is_long()) mean_ = LargeFloats();
   }
 
  private:
@@ -435,19 +473,21 @@ class Decoder {
 
   const std::vector<HmmView>& views_;
   const Decoding& decoding_;
+  Gate& gate_;
   Chain chains_[2];
   std::vector<std::uint64_t> cells_;
-  std::vector<float> mean_;  // [source][target], of the posteriors of both directions and all views
+  LargeFloats mean_;  // [source][target], of the posteriors of both directions and all views
   std::vector<std::int32_t> partners_[2];
 };
 
 }  // namespace
 
-void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, const Parallel& parallel,
-               const HmmSink& sink) {
+void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
+               const Parallel& parallel, const HmmSink& sink) {
   const Bitext& bitext = *views[0].bitext;
   const std::vector<std::size_t> chunks = chunk_pairs(bitext);
-  std::vector<Decoder> decoders(parallel.threads, Decoder(views, decoding));
+  Gate gate(bytes);
+  std::vector<Decoder> decoders(parallel.threads, Decoder(views, decoding, gate));
   std::vector<std::vector<Slots>> slots(views.size());
   for (const Range range : cut_pairs(bitext, chunks, kTileBytes / views.size())) {
     const Range pairs{chunks[range.begin], chunks[range.end]};

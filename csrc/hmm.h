@@ -10,6 +10,7 @@
 
 #include "corpus.h"
 #include "diagonal.h"
+#include "gate.h"
 #include "links.h"
 #include "parallel.h"
 #include "symmetrize.h"
@@ -97,13 +98,38 @@ class Chain {
   static constexpr std::size_t kMargin = 16;  // zeros on both sides of what is convolved
 
   void leave_weights(const Jumps& jumps, double p0);
+  float* clear_jumps(bool all);
 
   std::size_t given_ = 0, generated_ = 0, width_ = 0;
-  std::vector<float> t_, real_;      // [generated][width]
-  std::vector<float> x_;             // [generated][margin + width + margin]: what jumps into each word
+  LargeFloats t_, real_;             // [generated][width]
   std::vector<float> null_, scale_;  // [generated]
   std::vector<float> state_, y_;     // [width], with margins
   std::vector<float> leave_, end_;   // [width]
+};
+
+// One thread's space for what does not outlive a call: of a long pair, as much as its chains have.
+LargeFloats& spare_space();
+
+// What a pair takes while it is worked on: the chains of both directions and, one after the other, what each needs
+// beside; and their mean.
+std::uint64_t pair_bytes(const Pair& pair);
+// No thread keeps more than this from one pair to the next, so that what all of them keep is little.
+constexpr std::uint64_t kLongPair = 4 << 20;
+
+// Waits until a pair can be worked on; if it is a long one, what it has taken is given back.
+class LongPair {
+ public:
+  LongPair(Gate& gate, const Pair& pair, Chain* chains);
+  ~LongPair();
+  LongPair(const LongPair&) = delete;
+  LongPair& operator=(const LongPair&) = delete;
+
+  bool is_long() const { return bytes_ > 0; }
+
+ private:
+  Gate& gate_;
+  Chain* const chains_;
+  const std::uint64_t bytes_;
 };
 
 // The posteriors of a loaded chain of direction d, by its fertilities, if any. Returns the logarithm of the probability
@@ -133,9 +159,9 @@ struct HmmView {
 };
 
 // Links for a text under one model, or under several, whose posteriors are averaged; then the text comes once in the
-// words of each.
-void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, const Parallel& parallel,
-               const HmmSink& sink);
+// words of each. Long pairs share so many bytes.
+void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
+               const Parallel& parallel, const HmmSink& sink);
 
 // Writes t of a pair into both chains. With a tile, which has all its known words; else looked up.
 void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,

@@ -57,6 +57,7 @@ class Hammer:
             start_iterations=1, iterations=1, p0=0.1, alpha=0.1, fertility=True
         )
         self.texts = [self.text()]
+        self.plans = [self.plan(self.text())]
         self.models: list[Any] = []
         for directions in (1, 2):
             self.models.append(self.fit(self.text(), directions=directions))
@@ -83,12 +84,18 @@ class Hammer:
         }  # fmt: skip
         return _native.fit(**(arguments | changes))
 
+    def plan(self, text: Any, **changes: Any) -> Any:
+        arguments: dict[str, Any] = {
+            "text": text, "threads": 2, "memory": "auto",
+            "bytes": self.random.choice([0, 10**9]), "directory": "/tmp",
+        }  # fmt: skip
+        return _native.plan_hmm(**(arguments | changes))
+
     def fit_hmm(self, text: Any, **changes: Any) -> Any:
         arguments: dict[str, Any] = {
-            "text": text, "settings": self.hmm_settings, "threads": 2, "memory": "auto",
-            "bytes": self.random.choice([0, 10**9]), "directory": "/tmp", "init": None,
-            "on_memory": print_nothing, "progress": print_nothing, "spelling": 0.0,
-            "spellings": [[], []], "dictionary": [],
+            "text": text, "settings": self.hmm_settings, "threads": 2, "plan": self.plan(text),
+            "init": None, "progress": print_nothing, "spelling": 0.0, "spellings": [[], []],
+            "dictionary": [],
         }  # fmt: skip
         return _native.fit_hmm(**(arguments | changes))
 
@@ -239,13 +246,28 @@ class Hammer:
         text = self.choose(fresh, fresh, self.any_text())
         size = [len(fresh.words(side)) for side in (0, 1)]
         words = [["house"] * size[side] for side in (0, 1)]
-        arguments = self.resources() | {
+        resources = self.resources()
+        arguments = {
+            "plan": self.choose(self.any_plan(), self.plans[0]),
+            "threads": resources["threads"],
+            "progress": resources["progress"],
             "init": init,
             "spelling": self.choose(0.0, 1.0, self.real()),
             "spellings": self.mostly(lambda: words),
             "dictionary": self.choose([], [("a", "x", 2.0), ("no", "no", self.real())]),
         }
         self.models.append(self.fit_hmm(text, **arguments))
+
+    def any_plan(self) -> Any:
+        resources = self.resources()
+        del resources["on_memory"], resources["progress"]
+        self.plans.append(self.plan(self.any_text(), **resources))
+        return self.plans[-1]
+
+    def call_plan(self) -> None:
+        plan = self.any_plan()
+        assert plan.mode in ("fast", "low", "files")
+        assert min(plan.needed, plan.fast, plan.kept, plan.longest) >= 0
 
     def call_settings(self) -> None:
         self.settings = _native.Settings(
@@ -277,7 +299,7 @@ class Hammer:
         self.histories.append([_native.Iteration(*(self.choose(self.real()) for _ in range(5)))])
 
     def call_uninitialised(self) -> None:
-        names = ("Model", "Text", "TextReader", "Output", "Settings", "HmmSettings", "Decoding")
+        names = ("Model", "Text", "TextReader", "Output", "Settings", "Plan", "Decoding")
         kind = getattr(_native, self.random.choice(names))
         empty = kind.__new__(kind)
         for name in dir(kind):
@@ -411,7 +433,8 @@ class Hammer:
         texts = [self.choose(self.text(model, learn=False), self.any_text()) for model in models]
         _native.align_hmm(
             self.mostly(lambda: models), self.mostly(lambda: texts), self.choose(*self.decodings),
-            self.choose(1, 2, self.number()), self.mostly(lambda: self.callback),
+            self.choose(1, 2, self.number()), self.choose(0, 10**9, self.number()),
+            self.mostly(lambda: self.callback),
         )  # fmt: skip
 
     def call_align_hmm_with_another_text(self) -> None:
@@ -421,7 +444,7 @@ class Hammer:
         size = self.random.choice([0, 1, 2])
         texts[1].add(["a"] * size, ["x"] * size, 0)
         self.random.shuffle(texts)
-        _native.align_hmm([model] * 2, texts, self.decodings[0], 1, self.callback)
+        _native.align_hmm([model] * 2, texts, self.decodings[0], 1, 0, self.callback)
 
     def call_load(self) -> None:
         two = [(4.0, 4.0), (1.0, 1.0), (self.real(), self.real())]

@@ -28,8 +28,9 @@ def fit(made, directions=2, threads=1, init=None, output=None):
                  output)
 
 def fit_hmm(made, init=None, spelling=0.0, dictionary=()):
-    return n.fit_hmm(made, hmm_settings, 1, "auto", 10**9, "/tmp", init, nothing, nothing, spelling,
-                     [[], []], list(dictionary))
+    plan = n.plan_hmm(made, 1, "auto", 10**9, "/tmp")
+    return n.fit_hmm(made, hmm_settings, 1, plan, init, nothing, spelling, [[], []],
+                     list(dictionary))
 
 def reader(made, files=1, reverse=False):
     return n.TextReader(text=made, files=files, columns=(0, 1), max_length=0, limit=0,
@@ -51,15 +52,15 @@ CALLS = {
     "lexicon text of direction -1": "model.lexicon_text(-1, 5, 1)",
     "words of a text": "text().words(2)",
     "an untrained HMM": "Aligner().fit_align(['the house'], ['la maison'], init=Aligner())",
-    "no models": "n.align_hmm([], [], posterior, 1, nothing)",
-    "models of None": "n.align_hmm([None], [known], posterior, 1, nothing)",
-    "texts of None": "n.align_hmm([hmm], [None], posterior, 1, nothing)",
-    "fewer texts than models": "n.align_hmm([hmm, hmm], [known], posterior, 1, nothing)",
-    "texts that differ": "n.align_hmm([hmm] * 2, [known, text(hmm, False, 9)], posterior, 1, nothing)",  # noqa: E501
-    "no HMM": "n.align_hmm([one], [text(one, False)], posterior, 1, nothing)",
-    "no decoding": "n.align_hmm([hmm], [known], None, 1, nothing)",
+    "no models": "n.align_hmm([], [], posterior, 1, 0, nothing)",
+    "models of None": "n.align_hmm([None], [known], posterior, 1, 0, nothing)",
+    "texts of None": "n.align_hmm([hmm], [None], posterior, 1, 0, nothing)",
+    "fewer texts than models": "n.align_hmm([hmm, hmm], [known], posterior, 1, 0, nothing)",
+    "texts that differ": "n.align_hmm([hmm] * 2, [known, text(hmm, False, 9)], posterior, 1, 0, nothing)",  # noqa: E501
+    "no HMM": "n.align_hmm([one], [text(one, False)], posterior, 1, 0, nothing)",
+    "no decoding": "n.align_hmm([hmm], [known], None, 1, 0, nothing)",
     "no threads": "fit(text(), threads=0)",
-    "fewer threads than none": "n.align_hmm([hmm], [known], posterior, -1, nothing)",
+    "fewer threads than none": "n.align_hmm([hmm], [known], posterior, -1, 0, nothing)",
     "no directions": "fit(text(), 0)",
     "three directions": "fit(text(), 3)",
     "posteriors while training": "fit(text(), output=n.Output(None, True, nothing))",
@@ -68,6 +69,10 @@ CALLS = {
     "not a number in a dictionary": "fit_hmm(text(), dictionary=[('a', 'x', float('nan'))])",
     "not a setting": "n.Settings(iterations=-1, p0=2.0, tension=float('nan'), alpha=-1.0, "
     "favor_diagonal=True, optimize_tension=True, variational_bayes=True, null_word=True)",
+    "no plan": "n.fit_hmm(text(), hmm_settings, 1, None, None, nothing, 0.0, [[], []], [])",
+    "a plan for no text": "n.plan_hmm(None, 1, 'auto', 10**9, '/tmp')",
+    "a plan for a text of unknown words": "n.plan_hmm(text(hmm, False), 1, 'auto', 10**9, '/tmp')",
+    "a plan without its __init__": "n.Plan.__new__(n.Plan).mode",
     "a reader of no text": "reader(None)",
     "a reader of no files": "reader(n.Text(None, True), 0)",
     "a third file": "reader(n.Text(None, True)).feed(2, b'a ||| b')",
@@ -81,7 +86,7 @@ CALLS = {
     "'/tmp', None, lambda *plan: made.add(['a'] * 9999, ['b'] * 9999, 0), nothing, None)",
     "a sentence changed while it is read": "import hammer; words = ['a' * 99, 'b' * 99]; "
     "n.Text(None, True).add([words], [hammer.Changing(words)], 0); raise KeyError",
-    "a callback that raises": "n.align_hmm([hmm], [known], posterior, 1, raising)",
+    "a callback that raises": "n.align_hmm([hmm], [known], posterior, 1, 0, raising)",
     "writing to a model": "model.arrays()['columns'][:] = 2**31",
     "writing to a model all the same": "model.arrays()['columns'].flags.writeable = True",
     "a model without its __init__": "n.Model.__new__(n.Model).words(0)",

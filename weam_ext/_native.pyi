@@ -140,15 +140,26 @@ def fit(
     progress: Callable[[list[Iteration]], object],
     output: Output | None,
 ) -> Model: ...
+
+class Plan:
+    @property
+    def mode(self) -> str: ...
+    @property
+    def needed(self) -> int: ...
+    @property
+    def fast(self) -> int: ...
+    @property
+    def kept(self) -> int: ...
+    @property
+    def longest(self) -> int: ...
+
+def plan_hmm(text: Text, threads: int, memory: str, bytes: int, directory: str) -> Plan: ...
 def fit_hmm(
     text: Text,
     settings: HmmSettings,
     threads: int,
-    memory: str,
-    bytes: int,
-    directory: str | bytes,
+    plan: Plan,
     init: Model | None,
-    on_memory: Callable[[str, int, int], object],
     progress: Callable[[list[Iteration]], object],
     spelling: float,
     spellings: Sequence[Sequence[str]],
@@ -160,6 +171,7 @@ def align_hmm(
     texts: Sequence[Text],
     decoding: Decoding,
     threads: int,
+    bytes: int,
     take: Callable[[_Links, list[NDArray[np.float64]]], object],
 ) -> None: ...
 def align(model: Model, text: Text, threads: int, output: Output) -> None: ...

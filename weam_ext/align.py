@@ -92,13 +92,16 @@ class MemoryPlan:
         needed: bytes, the text included.
         fast: bytes that the fast mode would need.
         limit: bytes that the process was asked to stay below, if it was. What is needed may be more
-            where less would mean too many passes.
+            where less would mean too many passes, and of an HMM where its table or its longest pair
+            takes more.
+        longest: bytes of `needed` that an HMM takes for the longest pair.
     """
 
     mode: str
     needed: int
     fast: int
     limit: int | None = None
+    longest: int = 0
 
 
 class Aligner:
@@ -508,16 +511,18 @@ class Aligner:
         resources: Any = {
             "threads": self._threads,
             "memory": self._memory,
-            "bytes": max(0, self._budget() - held + text.bytes),
             "directory": self._temp_dir,
         }
+        left = max(0, self._budget() - held)
 
-        def tell(mode: str, needed: int, fast: int) -> None:
-            on_memory(MemoryPlan(mode, held + needed, held + fast, self._max_memory))
+        def tell(mode: str, needed: int, fast: int, longest: int = 0) -> None:
+            on_memory(MemoryPlan(mode, held + needed, held + fast, self._max_memory, longest))
 
         if self.hmm:
             start = init.hmm if init else None
-            self.hmm, texts = self.hmm.fit(text, start, prior or {}, tell, progress, **resources)
+            self.hmm, texts = self.hmm.fit(
+                text, start, prior or {}, tell, progress, bytes=left, **resources
+            )
             if take:
                 self._align_hmm(texts, take, posteriors=False)
             return
@@ -525,6 +530,7 @@ class Aligner:
             text,
             _native.Settings(**self.settings),
             len(self._directions()),
+            bytes=left + text.bytes,
             init=init.model if init else None,
             on_memory=tell,
             progress=progress,
@@ -620,7 +626,9 @@ class Aligner:
             take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
 
         assert self.hmm
-        self.hmm.align(texts, self.heuristic, self._settings["threshold"], self._threads, taken)
+        memory = max(0, self._budget() - used_memory())
+        threshold = self._settings["threshold"]
+        self.hmm.align(texts, self.heuristic, threshold, self._threads, memory, taken)
 
     def _method(self) -> str | None:
         return None if self.heuristic in DIRECTIONS else self.heuristic

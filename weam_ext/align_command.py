@@ -639,7 +639,11 @@ def _report_memory(plan: MemoryPlan) -> None:
         f"{format_size(available_memory())} free"
     )
     if plan.limit and plan.needed > plan.limit:
-        say("this is more than --max-memory: with less, there would be too many passes")
+        reason = "with less, there would be too many passes"
+        if plan.longest:
+            longest = format_size(plan.longest)
+            reason = f"of an HMM, the table is read at random; its longest pair takes {longest}"
+        say(f"this is more than --max-memory: {reason}")
 
 
 def _report_iteration(

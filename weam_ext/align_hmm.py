@@ -119,33 +119,35 @@ class Hmm:
         text: _native.Text,
         init: "Hmm | None",
         prior: Prior,
-        on_memory: Callable[[str, int, int], object],
+        on_memory: Callable[[str, int, int, int], object],
         progress: Callable[[list[_native.Iteration]], object],
+        *,
+        threads: int,
         **resources: Any,
     ) -> "tuple[Hmm, list[_native.Text]]":
         """Train a model for each stem: a new `Hmm`, and the text in the words of each model."""
         stems = self.choose_stems(text, init)
-        fitted, texts = Hmm(self.settings, stems, self.chosen("p0", text)), []
+        fitted = Hmm(self.settings, stems, self.chosen("p0", text))
         spelling = self.chosen("spelling", text)
         settings = fitted.native_settings(
             int(self.chosen("iterations", text)), bool(self.chosen("fertility", text))
         )
-        for number, stem in enumerate(stems):
-            start = init.models[number] if init else None
-            own = self._renamed(text, stem, start, learn=True)
+        starts = init.models if init else [None] * len(stems)
+        texts = [self._renamed(text, *each, learn=True) for each in zip(stems, starts, strict=True)]
+        plans = _plans(texts, on_memory, threads=threads, **resources)
+        for own, start, stem, plan in zip(texts, starts, stems, plans, strict=True):
             model = _native.fit_hmm(
                 own,
                 settings,
+                threads=threads,
+                plan=plan,
                 init=start,
-                on_memory=on_memory if number == 0 else lambda *plan: None,
                 progress=progress,
                 spelling=spelling,
                 spellings=[[anyascii(word).lower() for word in own.words(n)] for n in (0, 1)],
                 dictionary=self._stemmed(prior, stem),
-                **resources,
             )
             fitted.models.append(model)
-            texts.append(own)
         return fitted, texts
 
     def native_settings(self, iterations: int = 0, fertility: bool = False) -> _native.HmmSettings:
@@ -171,11 +173,15 @@ class Hmm:
         heuristic: str,
         threshold: float,
         threads: int,
+        memory: int,
         take: Callable[[Any, Any], object],
     ) -> None:
-        """Give `take` the links, with probabilities, and the scores of a text in `texts`."""
+        """Give `take` the links, with probabilities, and the scores of a text in `texts`.
+
+        Long pairs share so many bytes of memory; one may take more.
+        """
         decoding = _native.Decoding(heuristic, threshold)
-        _native.align_hmm(self.models, texts, decoding, threads, take)
+        _native.align_hmm(self.models, texts, decoding, threads, memory, take)
 
     def _stemmed(self, prior: Prior, stem: Stem) -> list[tuple[str, str, float]]:
         """Of pairs with the same stems, the largest count."""
@@ -194,3 +200,31 @@ class Hmm:
         fold = self.settings["fold_case"]
         words = [apply_stem(stem, text.words(side), fold) for side in (0, 1)]
         return text.renamed(words, model, learn)
+
+
+def _plans(
+    texts: Sequence[_native.Text],
+    on_memory: Callable[[str, int, int, int], object],
+    *,
+    bytes: int,
+    **resources: Any,
+) -> list[_native.Plan]:
+    """How to train on one text after the other, in so many bytes together; the models stay.
+
+    `on_memory` is told the mode that takes least of all that there are, the bytes that are needed,
+    those that the fast mode would need, and those that the longest pair takes of them.
+    """
+    plans: list[_native.Plan] = []
+    needed, fast, kept = 0, 0, sum(text.bytes for text in texts)
+    for text in texts:
+        left = max(0, bytes - kept + text.bytes)
+        plans.append(_native.plan_hmm(text, bytes=left, **resources))
+        needed, fast = (
+            max(most, kept + now)
+            for most, now in ((needed, plans[-1].needed), (fast, plans[-1].fast))
+        )
+        kept += plans[-1].kept
+    modes = [plan.mode for plan in plans]
+    mode = next(mode for mode in ("files", "low", "fast") if mode in modes)
+    on_memory(mode, needed, fast, max(plan.longest for plan in plans))
+    return plans

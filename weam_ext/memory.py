@@ -3,6 +3,7 @@
 import re
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from weam_ext.errors import InputError
@@ -25,6 +26,11 @@ def format_size(size: float) -> str:
 
 def peak_memory() -> int:
     """The most memory that this process has held, in bytes."""
+    with suppress(OSError):
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        if found:
+            return int(found[1]) * 1024
+    # At first that of the process which started this one.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
