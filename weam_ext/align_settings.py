@@ -58,7 +58,7 @@ def _one_of(names: tuple[str, ...]) -> _Rule:
 _SWITCH = _Rule(bool, lambda value: True, "True or False")
 _RULES = {
     "model": _one_of(MODELS),
-    "iterations": _Rule(int, lambda n: 1 <= n < 2**31, "at least 1"),
+    "iterations": _Rule(int, lambda n: 1 <= n < 2**31, "a whole number, at least 1"),
     "p0": _Rule(float, lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "alpha": _Rule(float, lambda x: 0 < x <= 1e6, "above 0 and at most 1e6"),
     "tension": _Rule(float, lambda x: 1e-6 <= x <= 14, "at least 1e-6 and at most 14"),
