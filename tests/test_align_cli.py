@@ -890,6 +890,17 @@ def test_a_full_disk_is_told_with_the_file(write: Write, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
+def test_a_description_that_finds_no_room(
+    align: Run, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("weam_ext.align_files.write_record", full)
+    with pytest.raises(InputError, match=r"^kept: cannot be written \(No space left on device\)$"):
+        align("-i", write("text", TEXT), *FLAGS, "--save", "kept")
+
+
 @pytest.mark.parametrize(
     ("flags", "fault"),
     [

@@ -409,6 +409,13 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
             aligner.fit_text(each)
         with pytest.raises(InputError, match="a text is what"):
             aligner.align_text(each, print)
+    paths: list[Any] = [3, None, b"/tmp", ["/tmp"], "a\0b"]
+    for each in paths:
+        for call in (aligner.save, Aligner.load):
+            with pytest.raises(InputError, match="directory must be a folder"):
+                call(each)
+        with pytest.raises(InputError, match="path must be a file"):
+            forward.take_parameters(each)
     thresholds: list[Any] = ["x", nan, None, True]
     for each in thresholds:
         with pytest.raises(InputError, match="threshold must be finite"):

@@ -408,6 +408,7 @@ class Aligner:
         """
         self._check_parameters()
         length_ratio = checked("length_ratio", length_ratio)
+        path = checked("path", path)
         try:
             text = Path(path).read_bytes()
             settings = _native.Settings(**self.settings)

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from weam_ext import _native
 from weam_ext.align import DIRECTIONS, Aligner
 from weam_ext.align_hmm import Hmm
-from weam_ext.align_settings import DEFAULTS
+from weam_ext.align_settings import DEFAULTS, checked
 from weam_ext.errors import InputError, describe
 from weam_ext.files import (
     file_digest,
@@ -45,10 +46,16 @@ def save_aligner(aligner: Aligner, directory: str | Path) -> None:
     Raises `InputError` where that cannot be written, or another process writes there; the directory
     then holds the aligner that it held.
     """
-    folder = Path(directory)
+    folder = Path(checked("directory", directory))
+    with _said_of(folder), owned(folder):
+        write_aligner(aligner, folder)
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """What the system refuses is one sentence that names the folder."""
     try:
-        with owned(folder):
-            write_aligner(aligner, folder)
+        yield
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({describe(error)})") from error
 
@@ -61,6 +68,13 @@ def write_aligner(aligner: Aligner, folder: Path) -> None:
     """
     models = aligner.hmm.models if aligner.hmm else [aligner.model]
     described = _describe(aligner, models)
+    with _said_of(folder):
+        _write(aligner, models, described, folder)
+
+
+def _write(
+    aligner: Aligner, models: list[_native.Model], described: dict[str, Any], folder: Path
+) -> None:
     remove_parts(folder)
     part = folder / ".tensors.part"
     tensors_durably(partial(save_file, _arrays(aligner, models)), part)
@@ -127,11 +141,11 @@ def load_aligner(directory: str | Path, **options: Any) -> Aligner:
     checked before it is used.
     """
     Aligner(**options)  # a mistake of the caller's is none of the file's
-    path = Path(directory) / _DESCRIPTION
+    path = Path(checked("directory", directory)) / _DESCRIPTION
     while True:
         description = _read_description(path)
         try:
-            return _load(Path(directory), _Reading(description), options)
+            return _load(path.parent, _Reading(description), options)
         except FileNotFoundError as error:
             if _read_description(path) == description:  # no other process has replaced it
                 raise InputError(f"{error.filename or directory}: {error.strerror}") from error

@@ -55,6 +55,10 @@ def _one_of(names: tuple[str, ...]) -> _Rule:
     return _Rule(str, lambda name: name in names, f"one of {', '.join(names)}")
 
 
+def _is_path(path: str) -> bool:
+    return "\0" not in path
+
+
 _SWITCH = _Rule(bool, lambda value: True, "True or False")
 _RULES = {
     "model": _one_of(MODELS),
@@ -74,7 +78,9 @@ _RULES = {
     "threads": _Rule(int, lambda n: 1 <= n < 2**31, "at least 1"),
     "memory": _one_of(MEMORY_MODES),
     "max_memory": _Rule(int, lambda n: 0 < n < 2**63, "above 0"),
-    "temp_dir": _Rule(os.PathLike, lambda path: True, "a folder"),
+    "temp_dir": _Rule(os.PathLike, _is_path, "a folder"),
+    "directory": _Rule(os.PathLike, _is_path, "a folder"),
+    "path": _Rule(os.PathLike, _is_path, "a file"),
     "length_ratio": _Rule(float, lambda x: 0 < x < 2**32, "above 0 and finite"),
     "beam threshold": _Rule(float, math.isfinite, "finite"),
     "top": _Rule(int, lambda n: 0 <= n < 2**63, "at least 0"),
