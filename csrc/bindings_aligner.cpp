@@ -66,8 +66,11 @@ class Sentence {
     words_.clear();
     owners_.clear();
     made_.clear();
+    other_spaces_ = false;
     if (py::isinstance<py::str>(sentence)) {
-      split_blanks(text_of(sentence), [&](std::string_view word) { words_.push_back(word); });
+      const std::string_view text = text_of(sentence);
+      other_spaces_ = has_other_space(text);
+      split_blanks(text, [&](std::string_view word) { words_.push_back(word); });
     } else if (py::isinstance<py::array>(sentence)) {
       read_numbers(sentence);
     } else if (PyBytes_Check(sentence.ptr()) || PyByteArray_Check(sentence.ptr())) {
@@ -77,6 +80,8 @@ class Sentence {
     }
     return words_;
   }
+  // Whether a sentence given as one string has white space within words.
+  bool other_spaces() const { return other_spaces_; }
 
  private:
   static constexpr const char* kForms =
@@ -136,6 +141,7 @@ class Sentence {
     for (const py::handle word : items) words_.push_back(word_of(word));
   }
 
+  bool other_spaces_ = false;
   std::vector<std::string_view> words_;
   std::vector<py::object> owners_;
   std::deque<std::string> made_;
@@ -212,16 +218,13 @@ class Text {
       const bool is_long = !is_empty && max_length && longest > max_length;
       dropped.empty += is_empty;
       dropped.too_long += is_long;
-      bool spaces = false;
+      other_spaces += !is_empty && !is_long && (sentences[0].other_spaces() || sentences[1].other_spaces());
       for (int side = 0; side < 2; ++side) {
         numbers[side].clear();
         if (is_empty || is_long) continue;
-        spaces = spaces || (py::isinstance<py::str>(items[side]) &&
-                            std::any_of(words[side]->begin(), words[side]->end(), has_other_space));
         for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
       }
       bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
-      other_spaces += spaces;
     }
   }
 
