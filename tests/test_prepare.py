@@ -173,7 +173,7 @@ def test_description(prepared: Path) -> None:
     (bitext,) = description["corpora"]
     path = str(prepared / "corpus.txt")
     assert (bitext["name"], bitext["paths"]) == ("corpus", [path])
-    assert (bitext["columns"], bitext["limit"]) == ([1, 2], None)
+    assert (bitext["columns"], bitext["limit"]) == (None, None)
     assert bitext["aligner"]["model"] == "hmm"
     assert bitext["aligner"]["heuristic"] == "posterior"
     assert bitext["aligner"]["dropped"] == {"empty": 0, "too_long": 0}

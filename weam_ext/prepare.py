@@ -173,7 +173,7 @@ class _Work:
             "kind": "bitext" if bitext else "monolingual",
             "languages": list(languages(source)),
             "paths": list(paths_of(source)),
-            "columns": list(source.columns or (1, 2)) if isinstance(source, BitextSource) else None,
+            "columns": _columns(source),
             "limit": source.limit,
             "counts": asdict(total),
             **({"aligner": about} if bitext else {}),
@@ -373,7 +373,14 @@ def settings_of(options: argparse.Namespace) -> PrepareSettings:
     )
 
 
+def _columns(source: Source) -> list[int] | None:
+    """Those that were asked for."""
+    return list(source.columns) if isinstance(source, BitextSource) and source.columns else None
+
+
 def sources_of(options: argparse.Namespace) -> list[Source]:
+    if getattr(options, "prepared", None):
+        return []
     columns = parse_columns(options.columns)
     if columns and not any(len(files) == 1 for files in options.bitext or []):
         raise InputError("--columns: there is no --bitext of one tab-separated file")

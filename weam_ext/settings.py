@@ -108,9 +108,13 @@ def _take_prepared(options: argparse.Namespace, named: dict[str, Any]) -> None:
         )
     for name in sorted(had.keys() & named.keys()):
         if named[name] != had[name]:
+            flag = f"--{name.replace('_', '-')}"
+            how = f"with {name} {had[name]}, not {named[name]}"
+            if had[name] is None:
+                how = f"without {flag}"
             raise InputError(
-                f"{options.prepared}: was prepared with {name} {had[name]}, not {named[name]}: "
-                f"leave out --{name.replace('_', '-')}, or prepare the text anew"
+                f"{options.prepared}: was prepared {how}: leave out {flag}, or prepare the text "
+                "anew"
             )
     vars(options).update(had)
 

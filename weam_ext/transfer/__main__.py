@@ -73,9 +73,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="for retrieval: [NAME=]FILE [FILE]: one file of 'source ||| target' or tab-separated "
         "lines, or two line-aligned files; again for each language pair",
     )  # fmt: skip
-    what.add_argument(
-        "--columns", default="1,2", metavar="S,T", help="of tab-separated lines (%(default)s)"
-    )
+    what.add_argument("--columns", metavar="S,T", help="of tab-separated lines (the first two)")
     what.add_argument(
         "--gold", nargs="+", default=[], metavar="SET",
         help="for alignment: of the folders wa-SET those to use (default: all)",
