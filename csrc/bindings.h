@@ -50,9 +50,11 @@ py::array_t<T> view_of(std::shared_ptr<Owner> owner, const T* data, std::vector<
 // offsets [pairs + 1], (source, target) [links, 2], and the probabilities [links] or None.
 py::tuple to_arrays(Links&& links);
 
-using Offsets = py::array_t<std::int64_t, py::array::c_style>;
-using LinkPairs = py::array_t<std::int32_t, py::array::c_style>;
-using Probabilities = py::array_t<float, py::array::c_style>;
+// An array that is of one piece and aligned: a copy where the caller's is not.
+constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+using Offsets = py::array_t<std::int64_t, kPlain>;
+using LinkPairs = py::array_t<std::int32_t, kPlain>;
+using Probabilities = py::array_t<float, kPlain>;
 
 Links from_arrays(const Offsets& offsets, const LinkPairs& pairs,
                   const std::optional<Probabilities>& probability = std::nullopt);

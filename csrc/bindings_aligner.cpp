@@ -124,7 +124,7 @@ class Sentence {
 
   template <class Number>
   void read_numbers_as(const py::array& array) {
-    const auto numbers = py::array_t<Number, py::array::forcecast | py::array::c_style>::ensure(array);
+    const auto numbers = py::array_t<Number, py::array::forcecast | kPlain>::ensure(array);
     if (!numbers) throw py::error_already_set();
     for (py::ssize_t k = 0; k < numbers.size(); ++k) {
       made_.push_back(std::to_string(numbers.data()[k]));

@@ -51,6 +51,7 @@ def test_numbers_are_words() -> None:
             for kind in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", ">i4")
         ),
         lambda row: np.repeat(np.array(row), 3)[::3],
+        lambda row: np.frombuffer(b"\0" + np.array(row).tobytes(), np.int64, offset=1),
         lambda row: np.array(row[::-1])[::-1],
         lambda row: np.array([row, row]).T[:, 0],
         lambda row: list(row),
