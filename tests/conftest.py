@@ -6,6 +6,7 @@ Without a GPU, Triton's kernels run in its interpreter, which is chosen before t
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 # Threads of such small models wait for each other whenever another program wants a processor.
@@ -41,3 +42,23 @@ def device(request: Any) -> Iterator[str]:
 
         with triton_on_cpu():
             yield "cpu"
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the small runs of a module read."""
+    from runs import write_inputs
+
+    return write_inputs(tmp_path_factory.mktemp("inputs"))
+
+
+@pytest.fixture(scope="module")
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing disturbed."""
+    from runs import flags
+
+    from weam_ext import train
+
+    run = tmp_path_factory.mktemp("whole") / "run"
+    train.main(flags(inputs, run))
+    return run

@@ -6,18 +6,13 @@ from typing import Any
 
 import pytest
 from damage import files_of, one_byte_changes
-from runs import contents, flags, write_inputs
+from runs import contents, flags
 
 from weam_ext import train
 from weam_ext.checkpoint import CARD, checkpoints
 from weam_ext.errors import InputError
 
 RUN: dict[str, Any] = {"objective": "word-aligned", "steps": 5, "eval_every": 5, "keep": 3}
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="module")

@@ -8,23 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from runs import command, contents, environment, flags, log, logged, write_inputs
+from runs import command, contents, environment, flags, log, logged
 
 from weam_ext import train
 from weam_ext.checkpoint import checkpoints
 from weam_ext.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
-    train.main(flags(inputs, run))
-    return run
 
 
 def spoil_loss(trainer: train.Trainer) -> None:

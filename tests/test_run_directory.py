@@ -22,7 +22,6 @@ from runs import (
     flags,
     log,
     steps_done,
-    write_inputs,
 )
 
 from weam_ext import checkpoint, train
@@ -31,18 +30,6 @@ from weam_ext.errors import InputError
 from weam_ext.files import LOCK, owned, read_record, write_record
 from weam_ext.records import Records
 from weam_ext.transfer.__main__ import facts_of, identified
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("whole") / "run"
-    train.main(flags(inputs, run))
-    return run
 
 
 @pytest.fixture

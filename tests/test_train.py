@@ -46,19 +46,6 @@ from weam_ext.shards import open_prepared
 from weam_ext.tokenizer import load_tokenizer, wordpiece
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_inputs(tmp_path_factory.mktemp("inputs"))
-
-
-@pytest.fixture(scope="module")
-def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nothing disturbed."""
-    run = tmp_path_factory.mktemp("whole") / "run"
-    train.main(flags(inputs, run))
-    return run
-
-
 def test_what_a_run_leaves(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     last = checkpoints(whole)[-1]
     assert [path.name for path in checkpoints(whole)] == ["step-00000006", "step-00000008"]
