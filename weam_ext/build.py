@@ -109,7 +109,7 @@ def _read_run(run_dir: Path) -> dict[str, Any]:
 
 
 def contents(options: argparse.Namespace) -> dict[str, str]:
-    """What the files that settings name hold, for each of `FILES` that are there.
+    """What the files that settings name hold, for each of those settings whose files are there.
 
     SHA-256, but of a preparation its digest and of a tokenizer its fingerprint: whatever the files
     are called. Names of the hub and pipes have none.

@@ -40,8 +40,6 @@ PLACES = (
 )  # fmt: skip
 
 
-# What these name is known by what is in it (see `weam_ext.build.contents`).
-FILES = ("bitext", "monolingual", "prepared", "tokenizer", "model", "model_config")
 CONTENT = "content"
 """Of run.yaml: what the files hold. No setting: a configuration may have it."""
 
