@@ -12,13 +12,13 @@ test-all:
 	$(PYTHON) -m pytest -m 'long or not long'
 
 kill:
-	$(PYTHON) -m pytest tests/test_kill.py -m long -s
+	$(PYTHON) -m pytest tests/train/test_kill.py -m long -s
 
 sanitize:
-	$(PYTHON) -m pytest tests/test_native.py -m long -k 'not targets_at_length'
+	$(PYTHON) -m pytest tests/align/test_native.py -m long -k 'not targets_at_length'
 
 fuzz:
-	WEAM_FUZZ_SECONDS=600 $(PYTHON) -m pytest tests/test_native.py -m long -k targets_at_length
+	WEAM_FUZZ_SECONDS=600 $(PYTHON) -m pytest tests/align/test_native.py -m long -k targets_at_length
 
 lint:
 	ruff check .

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pybind11
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
@@ -36,13 +36,7 @@ class CMakeBuild(build_ext):
 
 
 setup(
-    packages=[
-        "weam_ext",
-        "weam_ext.kernels",
-        "weam_ext.report",
-        "weam_ext.transfer",
-        "weam_ref",
-    ],
+    packages=[*find_packages(include=["weam_ext*"]), "weam_ref"],
     package_dir={"weam_ext": "weam_ext", "weam_ref": "python/weam_ref"},
     package_data={"weam_ext": ["py.typed", "*.pyi"], "weam_ref": ["py.typed"]},
     ext_modules=[Extension("weam_ext._native", sources=[])],

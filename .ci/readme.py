@@ -42,7 +42,7 @@ RULES = (
     Rule(r"^pip install ", None, "what is tried was installed so"),
     Rule(r"^pytest -n ", None, ".ci/run does"),
     Rule(r"^make ", None, "minutes to hours"),
-    Rule(r"^torchrun ", None, "eight GPUs; tests/test_parallel.py has two processes"),
+    Rule(r"^torchrun ", None, "eight GPUs; tests/train/test_parallel.py has two processes"),
     Rule("--benchmark-only", "--benchmark-disable", "brief"),
     Rule(r"^python -m weam_ext\.align$", r"\g<0> --help", "the name alone"),
     Rule(r"^python -m weam_ext\.train(?!.*--bitext)", r"\g<0> --builtin-pairs 60", "brief"),

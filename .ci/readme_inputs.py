@@ -8,9 +8,9 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from weam_ext.invented import sentence_pairs, vocabulary
-from weam_ext.model import new_model
-from weam_ext.tokenizer import wordpiece
+from weam_ext.model.loading import new_model
+from weam_ext.text.tokenizer import wordpiece
+from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))

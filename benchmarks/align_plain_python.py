@@ -7,8 +7,9 @@ import weam_ref.hmm
 import weam_ref.symmetrize
 from anyascii import anyascii
 
-from weam_ext.corpus import BitextSource, Link, format_links, read_bitext
-from weam_ext.errors import run
+from weam_ext.common.errors import run
+from weam_ext.text.bitext import BitextSource, read_bitext
+from weam_ext.text.pharaoh import Link, format_links
 
 Side = list[list[str]]
 

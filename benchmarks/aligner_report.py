@@ -12,7 +12,7 @@ from typing import Any
 from aligner_results import Figures, Results, Run
 from markers import insert
 
-from weam_ext.errors import InputError
+from weam_ext.common.errors import InputError
 
 BEGIN = "<!-- aligners: written by benchmarks/compare_aligners.py --table -->"
 END = "<!-- aligners: end -->"

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from weam_ext.errors import InputError
-from weam_ext.files import rename_durably, write_durably
+from weam_ext.common.errors import InputError
+from weam_ext.common.files import rename_durably, write_durably
 
 Json = dict[str, Any]
 

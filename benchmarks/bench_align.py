@@ -14,8 +14,8 @@ from align_plain_python import Side, diagonal_links, hmm_links
 from corpora import Record, sentences
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from weam_ext.align import Aligner
-from weam_ext.corpus import Link
+from weam_ext.align.aligner import Aligner
+from weam_ext.text.pharaoh import Link
 
 METHOD = "grow-diag-final-and"
 FAST_ALIGN = {"model": "fast-align", "heuristic": METHOD}

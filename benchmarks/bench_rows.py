@@ -13,10 +13,10 @@ from plain_weam import dense_links, exchanged, exclusive_mask
 from pytest_benchmark.fixture import BenchmarkFixture
 from weam_batches import batches, tokenizer
 
-from weam_ext.gather import gather_rows
-from weam_ext.head import linear_cross_entropy
-from weam_ext.mask import MaskedRows
-from weam_ext.objectives import Masking
+from weam_ext.ops.cross_entropy import linear_cross_entropy
+from weam_ext.ops.gather import gather_rows
+from weam_ext.ops.mask import MaskedRows
+from weam_ext.train.objectives import Masking
 
 PAIRS, LENGTH, WIDTH, VOCABULARY = 32, 128, 256, 30_522
 [BATCH] = batches(1, PAIRS, LENGTH, VOCABULARY, "cpu")

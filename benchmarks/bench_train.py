@@ -12,11 +12,11 @@ from corpora import Record
 from plain_weam import AllTokens, dense_links
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from weam_ext.build import open_run
-from weam_ext.distributed import Ranks
-from weam_ext.objectives import OBJECTIVES
-from weam_ext.settings import parse
-from weam_ext.train import Trainer
+from weam_ext.common.ranks import Ranks
+from weam_ext.train.loop import Trainer
+from weam_ext.train.objectives import OBJECTIVES
+from weam_ext.train.run_directory import open_run
+from weam_ext.train.settings import parse
 
 DATA = os.environ.get("WEAM_DATA")
 

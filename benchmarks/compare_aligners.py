@@ -35,11 +35,13 @@ from aligner_results import Figures, Json, Key, Results, Run, replace_durably
 
 import weam_ext
 from weam_ext import _native
-from weam_ext.align import DIRECTIONS, POSTERIOR
-from weam_ext.corpus import BitextSource, Link, parse_links, read_bitext, read_gold
-from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import file_digest
-from weam_ext.links import HEURISTICS, Links, score, symmetrize
+from weam_ext.align.aligner import DIRECTIONS, POSTERIOR
+from weam_ext.align.links import HEURISTICS, Links, symmetrize
+from weam_ext.align.scoring import score
+from weam_ext.common.errors import InputError, Parser, run, say
+from weam_ext.common.files import file_digest
+from weam_ext.text.bitext import BitextSource, read_bitext
+from weam_ext.text.pharaoh import Link, parse_links, read_gold
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "aligners.json"

@@ -26,16 +26,16 @@ from corpora import machine
 from markers import insert
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from weam_ext.build import open_run
-from weam_ext.checkpoint import checkpoints
-from weam_ext.corpus import BitextSource, parse_bitext, read_bitext
-from weam_ext.distributed import Ranks
-from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import write_whole
-from weam_ext.settings import parse
-from weam_ext.train import Trainer
+from weam_ext.common.errors import InputError, Parser, run, say
+from weam_ext.common.files import write_whole
+from weam_ext.common.ranks import Ranks
+from weam_ext.text.bitext import BitextSource, parse_bitext, read_bitext
+from weam_ext.train.checkpoint import checkpoints
+from weam_ext.train.loop import Trainer
+from weam_ext.train.run_directory import open_run
+from weam_ext.train.settings import parse
 from weam_ext.transfer.encoder import Encoder
-from weam_ext.transfer.retrieval import nearest_neighbours
+from weam_ext.transfer.frozen.retrieval import nearest_neighbours
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "objectives.json"

@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from weam_ext.invented import sentence_pairs
+from weam_ext.text.toy_corpus import sentence_pairs
 
 Record = Callable[..., None]
 """What keeps a benchmark's figures: see conftest.py."""

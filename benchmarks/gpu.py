@@ -32,8 +32,8 @@ from gpu_kernels import Shape, ceilings, head_chunks, kernels
 from gpu_report import failed, table
 from gpu_steps import OURS, WAYS, Run, forget, measure, repeatable
 
-from weam_ext.errors import InputError, run
-from weam_ext.files import write_whole
+from weam_ext.common.errors import InputError, run
+from weam_ext.common.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = ["test_mask.py", "test_gather.py", "test_head.py"]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from weam_batches import batches, tokenizer
 
-from weam_ext.head import linear_cross_entropy
-from weam_ext.objectives import Masking
+from weam_ext.ops.cross_entropy import linear_cross_entropy
+from weam_ext.train.objectives import Masking
 
 PROBABILITY = 0.3
 CHUNKS = (1024, 2048, 4096, 8192)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 from weam_batches import batches
 
-from weam_ext.batch import Batch
-from weam_ext.mask import MaskedRows
-from weam_ext.objectives import MaskedPredictor
+from weam_ext.data.collate import Batch
+from weam_ext.ops.mask import MaskedRows
+from weam_ext.train.objectives import MaskedPredictor
 
 WAYS = {
     "weam_ext": "the predictor that training uses",

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from weam_ext.errors import run
+from weam_ext.common.errors import run
 
 
 def table(run: Path) -> str:

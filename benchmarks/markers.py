@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from weam_ext.errors import InputError
-from weam_ext.files import write_whole
+from weam_ext.common.errors import InputError
+from weam_ext.common.files import write_whole
 
 
 def insert(document: Path, begin: str, end: str, table: str) -> None:

@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weam_ext.batch import Batch
-from weam_ext.mask import MASKING, MaskedRows, philox_words, threshold
-from weam_ext.objectives import Masking
+from weam_ext.data.collate import Batch
+from weam_ext.ops.constants import MASKING
+from weam_ext.ops.mask import MaskedRows, threshold
+from weam_ext.ops.philox import philox_words
+from weam_ext.train.objectives import Masking
 
 
 def dense_links(batch: Batch) -> Tensor:

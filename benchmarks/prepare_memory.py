@@ -23,16 +23,17 @@ from typing import Any
 import torch
 from corpora import machine
 
-from weam_ext.batch import Collator, Layout
-from weam_ext.corpus import BitextSource, read_bitext
-from weam_ext.errors import Parser, run, say
-from weam_ext.files import write_whole
-from weam_ext.loader import Feed
-from weam_ext.order import Corpora, Order, Place
-from weam_ext.pieces import Pieces
-from weam_ext.ranges import Part, PrepareSettings, cut, tokenise
-from weam_ext.shards import open_prepared
-from weam_ext.tokenizer import load_tokenizer
+from weam_ext.common.errors import Parser, run, say
+from weam_ext.common.files import write_whole
+from weam_ext.data.collate import Collator, Layout
+from weam_ext.data.loader import Feed
+from weam_ext.data.sampler import Corpora, Order, Place
+from weam_ext.data.shards import open_prepared
+from weam_ext.prepare.chunks import Part, cut, tokenise
+from weam_ext.prepare.settings import PrepareSettings
+from weam_ext.text.bitext import BitextSource, read_bitext
+from weam_ext.text.cached_tokenizer import Pieces
+from weam_ext.text.tokenizer import load_tokenizer
 
 RESULTS = Path(__file__).resolve().parent / "results" / "prepare.json"
 Json = dict[str, Any]

@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from weam_ext.batch import Batch, Collator, Layout
-from weam_ext.shards import Sample
-from weam_ext.tokenizer import wordpiece
+from weam_ext.data.collate import Batch, Collator, Layout
+from weam_ext.data.shards import Sample
+from weam_ext.text.tokenizer import wordpiece
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TOKENS_A_WORD = (0.62, 0.22, 0.11, 0.05)

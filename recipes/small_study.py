@@ -19,9 +19,9 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from weam_ext.corpus import BitextSource, read_bitext
-from weam_ext.errors import InputError, Parser, run, say
-from weam_ext.files import write_whole
+from weam_ext.common.errors import InputError, Parser, run, say
+from weam_ext.common.files import write_whole
+from weam_ext.text.bitext import BitextSource, read_bitext
 
 OBJECTIVES = ("weam", "tlm")
 CONFIGURATION = {

@@ -30,18 +30,20 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.driver import driver
 from triton.runtime.jit import JITFunction
 
-import weam_ext.head
-from weam_ext import gather as gather_operators
-from weam_ext import mask as mask_operators
-from weam_ext.batch import Collator, Layout
-from weam_ext.corpus import BitextSource, MonolingualSource
-from weam_ext.invented import sentence_pairs, vocabulary
-from weam_ext.kernels import gather, head, mask
-from weam_ext.mask import POLICIES, UNITS
-from weam_ext.objectives import MLM, TLM, WEAM, Masking, Objective, WordAligned
-from weam_ext.prepare import PrepareSettings, prepare
-from weam_ext.shards import Shards, open_prepared
-from weam_ext.tokenizer import wordpiece
+import weam_ext.ops.cross_entropy
+from weam_ext.data.collate import Collator, Layout
+from weam_ext.data.shards import Shards, open_prepared
+from weam_ext.ops import gather as gather_operators
+from weam_ext.ops import mask as mask_operators
+from weam_ext.ops.constants import POLICIES, UNITS
+from weam_ext.ops.triton import cross_entropy as head
+from weam_ext.ops.triton import gather, mask
+from weam_ext.prepare.pipeline import prepare
+from weam_ext.prepare.settings import PrepareSettings
+from weam_ext.text.bitext import BitextSource, MonolingualSource
+from weam_ext.text.tokenizer import wordpiece
+from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
+from weam_ext.train.objectives import MLM, TLM, WEAM, Masking, Objective, WordAligned
 
 Call = Callable[[], Any]
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -265,8 +267,8 @@ def through_the_launchers() -> None:
     )  # fmt: skip
     for operator, plain, launch in operators:
         operator.register_kernel("cpu", both_ways(launch, plain))
-    of_head = both_ways(head.cross_entropy_, weam_ext.head._cross_entropy_)
-    weam_ext.head._cross_entropy_ = of_head
+    of_head = both_ways(head.cross_entropy_, weam_ext.ops.cross_entropy._cross_entropy_)
+    weam_ext.ops.cross_entropy._cross_entropy_ = of_head
 
 
 def training_calls() -> dict[str, Call]:

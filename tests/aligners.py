@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.align import DIRECTIONS, Aligner, MemoryPlan
-from weam_ext.invented import sentence_pairs
-from weam_ext.links import Links
+from weam_ext.align.aligner import DIRECTIONS, Aligner, MemoryPlan
+from weam_ext.align.links import Links
+from weam_ext.text.toy_corpus import sentence_pairs
 
 Words = Sequence[Sequence[str]]
 Bitext = tuple[Words, Words]

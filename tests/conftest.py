@@ -57,7 +57,7 @@ def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing disturbed."""
     from runs import flags
 
-    from weam_ext import train
+    from weam_ext.train import loop as train
 
     run = tmp_path_factory.mktemp("whole") / "run"
     train.main(flags(inputs, run))

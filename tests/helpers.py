@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from weam_ext.corpus import Link, parse_links, read_lines
+from weam_ext.text.lines import read_lines
+from weam_ext.text.pharaoh import Link, parse_links
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST_ALIGN = ROOT / "tests" / "data" / "fast_align"
+FAST_ALIGN = ROOT / "tests" / "fast_align"
 
 
 def real_data(name: str) -> Path:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from weam_ext import gather, mask
-from weam_ext.kernels import gather as gather_kernels
-from weam_ext.kernels import mask as mask_kernels
+from weam_ext.ops import gather, mask
+from weam_ext.ops.triton import gather as gather_kernels
+from weam_ext.ops.triton import mask as mask_kernels
 
 _active: list[bool] = []
 

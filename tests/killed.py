@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weam_ext import checkpoint, train
-from weam_ext.objectives import Objective
+from weam_ext.train import checkpoint
+from weam_ext.train import loop as train
+from weam_ext.train.objectives import Objective
 
 FILES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.symlink")
 """Events of Python's audit that change what is on the disk, or may."""

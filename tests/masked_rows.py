@@ -17,10 +17,11 @@ import weam_ref.mask
 import weam_ref.philox
 from weam_ref.mask import MaskedRows
 
-import weam_ext.gather
-import weam_ext.head
-import weam_ext.mask
-from weam_ext.mask import POLICIES, UNITS, Links
+import weam_ext.ops.cross_entropy
+import weam_ext.ops.gather
+import weam_ext.ops.mask
+from weam_ext.ops.constants import POLICIES, UNITS
+from weam_ext.ops.token_links import Links
 
 Rows = list[list[float]]
 SPECIAL = 0
@@ -55,12 +56,12 @@ class Torch:
         self.device = device
 
     def philox4x32(self, counter: Any, key: Any) -> tuple[int, ...]:
-        words = weam_ext.mask.philox4x32(tuple(self.tensor(c) for c in counter), key)
+        words = weam_ext.ops.philox.philox4x32(tuple(self.tensor(c) for c in counter), key)
         return tuple(word.item() for word in words)
 
     def words(self, seed: int, draw: int, position: int, stream: int) -> tuple[int, ...]:
         draws, positions = self.tensor([draw]), self.tensor([position])
-        words = weam_ext.mask.philox_words(seed, draws, positions, stream)
+        words = weam_ext.ops.philox.philox_words(seed, draws, positions, stream)
         return tuple(word.item() for word in words)
 
     def mask_tokens(
@@ -78,7 +79,7 @@ class Torch:
         size = len(input_ids) * len(input_ids[0])
         if exchange_capacity is None:
             exchange_capacity = 0 if links is None else size
-        masked = weam_ext.mask.mask_tokens(
+        masked = weam_ext.ops.mask.mask_tokens(
             self.tensor(input_ids),
             self.tensor(words),
             self.tensor(draws),
@@ -91,7 +92,7 @@ class Torch:
         return as_lists(masked)
 
     def gather_rows(self, hidden: Any, masked: MaskedRows, links: Any, weights: Any = None) -> Rows:
-        rows = weam_ext.gather.gather_rows(
+        rows = weam_ext.ops.gather.gather_rows(
             self.tensor(hidden), as_tensors(masked, self.device), csr(links, self.device, weights)
         )
         return rows.tolist()
@@ -102,23 +103,23 @@ class Torch:
         length = len(masked.input_ids[0])
         shape = len(masked.input_ids), length, len(gradient[0])
         hidden = torch.zeros(shape, dtype=torch.float64, device=self.device, requires_grad=True)
-        rows = weam_ext.gather.gather_rows(
+        rows = weam_ext.ops.gather.gather_rows(
             hidden, as_tensors(masked, self.device), csr(links, self.device, weights)
         )
         return torch.autograd.grad(rows, hidden, self.tensor(gradient))[0].tolist()
 
     def row_weights(self, masked: MaskedRows, exchange_weight: float) -> list[float]:
-        return weam_ext.gather.row_weights(
+        return weam_ext.ops.gather.row_weights(
             as_tensors(masked, self.device), exchange_weight
         ).tolist()
 
     def row_labels(self, masked: MaskedRows) -> list[int]:
-        return weam_ext.gather.row_labels(as_tensors(masked, self.device)).tolist()
+        return weam_ext.ops.gather.row_labels(as_tensors(masked, self.device)).tolist()
 
     def linear_cross_entropy(
         self, rows: Rows, weight: Rows, bias: list[float] | None, labels: Any, weights: Any
     ) -> tuple[float, list[float], list[bool]]:
-        total, losses, correct = weam_ext.head.linear_cross_entropy(
+        total, losses, correct = weam_ext.ops.cross_entropy.linear_cross_entropy(
             self.tensor(rows),
             self.tensor(weight),
             None if bias is None else self.tensor(bias),
@@ -264,17 +265,17 @@ def csr(
     return Links(*hard[:2], own.contiguous(), others.contiguous())
 
 
-def as_tensors(masked: MaskedRows, device: str = "cpu") -> weam_ext.mask.MaskedRows:
+def as_tensors(masked: MaskedRows, device: str = "cpu") -> weam_ext.ops.mask.MaskedRows:
     fields = {field.name: getattr(masked, field.name) for field in dataclasses.fields(masked)}
     overflow = torch.tensor(fields.pop("overflow"), device=device)
     tensors = {
         name: torch.tensor(values, dtype=torch.int64, device=device)
         for name, values in fields.items()
     }
-    return weam_ext.mask.MaskedRows(**tensors, overflow=overflow)
+    return weam_ext.ops.mask.MaskedRows(**tensors, overflow=overflow)
 
 
-def as_lists(masked: weam_ext.mask.MaskedRows) -> MaskedRows:
+def as_lists(masked: weam_ext.ops.mask.MaskedRows) -> MaskedRows:
     return MaskedRows(
         **{field.name: getattr(masked, field.name).tolist() for field in dataclasses.fields(masked)}
     )

@@ -10,8 +10,9 @@ from typing import Any
 
 from helpers import ROOT
 
-from weam_ext.checkpoint import checkpoints
-from weam_ext.invented import sentence_pairs, vocabulary
+from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
+from weam_ext.train import loop as train
+from weam_ext.train.checkpoint import checkpoints
 
 STEPS = 8
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -109,3 +110,15 @@ def start_and_signal(
     process.send_signal(number)
     process.communicate(timeout=240)
     return process.returncode
+
+
+def ends_in(step: int) -> Any:
+    """A step of the trainer that dies instead of doing the given one."""
+    train_step = train.Trainer.train_step
+
+    def dying(trainer: train.Trainer) -> Any:
+        if trainer.step + 1 == step:
+            raise KeyboardInterrupt
+        return train_step(trainer)
+
+    return dying

@@ -8,8 +8,8 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast, XLMRobertaTokenizer
 
-from weam_ext.invented import LANGUAGES, sentence_pairs, vocabulary
-from weam_ext.tokenizer import wordpiece
+from weam_ext.text.tokenizer import wordpiece
+from weam_ext.text.toy_corpus import LANGUAGES, sentence_pairs, vocabulary
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

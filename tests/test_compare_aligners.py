@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from weam_ext.errors import InputError
-from weam_ext.invented import sentence_pairs
+from weam_ext.common.errors import InputError
+from weam_ext.text.toy_corpus import sentence_pairs
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PAIRS, GOLD = 12, 5

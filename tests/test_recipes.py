@@ -11,9 +11,9 @@ from runs import logged, write_inputs
 from small_tokenizers import tokenizer
 from transformers import BertConfig, BertForMaskedLM, ModernBertConfig, ModernBertForMaskedLM
 
-from weam_ext import train
-from weam_ext.checkpoint import checkpoints
-from weam_ext.settings import identity, parse
+from weam_ext.train import loop as train
+from weam_ext.train.checkpoint import checkpoints
+from weam_ext.train.settings import identity, parse
 
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,

@@ -7,6 +7,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+from small_tokenizers import tokenizer
+
+from weam_ext.model.loading import new_model
+
+LAYERS = 2
+SMALL = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
+         "intermediate_size": 32, "max_position_embeddings": 128}  # fmt: skip
+
 
 def write(path: Path, text: str) -> Path:
     """A file of any depth, compressed where its name says so."""
@@ -91,3 +99,16 @@ def small_data(directory: Path) -> Path:
     write(directory / "wa-toy/gold.de", "das Haus\ngrosses rotes Auto\n")
     write(directory / "wa-toy/gold.en-de.gold", "0-0 1-1\n0-0 1?1 2-2\n")
     return directory
+
+
+def save_encoder(directory: Path, family: str = "WordPiece", seed: int = 0) -> Path:
+    """A random BERT with its masked-language-model head, as a training run leaves it."""
+    new_model(SMALL, tokenizer(family), 128, seed).save_pretrained(directory)
+    tokenizer(family).save_pretrained(directory)
+    return directory
+
+
+def flags(inputs: Path, output: Path, *bitexts: str, models: tuple[str, ...] = ()) -> list[str]:
+    models = models or (f"first={inputs / 'a'},{inputs / 'b'}", f"second={inputs / 'c'}")
+    texts = [part for name in bitexts for part in ("--bitext", str(inputs / f"{name}.txt"))]
+    return ["--models", *models, *texts, "--output", str(output), "--device", "cpu"]

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from weam_ext import train
+from weam_ext.train import loop as train
 
 
 def main() -> None:

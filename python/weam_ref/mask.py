@@ -18,7 +18,7 @@ LONGER = [sum(SPAN_LENGTHS[k:], Fraction(0)) / sum(SPAN_LENGTHS) for k in range(
 
 @dataclass(frozen=True)
 class MaskedRows:
-    """`weam_ext.mask.MaskedRows` as lists: the fields have the same names and meanings."""
+    """`weam_ext.ops.mask.MaskedRows` as lists: the fields have the same names and meanings."""
 
     input_ids: list[list[int]]
     positions: list[int]
@@ -52,7 +52,7 @@ def mask_tokens(
 
     `links[a]` lists the flattened positions linked to flattened position a. A capacity of None is
     as many rows as there are; with an `exchange_capacity` of 0, or without links, no row is
-    exchanged. What the policies and units are: `weam_ext.mask`.
+    exchanged. What the policies and units are: `weam_ext.ops.mask`.
     """
     length = len(input_ids[0])
     masked_ids = [list(ids) for ids in input_ids]

@@ -10,14 +10,7 @@ from weam_ext.report import figures
 from weam_ext.report.claims import Judge, roles_of
 from weam_ext.report.page import Figures, Heading, Part, Table, Text
 from weam_ext.report.statistics import Scores, estimate, holm, verdict
-from weam_ext.report.table import (
-    TITLES,
-    Condition,
-    Measured,
-    Results,
-    average,
-    gains,
-)
+from weam_ext.report.table import TITLES, Condition, Measured, Results, average, gains
 from weam_ext.transfer.results import Failed
 
 METHOD = """Scores in percent; of word alignment 1 - AER. Of several seeds: mean ± standard

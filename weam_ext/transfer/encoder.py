@@ -11,11 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoModel
 
-from weam_ext.corpus import blocks
-from weam_ext.errors import InputError, is_out_of_memory
-from weam_ext.files import file_digest
-from weam_ext.tokenizer import fingerprint, load_tokenizer, reason
-from weam_ext.transfer.tagging import all_word_tokens, framer
+from weam_ext.common.errors import InputError, is_out_of_memory
+from weam_ext.common.files import file_digest
+from weam_ext.text.bitext import blocks
+from weam_ext.text.tokenizer import fingerprint, load_tokenizer, reason
+from weam_ext.transfer.families.tagging import all_word_tokens, framer
 
 
 def encoder_digest(directory: Path) -> str:

@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from weam_ext.corpus import line_blocks
-from weam_ext.errors import InputError
+from weam_ext.common.errors import InputError
+from weam_ext.text.lines import line_blocks
 
 _ARCHIVE = re.compile(r"\.(tar(\.(gz|xz|bz2|zst))?|tgz)$")
 _COMPRESSED = re.compile(r"\.(gz|xz|bz2|zst)$")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
-from weam_ext.errors import InputError, is_out_of_memory
-from weam_ext.tokenizer import load_tokenizer, reason
+from weam_ext.common.errors import InputError, is_out_of_memory
+from weam_ext.text.tokenizer import load_tokenizer, reason
 from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import CORRELATIONS, Evaluation, Score
 from weam_ext.transfer.robust import RobustTrainer

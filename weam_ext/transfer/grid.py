@@ -12,17 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weam_ext.errors import InputError, describe, say
-from weam_ext.files import locked
-from weam_ext.transfer.results import (
-    CELLS,
-    Cell,
-    Evaluation,
-    Failed,
-    Finished,
-    write,
-    write_failed,
-)
+from weam_ext.common.errors import InputError, describe, say
+from weam_ext.common.files import locked
+from weam_ext.transfer.results import CELLS, Cell, Evaluation, Failed, Finished, write, write_failed
 
 Made = tuple[list[Evaluation], dict[str, Any]]
 

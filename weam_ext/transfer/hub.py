@@ -4,13 +4,13 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from weam_ext.errors import InputError, describe
-from weam_ext.transfer.answering import Question
-from weam_ext.transfer.choice import Choice
-from weam_ext.transfer.classification import NLI, TOPICS, Text
-from weam_ext.transfer.formats import DEV, SPLITS, TEST, TRAIN, Part
+from weam_ext.common.errors import InputError, describe
+from weam_ext.transfer.families.answering import Question
+from weam_ext.transfer.families.choice import Choice
+from weam_ext.transfer.families.classification import NLI, TOPICS, Text
+from weam_ext.transfer.families.formats import DEV, SPLITS, TEST, TRAIN, Part
+from weam_ext.transfer.families.tagging import NAMES, Sentence
 from weam_ext.transfer.languages import language_code
-from weam_ext.transfer.tagging import NAMES, Sentence
 from weam_ext.transfer.tasks import Loaded, Task
 
 

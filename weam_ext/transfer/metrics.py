@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from weam_ext.errors import InputError
+from weam_ext.common.errors import InputError
 from weam_ext.transfer.results import Score
 
 Link = tuple[int, int]

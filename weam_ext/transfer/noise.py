@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from weam_ext.corpus import read_lines
-from weam_ext.errors import InputError
-from weam_ext.transfer.answering import Question
-from weam_ext.transfer.choice import Choice
-from weam_ext.transfer.classification import Text
-from weam_ext.transfer.tagging import Sentence
+from weam_ext.common.errors import InputError
+from weam_ext.text.lines import read_lines
+from weam_ext.transfer.families.answering import Question
+from weam_ext.transfer.families.choice import Choice
+from weam_ext.transfer.families.classification import Text
+from weam_ext.transfer.families.tagging import Sentence
 
 KINDS = ("typos", "case", "accents", "code-switch", "synonyms")
 _WORD = re.compile(r"\w+")

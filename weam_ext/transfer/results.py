@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from weam_ext.errors import InputError
-from weam_ext.files import write_whole
+from weam_ext.common.errors import InputError
+from weam_ext.common.files import write_whole
 
 CELLS = "cells"
 FORMAT = 2

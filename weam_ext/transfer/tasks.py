@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weam_ext.errors import InputError
-from weam_ext.transfer.answering import MLQA_FORMATS, TYDIQA_FORMATS, XQUAD_FORMATS, Answering
-from weam_ext.transfer.choice import XCOPA_FORMATS, MultipleChoice
-from weam_ext.transfer.classification import (
+from weam_ext.common.errors import InputError
+from weam_ext.transfer.families.answering import (
+    MLQA_FORMATS,
+    TYDIQA_FORMATS,
+    XQUAD_FORMATS,
+    Answering,
+)
+from weam_ext.transfer.families.choice import XCOPA_FORMATS, MultipleChoice
+from weam_ext.transfer.families.classification import (
     NLI,
     PARAPHRASE,
     PAWSX_FORMATS,
@@ -21,8 +26,8 @@ from weam_ext.transfer.classification import (
     Similarity,
     crossed,
 )
-from weam_ext.transfer.formats import DEV, TEST, TRAIN, TRANSLATED, Format, Part, find
-from weam_ext.transfer.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
+from weam_ext.transfer.families.formats import DEV, TEST, TRAIN, TRANSLATED, Format, Part, find
+from weam_ext.transfer.families.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
 
 HELD_OUT = 5
 """Where training examples are all there is of a language, one group in so many is held out."""

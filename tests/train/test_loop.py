@@ -1,0 +1,741 @@
+"""Whole runs: what they leave, and that stopping them changes nothing."""
+
+import errno
+import math
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from itertools import product
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from runs import (
+    STEPS,
+    command,
+    contents,
+    ends_in,
+    environment,
+    flags,
+    log,
+    logged,
+    start_and_signal,
+    steps_done,
+    write_inputs,
+)
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from weam_ext.common import files
+from weam_ext.common.errors import InputError
+from weam_ext.data.shards import open_prepared
+from weam_ext.model.loading import new_model
+from weam_ext.text.tokenizer import load_tokenizer, wordpiece
+from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
+from weam_ext.train import checkpoint
+from weam_ext.train import loop as train
+from weam_ext.train.checkpoint import checkpoints, load_state
+from weam_ext.train.heldout import Heldout
+from weam_ext.train.objectives import WEAM, Masking
+from weam_ext.train.records import Log
+from weam_ext.train.settings import parse
+
+
+def test_what_a_run_leaves(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    last = checkpoints(whole)[-1]
+    assert [path.name for path in checkpoints(whole)] == ["step-00000006", "step-00000008"]
+    model, tokenizer = (
+        AutoModelForMaskedLM.from_pretrained(last),
+        AutoTokenizer.from_pretrained(last),
+    )
+    text = sentence_pairs("toku", 1)[0].source
+    assert model(**tokenizer(text, return_tensors="pt")).logits.shape[-1] == len(tokenizer)
+    expected = wordpiece(vocabulary(), "here")(text)["input_ids"]
+    assert tokenizer(text)["input_ids"] == expected
+
+    records = log(whole)
+    steps = [record["step"] for record in records if "train" in record]
+    assert steps == list(range(1, STEPS + 1))
+    evaluated = [record["step"] for record in records if "heldout/all" in record]
+    assert evaluated == [0, 4, 8]
+    assert {"heldout/toku", "heldout/venn"} <= {key for record in records for key in record}
+    settings = yaml.safe_load((whole / "run.yaml").read_text())
+    assert settings["steps"] == STEPS
+    assert not [path for path in whole.iterdir() if ".part" in path.name]
+
+
+def test_a_finished_run_is_left_as_it_is(inputs: Path, whole: Path, capsys: Any) -> None:
+    before = contents(whole), (whole / "log.jsonl").read_bytes()
+    train.main(flags(inputs, whole))
+    assert capsys.readouterr().out.strip() == str(checkpoints(whole)[-1])
+    assert (contents(whole), (whole / "log.jsonl").read_bytes()) == before
+
+
+def test_the_settings_of_a_run_reproduce_it(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """With `--save-every` and `--eval-every`, which are not of what it learns."""
+    train.main(
+        ["--config", str(whole / "run.yaml"), "--no-tensorboard", "--output", str(tmp_path / "b"),
+         "--save-every", "2", "--eval-every", "4"]
+    )  # fmt: skip
+    assert contents(tmp_path / "b") == contents(whole)
+    assert log(tmp_path / "b") == log(whole)
+
+
+def test_a_killed_run_ends_in_the_same_bytes(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """tests/train/test_kill.py does it twenty times."""
+    run = tmp_path / "run"
+    assert start_and_signal(flags(inputs, run), run, 5, signal.SIGKILL) == -signal.SIGKILL
+    assert steps_done(run) == 5
+    train.main(flags(inputs, run))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+
+
+def test_a_terminated_run_finishes_its_step(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = flags(inputs, run, save_every=100)
+    status = start_and_signal(arguments, run, 3, signal.SIGTERM)
+    assert status == 128 + signal.SIGTERM
+    assert load_state(checkpoints(run)[-1])["step"] == 4
+    train.main(arguments)
+    assert contents(run)["model.safetensors"] == contents(whole)["model.safetensors"]
+    assert contents(run)["optimizer.safetensors"] == contents(whole)["optimizer.safetensors"]
+    assert log(run) == log(whole)
+
+
+def test_a_signal_during_an_evaluation_loses_nothing(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = flags(inputs, tmp_path / "run", save_every=100)
+    evaluate = train.Trainer.evaluate
+
+    def interrupted(trainer: train.Trainer) -> Any:
+        if trainer.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "evaluate", interrupted)
+        with pytest.raises(SystemExit) as stopped:
+            train.main(arguments)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert load_state(checkpoints(tmp_path / "run")[-1])["step"] == 5
+    train.main(arguments)
+    assert log(tmp_path / "run") == log(whole)
+
+
+def test_a_torn_checkpoint_is_passed_over(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run))
+    torn = checkpoints(run)[-1] / "model.safetensors"
+    data = torn.read_bytes()
+    torn.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"model\.safetensors: the file was changed"):
+        load_state(torn.parent)
+    (torn.parent / "README.md").write_text("Mine, which is nobody else's concern.")
+    left = run / ".step-00000004.part"  # of a run that was killed while it wrote
+    left.mkdir()
+    train.main(flags(inputs, run, keep=1))
+    said = capsys.readouterr().err
+    assert f"passed over: {torn}: the file was changed" in said
+    assert "now called torn-step-00000008" in said
+    assert "going on from " + str(run / "step-00000006") in said
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+    assert (run / "torn-step-00000008" / "model.safetensors").read_bytes() != data
+    assert not left.exists()
+    assert [path.name for path in checkpoints(run)][-1] == "step-00000008"
+
+
+def test_an_edited_card_is_no_torn_checkpoint(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "step-00000008" / "README.md").write_text("Better words.")
+    train.main(flags(inputs, run))
+    assert "passed over" not in capsys.readouterr().err
+    assert (run / "step-00000008" / "README.md").read_text() == "Better words."
+
+
+@pytest.mark.parametrize("objective", ["mlm", "tlm"])
+def test_the_other_objectives(inputs: Path, tmp_path: Path, objective: str) -> None:
+    train.main(flags(inputs, tmp_path / "run", objective=objective, steps=2, accumulate=2))
+    (first, *_) = [record["train"] for record in log(tmp_path / "run") if "train" in record]
+    assert "cross_lingual_loss" not in first
+    heldout = [record["heldout/all"] for record in log(tmp_path / "run") if "heldout/all" in record]
+    assert heldout[-1]["linked"] > 0  # both predictions are measured whatever is trained
+
+
+def test_soft_links(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    """The text is prepared with posteriors, which weigh; what is measured stays comparable."""
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, soft_links=True, steps=2, eval_every=2))
+    hard, soft = ([r["train"] for r in log(each) if "train" in r] for each in (whole, run))
+    assert soft[0]["multilingual_loss"] == hard[0]["multilingual_loss"]
+    assert soft[0]["cross_lingual_loss"] != hard[0]["cross_lingual_loss"]
+    before = [[r["heldout/all"] for r in log(each) if "heldout/all" in r] for each in (whole, run)]
+    assert before[0][0] == before[1][0]
+    assert yaml.safe_load((run / "run.yaml").read_text())["soft_links"] is True
+    with pytest.raises(InputError, match=r"holds a run with posteriors True, not False"):
+        train.main(flags(inputs, run, steps=2, eval_every=2))
+
+    # What a run prepared does for another one, if it has the column.
+    def prepared(by: Path, name: str) -> list[str]:
+        settings = {"soft_links": True, "steps": 2, "eval_every": 2}
+        return flags(inputs, tmp_path / name, prepared=by / "prepared", **settings)[4:]
+
+    train.main(prepared(run, "again"))
+    assert contents(tmp_path / "again")["model.safetensors"] == contents(run)["model.safetensors"]
+    with pytest.raises(InputError) as error:
+        train.main(prepared(whole, "none"))
+    assert "no link_probability, which --soft-links needs: prepare the text with" in str(
+        error.value
+    )
+
+
+MASKS = {
+    "exclusive": (["--masking", "exclusive"], (0.15, 0.28)),
+    "exact words": (["--mask-unit", "word", "--mask-exact"], (0.25, 0.35)),
+    "spans, always [MASK]": (["--mask-unit", "span", "--mask-shares", "1", "0", "0"], (0.2, 0.4)),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_other_masks(
+    inputs: Path, whole: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given, (lowest, highest) = MASKS[name]
+    run = tmp_path / "run"
+    train.main([*flags(inputs, run, steps=2, eval_every=2), *given])
+
+    def first(run: Path, kind: str) -> dict[str, float]:
+        return next(record[kind] for record in log(run) if kind in record)
+
+    share = first(run, "train")["masked_share"]
+    assert lowest < share < highest
+    assert f"  masked {share:.1%}  " in capsys.readouterr().err
+    assert first(run, "train") != first(whole, "train")
+    # Always measured with the same masks, so that runs can be compared.
+    assert first(run, "heldout/all") == first(whole, "heldout/all")
+
+
+def test_going_on_from_a_model(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    model = checkpoints(whole)[-1]
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, model=model, model_config=None, tokenizer=None, steps=1))
+    first = next(record["heldout/all"] for record in log(run) if "heldout/all" in record)
+    last = [record["heldout/all"] for record in log(whole) if "heldout/all" in record][-1]
+    assert first == last  # the same held-out pairs, masks and weights
+
+
+def test_what_was_held_out_is_measured(whole: Path) -> None:
+    """And nothing else, with the true links."""
+    tokenizer = load_tokenizer(str(whole / "tokenizer"))
+    model = AutoModelForMaskedLM.from_pretrained(checkpoints(whole)[-1]).eval()
+    device = torch.device("cpu")
+    weam = WEAM(model, Masking.of(tokenizer, device=device, seed=0, probability=0.3)).eval()
+    _, splits = open_prepared(whole / "prepared")
+    heldout = Heldout(splits["heldout"], tokenizer, weam, batch_size=8, device=device)
+    found, written = heldout.measure(weam), log(whole)[-3:]
+    for record in written:
+        (name,) = record.keys() - {"step"}
+        assert record[name] == pytest.approx(found[name.removeprefix("heldout/")], rel=1e-6)
+
+
+def test_both_losses_fall(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(
+        ["--builtin-pairs", "300", "--steps", "40", "--eval-every", "40", "--save-every", "40",
+         "--no-tensorboard", "--output", str(run)]
+    )  # fmt: skip
+    before, after = [record["heldout/all"] for record in log(run) if "heldout/all" in record]
+    assert after["multilingual_loss"] < before["multilingual_loss"] - 0.5
+    assert after["cross_lingual_loss"] < before["cross_lingual_loss"] - 0.5
+
+
+@pytest.mark.long
+def test_links_matter(tmp_path: Path) -> None:
+    """The command without arguments, as a user gives it, against the control."""
+    accuracy = {}
+    for links in ("true", "shuffled"):
+        done = subprocess.run(
+            command(["--links", links]),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        last = tmp_path / done.stdout.strip()
+        assert AutoModelForMaskedLM.from_pretrained(last).config.model_type == "bert"
+        heldout = [r["heldout/all"] for r in log(last.parent) if "heldout/all" in r]
+        accuracy[links] = heldout[-1]["linked_accuracy"]
+    assert accuracy["true"] >= accuracy["shuffled"] + 0.3
+
+
+# ---------------------------------------------------------------------- stopped, and other options
+
+
+def stopped_and_resumed(
+    inputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any
+) -> None:
+    """A run that is told to end in a step, which is no multiple of anything, and is resumed."""
+    train_step = train.Trainer.train_step
+
+    def interrupted(trainer: train.Trainer) -> Any:
+        if trainer.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", interrupted)
+        with pytest.raises(SystemExit):
+            train.main(flags(inputs, run, **changes))
+    assert load_state(checkpoints(run)[-1])["step"] == step
+    train.main(flags(inputs, run, **changes))
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "word-aligned": {"objective": "word-aligned", "regularization": 0.5},
+    "separate head": {"exchange_head": "separate", "encode": "apart"},
+    "language vectors": {"exchange_head": "language", "monolingual": "alone.txt"},
+    "inner layer": {"exchange_layer": 1, "link_mode": "first", "links": "shuffled"},
+    "tokens": {"batch_tokens": 200, "temperature": 3, "accumulate": 2, "workers": 2},
+    "decay": {"layer_lr_decay": 0.5, "schedule": "cosine", "betas": [0.8, 0.95], "clip": 0.5},
+    "frozen": {"freeze_layers": 1, "exchange_head": "separate", "schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_and_resuming(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    changes = dict(OPTIONS[name])
+    if "monolingual" in changes:
+        changes["monolingual"] = inputs / changes["monolingual"]
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    train.main(flags(inputs, whole, **changes))
+    stopped_and_resumed(inputs, run, monkeypatch, **(changes | {"workers": 0}))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+    assert all(math.isfinite(v) for record in log(whole) for m in record.values()
+               if isinstance(m, dict) for v in m.values())  # fmt: skip
+    first, last = (load_file(path / "model.safetensors") for path in ends(inputs, whole, changes))
+    moved = {key for key, tensor in last.items() if not torch.equal(tensor, first[key])}
+    layers = {key for key in first if "embeddings." in key or ".layer." in key}
+    if name == "frozen":
+        assert moved == first.keys() - layers - {"cls.predictions.decoder.weight"}
+    elif name == "word-aligned":
+        assert moved == layers  # and never the head
+        assert (whole / "initial" / "model.safetensors").exists()
+        distances = [means["anchor_distance"] for means in logged(whole, "heldout/all")]
+        assert distances[0] == 0 < min(distances[1:])  # from the initial model, not from the last
+        assert logged(run, "heldout/all")[-1]["loss"] > 0
+        shutil.rmtree(run / "initial")
+        with pytest.raises(InputError, match=r"initial/config\.json: No such file"):
+            train.main(flags(inputs, run, **changes))
+    else:
+        assert layers <= moved
+    own = checkpoints(whole)[-1] / "objective.safetensors"
+    assert own.exists() == (changes.get("exchange_head", "shared") != "shared")
+    if name == "language vectors":
+        (vectors,) = load_file(own).values()
+        assert vectors.shape == (5, 16)  # of two bitexts' four sides, and of the text
+        assert (vectors != 0).any()
+        assert {"heldout/toku", "heldout/venn", "heldout/alone"} <= {k for r in log(run) for k in r}
+
+
+def ends(inputs: Path, run: Path, changes: dict[str, Any]) -> tuple[Path, Path]:
+    """Directories with the weights before training and after it."""
+    before = run.parent / "before"
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    new_model(str(inputs / "model.json"), tokenizer, 128, 0).save_pretrained(before)
+    return before, checkpoints(run)[-1]
+
+
+def test_rates_of_layers(inputs: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", steps=2, warmup=0, schedule="constant", lr=0.1,
+                     layer_lr_decay=0.5))  # fmt: skip
+    rates = load_state(checkpoints(tmp_path / "run")[-1])["schedule"]["_last_lr"]
+    assert rates == pytest.approx([0.05, 0.05, 0.1, 0.1])
+    assert [means["lr"] for means in logged(tmp_path / "run", "train")] == pytest.approx([0.1] * 2)
+
+
+def test_workers_change_nothing(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", workers=2))
+    assert contents(tmp_path / "run") == contents(whole)
+    assert log(tmp_path / "run") == log(whole)
+
+
+def test_gradient_checkpointing_changes_nothing(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", gradient_checkpointing=True, steps=8))
+    losses = [[m["loss"] for m in logged(run, "train")] for run in (tmp_path / "run", whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.long
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    inputs = write_inputs(tmp_path, **still)
+    for compiled in (True, False):
+        train.main(flags(inputs, tmp_path / str(compiled), compile=compiled, steps=4))
+    losses = [[m["loss"] for m in logged(tmp_path / name, "train")] for name in ("True", "False")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_seldom_logged_it_is_resumed_to_the_same_log(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means are over the steps since the last record, none of which may lie before a checkpoint."""
+    changes = {"log_every": 5, "save_every": 3}
+    train.main(flags(inputs, tmp_path / "whole", **changes))
+    steps = [record["step"] for record in log(tmp_path / "whole") if "train" in record]
+    assert steps == [3, 5, 6, 8]
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", ends_in(7))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(flags(inputs, run, **changes))
+    train.main(flags(inputs, run, **changes))
+    assert log(run) == log(tmp_path / "whole")
+    assert contents(run) == contents(tmp_path / "whole")
+
+
+def test_processes_have_other_dropout() -> None:
+    def draw(seed: int, step: int, rank: int) -> float:
+        trainer: Any = SimpleNamespace(
+            options=SimpleNamespace(seed=seed), step=step, ranks=SimpleNamespace(rank=rank)
+        )
+        train.Trainer._seed_generators(trainer)
+        return torch.rand(()).item()
+
+    places = list(product((0, 1), (0, 1), (0, 1)))
+    assert len({draw(*place) for place in places}) == len(places)
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+
+
+def test_the_best_is_kept(inputs: Path, tmp_path: Path) -> None:
+    """At this rate the losses rise again."""
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
+    losses = {r["step"]: r["heldout/all"]["loss"] for r in log(run) if "heldout/all" in r}
+    del losses[0]  # no checkpoint
+    best = min(losses, key=lambda step: losses[step])
+    assert best != STEPS
+    assert [path.name for path in checkpoints(run)] == [f"step-{best:08}", "step-00000008"]
+    assert (run / "best").resolve() == run / f"step-{best:08}"
+    assert load_state(run / "best")["heldout"] == losses[best]
+    # Killed after the checkpoint, before the others were removed.
+    shutil.copytree(run / "best", run / "step-00000001")
+    (run / "best").unlink()
+    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
+    assert (run / "best").exists()
+    assert len(checkpoints(run)) == 2
+
+
+def test_the_card(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, steps=2, monolingual=inputs / "alone.txt", links="random",
+                     license="apache-2.0", data_license="CC0, invented"))  # fmt: skip
+    card = (checkpoints(run)[-1] / "README.md").read_text()
+    _, front, text = card.split("---\n", 2)
+    matter = yaml.safe_load(front)
+    assert matter["license"] == "apache-2.0"
+    assert matter["tags"] == ["cross-lingual", "weam_ext", "weam"]
+    assert "base_model" not in matter
+    for words in (
+        "# weam, step 2 of 2", "a control with random links", "from random weights",
+        "Licence of the data: CC0, invented.", "mask_probability: 0.3", "heuristic: ",
+        "| toku | ", "| venn | ", "| alone | ", "## Held-out losses",
+    ):  # fmt: skip
+        assert words in text, words
+    loss = logged(run, "heldout/all")[-1]["loss"]
+    assert f"{loss:.4f}" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "place"),
+    [
+        (checkpoint, "save_file"),
+        (checkpoint, "write_durably"),
+        (checkpoint, "write_record"),
+        (files, "rename_durably"),
+    ],
+)
+def test_a_disk_that_fills_up_later(
+    inputs: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: Any,
+    place: str,
+) -> None:
+    """In the third checkpoint; the run goes on from the second when there is room again."""
+    run = tmp_path / "run"
+    real = getattr(module, place)
+
+    def full(*given: Any) -> Any:
+        if (run / "step-00000004").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, place, full)
+        with pytest.raises(
+            InputError, match=r"step-00000006: cannot be written \(No space left on"
+        ):
+            train.main(flags(inputs, run))
+    assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000004"]
+    assert not list(run.glob(".*"))
+    train.main(flags(inputs, run))
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+
+
+def test_a_log_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
+    """What was written of a line is not what the next one begins with."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    written = Log(tmp_path, 0)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
+        with pytest.raises(InputError, match=r"log\.jsonl: cannot be written \(File too large"):
+            for step in range(1, 100):
+                written.write({"step": step, "x": "y" * 20})
+        assert step == 3  # the first of which a part did not fit
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        signal.signal(signal.SIGXFSZ, handler)
+    written.close()
+    Log(tmp_path, 2).close()
+    assert [record["step"] for record in log(tmp_path)] == [1, 2]
+
+
+def test_killed_before_its_settings_were_written(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.yaml.part").write_text("half of th")
+    train.main(flags(inputs, tmp_path / "run", steps=1))
+    assert checkpoints(tmp_path / "run")
+
+
+# ------------------------------------------------------------------------------------- the figures
+
+
+def test_wandb(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="--wandb needs Weights & Biases: pip install wandb"):
+        train.main(flags(inputs, tmp_path / "run", wandb="project"))
+    assert not (tmp_path / "run").exists()  # told before the work, not after it
+
+    opened: list[dict[str, Any]] = []
+    shown: list[tuple[int, str]] = []
+    library: Any = ModuleType("wandb")
+    library.__spec__ = ModuleSpec("wandb", None)
+
+    def init(**settings: Any) -> Any:
+        opened.append(settings)
+        return SimpleNamespace(
+            log=lambda values, step: shown.extend((step, name) for name in values),
+            finish=lambda: shown.append((-1, "finish")),
+        )
+
+    library.init = init
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    stopped_and_resumed(inputs, tmp_path / "run", monkeypatch, wandb="project")
+    first, second = opened
+    assert first == second
+    assert first["id"] and first["resume"] == "allow"
+    assert (first["project"], first["name"]) == ("project", "run")
+    assert first["config"]["steps"] == STEPS
+    assert {(0, "heldout/toku/loss"), (1, "train/loss"), (8, "speed/padding")} <= set(shown)
+    assert shown.count((-1, "finish")) == 2
+    assert shown.count((5, "train/loss")) == 1
+
+
+def test_on_a_terminal_a_bar(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    train.main(flags(inputs, tmp_path / "run", steps=4))
+    said = capsys.readouterr().err
+    assert "4/4" in said and "\r" in said
+    assert "step 1/4" not in said
+    assert "held out after step 4, toku: loss" in said
+    assert said.count("\n") < 25
+
+
+# ----------------------------------------------------------------------------------------- errors
+
+
+def refused(arguments: list[str], cwd: Path, **options: Any) -> str:
+    """The one sentence that a refused run prints; it must exit with 2."""
+    done = subprocess.run(
+        command(arguments), cwd=cwd, env=environment(), capture_output=True, text=True, **options
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if ": error: " in line]
+    assert len(errors) == 1, done.stderr
+    return errors[0].partition(": error: ")[2]
+
+
+BAD = {
+    "objective": (
+        {"objective": "bert"},
+        "unknown objective 'bert'; there are mlm, tlm, word-aligned, weam",
+    ),
+    "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
+    "lr": ({"lr": 0}, "--lr must be above 0"),
+    "steps": ({"steps": 0}, "--steps must be at least 1"),
+    "length": (
+        {"max_length": 500},
+        "the model takes 128 tokens, fewer than the text's --max",
+    ),
+    "device": ({"device": "abacus"}, "--device abacus: "),
+    "seed": ({"seed": -1}, "--seed must be from 0 to 2^31 - 1"),
+    "links": ({"links": "loose"}, "argument --links: invalid choice: 'loose'"),
+    "soft links": ({"soft_links": True, "objective": "tlm"}, "--soft-links weighs the word exch"),
+    "shares": ({"mask_shares": "0.8"}, "argument --mask-shares: expected 3 arguments"),
+    "masking": ({"masking": "exclusive", "objective": "mlm"}, "--masking exclusive needs pairs"),
+    "unit": ({"mask_unit": "line"}, "argument --mask-unit: invalid choice: 'line'"),
+    "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
+    "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
+    "layer": ({"exchange_layer": 2}, "--exchange-layer 2: the model has only 1 layers"),
+    "no layer": ({"exchange_layer": 0}, "--exchange-layer must be at least 1"),
+    "head": ({"exchange_head": "two"}, "argument --exchange-head: invalid choice: 'two'"),
+    "encode": ({"encode": "both"}, "argument --encode: invalid choice: 'both'"),
+    "frozen": ({"freeze_layers": 2}, "--freeze-layers 2: the model has only 1 layers"),
+    "negative": ({"freeze_layers": -1}, "--freeze-layers must be at least 0"),
+    "all frozen": (
+        {"freeze_layers": 1, "objective": "word-aligned"},
+        "--freeze-layers 1: nothing is left to train",
+    ),
+    "decay": ({"layer_lr_decay": 1.5}, "--layer-lr-decay must be above 0 and at most 1"),
+    "betas": ({"betas": [0.9, 1]}, "--betas must be at least 0 and below 1"),
+    "clip": ({"clip": 0}, "--clip must be above 0"),
+    "schedule": ({"schedule": "steep"}, "argument --schedule: invalid choice: 'steep'"),
+    "temperature": ({"temperature": 0}, "--temperature must be above 0"),
+    "share": ({"monolingual_share": 1}, "--monolingual-share must be between 0 and 1"),
+    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be from 1 to 67,108,864"),
+    "accumulate": ({"accumulate": 0}, "--accumulate must be at least 1"),
+    "workers": ({"workers": -1}, "--workers must be at least 0"),
+    "keep": ({"keep": 0}, "--keep must be at least 1"),
+    "tflops": ({"peak_tflops": 0}, "--peak-tflops must be above 0"),
+    "regularization": ({"regularization": -1}, "--regularization must be at least 0"),
+    "monolingual": (
+        {"objective": "word-aligned", "monolingual": "/no/such"},
+        "--monolingual text cannot be learned with --objective word-aligned",
+    ),
+    "two models": ({"model": "."}, "--model goes on from a model, --model-config starts one"),
+    "prepared": ({"prepared": "."}, "--prepared names the data already"),
+    "parallel": ({"parallel": "both"}, "argument --parallel: invalid choice: 'both'"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("schedule: steep", "argument --schedule: invalid choice: 'steep'"),
+        ("betas: 5", "argument --betas: expected 2 arguments"),
+        ("batch_size: [1, 2]", "unrecognized arguments: 2"),
+        ("compile: 3", "argument --compile/--no-compile: ignored explicit argument '3'"),
+        ("lr: fast", "argument --lr: invalid float value: 'fast'"),
+        ("bitext: [3]", "3: No such file"),
+        ("rate: 1", "unknown setting 'rate'"),
+        ("1: 1", "unknown setting '1'"),
+        ("- lr", "expected settings, one 'name: value' a line"),
+        ("lr: [", "not valid YAML"),
+    ],
+)
+def test_bad_configurations(inputs: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    given = ["--output", str(tmp_path / "run"), "--tokenizer", str(inputs / "vocab.txt"),
+             "--model-config", str(inputs / "model.json"),
+             "--config", str(tmp_path / "c.yaml")]  # fmt: skip
+    with pytest.raises(InputError) as error:
+        train.main(given)
+    assert sentence in str(error.value)
+
+
+def test_the_command_line_overrides_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "compile: true\nlr: 5e-5\nmask_exact: true\nbitext: [[a, b], c]\nbetas: [0.9, 0.98]\n"
+        "steps: null\nmodel: x\nmonolingual: text\n"
+    )
+    given = ["--config", str(tmp_path / "c.yaml")]
+    options = parse(given)
+    assert (options.compile, options.lr, options.betas) == (True, 5e-5, [0.9, 0.98])
+    assert (options.bitext, options.monolingual) == ([["a", "b"], ["c"]], ["text"])
+    other = parse([*given, "--no-compile", "--lr", "1", "--bitext", "d", "--no-mask-exact"])
+    assert (other.compile, other.lr, other.mask_exact) == (False, 1.0, False)
+    assert (other.bitext, other.monolingual) == ([["d"]], ["text"])
+
+
+def test_shares_that_do_not_add_up(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must add up to 1"):
+        train.main([*flags(inputs, tmp_path), "--mask-shares", "0.8", "0.1", "0.2"])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings(inputs: Path, tmp_path: Path, name: str) -> None:
+    changes, sentence = BAD[name]
+    with pytest.raises(InputError) as error:
+        train.main(flags(inputs, tmp_path / "run", **changes))
+    assert sentence in str(error.value)
+    assert not checkpoints(tmp_path / "run")
+
+
+def test_bad_text_ends_with_status_2(inputs: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"a ||| b\nc \xff ||| d\n")
+    sentence = refused(["--bitext", str(bad), *flags(inputs, tmp_path / "run")[4:]], tmp_path)
+    assert sentence == f"{bad}, line 2: invalid UTF-8 (byte 0xff at column 3)"
+    assert not (tmp_path / "run" / "prepared").exists()
+
+
+def test_a_model_directory_that_is_none(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no masked language model there"):
+        train.main(flags(inputs, tmp_path / "run", model=tmp_path / "empty", model_config=None))
+
+
+def test_another_run_s_directory(inputs: Path, whole: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a run with lr None, not 0\.5; give another"):
+        train.main(flags(inputs, whole, lr=0.5))
+    with pytest.raises(InputError, match="holds a run already"):
+        train.main(flags(inputs, whole, resume="never"))
+
+
+def test_a_directory_with_other_things(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty, and no run"):
+        train.main(flags(inputs, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[dict[str, Any]]:
+    """Options for a process whose files cannot grow beyond 64 KiB, as on a disk that fills up."""
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+
+    yield {"preexec_fn": limit}
+
+
+def test_a_full_disk(inputs: Path, tmp_path: Path, small_files: dict[str, Any]) -> None:
+    run = tmp_path / "run"
+    sentence = refused(flags(inputs, run), tmp_path, **small_files)
+    assert sentence.startswith(f"{run / 'step-00000002'}: cannot be written (")
+    assert not list(run.glob("*step-*"))

@@ -1,0 +1,578 @@
+"""A run's settings: what is refused at once, and what a run knows again by its content."""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from runs import STEPS, checkpoints, contents, ends_in, flags, log, logged, write_inputs
+from safetensors.torch import load_file, save_file
+from small_tokenizers import tokenizer
+from transformers import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AutoModelForMaskedLM,
+    BertConfig,
+    BertForMaskedLM,
+)
+
+from weam_ext.align import atools
+from weam_ext.align import cli as align_command
+from weam_ext.common.errors import InputError
+from weam_ext.common.files import LOCK
+from weam_ext.data.shards import data_digest, read_description
+from weam_ext.prepare import cli as prepare_command
+from weam_ext.prepare import pipeline
+from weam_ext.report import cli as report_command
+from weam_ext.text.bitext import parse_bitext
+from weam_ext.train import build, settings
+from weam_ext.train import loop as train
+from weam_ext.train.checkpoint import load_state
+from weam_ext.transfer import cli as transfer_command
+from weam_ext.transfer import models
+
+Flags = list[str]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs that no test changes, a prepared directory and a model with its tokenizer."""
+    directory = write_inputs(tmp_path_factory.mktemp("original"))
+    prepare_command.main(
+        ["--bitext", str(directory / "toku.txt"), "--bitext", str(directory / "venn.txt"),
+         "--tokenizer", str(directory / "vocab.txt"), "--heldout", "8", "--aligner", "fast-align",
+         "--max-length", "100", "--limit", "55", "--output", str(directory / "done")]
+    )  # fmt: skip
+    save_model(directory / "bert")
+    return directory
+
+
+def save_model(directory: Path, family: str = "WordPiece", seed: int = 0, **more: Any) -> None:
+    made = tokenizer(family)
+    torch.manual_seed(seed)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 32, "max_position_embeddings": 128}  # fmt: skip
+    BertForMaskedLM(BertConfig(vocab_size=len(made), **(small | more))).save_pretrained(directory)
+    made.save_pretrained(directory)
+
+
+@pytest.fixture
+def inputs(original: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(original, tmp_path / "inputs"))
+
+
+def of_prepared(inputs: Path, run: Path, name: str = "done", **changes: Any) -> Flags:
+    settings = {"prepared": inputs / name, "heldout": None, "aligner": None, **changes}
+    return flags(inputs, run, **settings)[4:]
+
+
+def stopped(arguments: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies in its fifth step, with a checkpoint of the fourth."""
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", ends_in(5))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(arguments)
+
+
+def refusal(arguments: Flags) -> str:
+    with pytest.raises(InputError) as error:
+        train.main(arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def run_yaml(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((run / "run.yaml").read_text())
+    return found
+
+
+def replace_text(path: Path) -> None:
+    """The same words in another order of lines."""
+    path.write_text("".join(reversed(path.read_text().splitlines(True))))
+
+
+# --------------------------------------------------------------------------- known by their content
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_run_goes_on_when_its_files_have_moved(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prepared: bool
+) -> None:
+    make: Callable[..., Flags] = of_prepared if prepared else flags
+    arguments = make(inputs, tmp_path / "whole")
+    train.main(arguments)
+    run = tmp_path / "run"
+    stopped(make(inputs, run), monkeypatch)
+    moved = inputs.rename(tmp_path / "elsewhere")
+    train.main(make(moved, run))
+    assert log(run) == log(tmp_path / "whole")
+    for name in ("model.safetensors", "optimizer.safetensors"):
+        assert contents(run)[name] == contents(tmp_path / "whole")[name]
+
+
+def test_files_that_are_gone_are_not_needed(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run has prepared its text, and keeps its tokenizer."""
+    arguments = flags(inputs, tmp_path / "run")
+    stopped(arguments, monkeypatch)
+    shutil.rmtree(inputs)
+    train.main(arguments)
+    assert len(logged(tmp_path / "run", "train")) == STEPS
+
+
+def test_a_lost_preparation_is_made_anew_of_the_same_text_alone(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train.main(flags(inputs, tmp_path / "whole"))
+    run = tmp_path / "run"
+    stopped(flags(inputs, run), monkeypatch)
+    shutil.rmtree(run / "prepared")
+    shutil.copytree(inputs, tmp_path / "other")
+    replace_text(tmp_path / "other" / "toku.txt")
+    assert "holds a run with bitext" in refusal(flags(tmp_path / "other", run))
+    train.main(flags(inputs, run))
+    assert log(run) == log(tmp_path / "whole")
+
+
+def edit_json(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def edit_weights(path: Path) -> None:
+    tensors = load_file(path)
+    first = sorted(tensors)[0]
+    save_file(tensors | {first: tensors[first] + 1}, path, {"format": "pt"})
+
+
+EDITS: dict[str, tuple[str, Callable[[Path], object], dict[str, Any]]] = {
+    "bitext": ("toku.txt", replace_text, {}),
+    "monolingual": ("alone.txt", replace_text, {"monolingual": "alone.txt"}),
+    "model_config": ("model.json", lambda p: edit_json(p, hidden_dropout_prob=0.2), {}),
+    "tokenizer": ("vocab.txt", lambda p: p.write_text(p.read_text() + "more\n"), {}),
+    "model": ("bert/model.safetensors", edit_weights, {"model": "bert", "model_config": None}),
+}
+
+
+@pytest.mark.parametrize("setting", EDITS)
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_edited_file_is_another_one(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, lost: bool
+) -> None:
+    """Under the same name, whether or not the run still has what it prepared."""
+    name, edit, changes = EDITS[setting]
+    changes = {k: inputs / v if v else None for k, v in changes.items()}
+    run = tmp_path / "run"
+    stopped(flags(inputs, run, **changes), monkeypatch)
+    before = contents(run)
+    edit(inputs / name)
+    if lost:
+        shutil.rmtree(run / "prepared")
+    said = refusal(flags(inputs, run, **changes))
+    assert said.startswith(f"{run}: holds a run with {setting} ")
+    assert said.endswith(", with other content; give another --output")
+    assert contents(run) == before
+
+
+def test_another_preparation_under_the_same_name(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    stopped(of_prepared(inputs, run), monkeypatch)
+    shutil.rmtree(inputs / "done")
+    replace_text(inputs / "toku.txt")
+    prepare_command.main(
+        ["--bitext", str(inputs / "toku.txt"), "--bitext", str(inputs / "venn.txt"),
+         "--tokenizer", str(inputs / "vocab.txt"), "--heldout", "8", "--aligner", "fast-align",
+         "--max-length", "100", "--limit", "55", "--output", str(inputs / "done")]
+    )  # fmt: skip
+    assert "holds a run with prepared" in refusal(of_prepared(inputs, run))
+
+
+def test_another_preparation_in_the_place_of_the_run_s(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    stopped(flags(inputs, run), monkeypatch)
+    replace_text(inputs / "toku.txt")
+    train.main(flags(inputs, tmp_path / "other", steps=1))
+    shutil.rmtree(run / "prepared")
+    shutil.copytree(tmp_path / "other" / "prepared", run / "prepared")
+    replace_text(inputs / "toku.txt")
+    said = refusal(flags(inputs, run))
+    assert said.startswith(f"{run / 'prepared'}: not the text that the run in {run} began with")
+
+
+def test_the_record_of_a_run_says_what_its_files_hold(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, steps=1))
+    content = run_yaml(run)["content"]
+    assert set(content) == {"bitext", "model_config", "prepared", "tokenizer"}
+    assert content["prepared"] == data_digest(read_description(run / "prepared"))
+    assert load_state(checkpoints(run)[-1])["content"] == content
+
+
+def test_the_digest_of_a_preparation_is_not_of_its_places(inputs: Path) -> None:
+    done = read_description(inputs / "done")
+    moved = json.loads(json.dumps(done))
+    for corpus in moved["corpora"]:
+        corpus["paths"] = ["/elsewhere"]
+    assert data_digest(moved) == data_digest(done)
+    for change in ({"settings": {}}, {"tokenizer": {}}, {"corpora": []}):
+        assert data_digest(done | change) != data_digest(done)
+
+
+# ------------------------------------------------------------------------------ what was prepared
+
+
+@pytest.mark.parametrize(
+    ("given", "had"),
+    [
+        ({"aligner": "hmm"}, "with aligner fast-align, not hmm"),
+        ({"lowercase": True}, "with lowercase False, not True"),
+        ({"overlong": "truncate"}, "with overlong drop, not truncate"),
+        ({"max_length": 128}, "with max_length 100, not 128"),
+        ({"words": "blanks"}, "with words bert, not blanks"),
+        ({"heuristic": "union"}, "with heuristic grow-diag-final-and, not union"),
+        ({"posteriors": True}, "with posteriors False, not True"),
+        ({"heldout": 9}, "with heldout 8, not 9"),
+        ({"limit": 60}, "with limit 55, not 60"),
+        ({"columns": "2,1"}, "without --columns"),
+    ],
+)
+def test_flags_that_contradict_a_preparation(
+    original: Path, tmp_path: Path, given: dict[str, Any], had: str
+) -> None:
+    said = refusal(of_prepared(original, tmp_path / "run", **given))
+    assert said.startswith(f"{original / 'done'}: was prepared {had}: leave out --")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_settings_of_a_run_are_those_of_its_preparation(original: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    same = {"aligner": "fast-align", "heuristic": "grow-diag-final-and", "limit": 55}
+    train.main(of_prepared(original, run, steps=1, seed=3, **same))  # the seed is training's
+    has = {"aligner": "fast-align", "max_length": 100, "heldout": 8, "limit": 55,
+           "columns": None, "heuristic": "grow-diag-final-and", "lowercase": False,
+           "seed": 3}  # fmt: skip
+    assert run_yaml(run).items() >= has.items()
+    card = (checkpoints(run)[-1] / "README.md").read_text()
+    for words in ("\naligner: fast-align\n", "\nmax_length: 100\n", "\nlimit: 55\n"):
+        assert words in card
+    train.main(["--config", str(run / "run.yaml"), "--output", str(tmp_path / "again")])
+    assert contents(tmp_path / "again")["model.safetensors"] == contents(run)["model.safetensors"]
+
+
+def test_the_command_line_s_text_takes_the_place_of_a_configuration_s(
+    original: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text(f"prepared: {original / 'done'}\nmodel: x\n")
+    options = settings.parse(["--config", str(config), "--bitext", "a"])
+    assert (options.prepared, options.bitext) == (None, [["a"]])
+    config.write_text("bitext: [a]\nmonolingual: b\nmodel: x\n")
+    options = settings.parse(["--config", str(config), "--prepared", str(original / "done")])
+    assert (options.bitext, options.monolingual) == (None, None)
+
+
+# ------------------------------------------------------------------------- told before the work
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is prepared, and no batch is made."""
+
+    def work(*_: object, **__: object) -> None:
+        pytest.fail("told after the work")
+
+    monkeypatch.setattr(build, "prepare", work)
+    monkeypatch.setattr(train, "Feed", work)
+    yield
+
+
+def without_head(directory: Path) -> None:
+    AutoModelForMaskedLM.from_pretrained(directory).base_model.save_pretrained(directory)
+
+
+def pickled(directory: Path) -> None:
+    torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
+    (directory / "model.safetensors").unlink()
+
+
+def of_another_family(directory: Path) -> None:
+    config = AlbertConfig(vocab_size=1376, embedding_size=8, hidden_size=16, num_hidden_layers=1,
+                          num_attention_heads=2, intermediate_size=32)  # fmt: skip
+    AlbertForMaskedLM(config).save_pretrained(directory)
+
+
+def without_tokenizer(directory: Path) -> None:
+    for path in directory.glob("*token*"):
+        path.unlink()
+
+
+MODELS: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
+    "no head": (without_head, {}, "not a masked language model: no weights that fit cls."),
+    "pickled": (pickled, {}, "no masked language model there (Error no file named model.safe"),
+    "a family that is not supported": (of_another_family, {}, "cannot split a AlbertForMaskedLM"),
+    "an unknown family": (
+        lambda d: edit_json(d / "config.json", model_type="x"), {}, "no masked language model there"
+    ),
+    "too long": (lambda _: None, {"max_length": 129}, "takes 128 tokens, fewer than the text's"),
+    "no tokenizer": (without_tokenizer, {"tokenizer": None}, ": no tokenizer there (no tok"),
+    "layer": (lambda _: None, {"exchange_layer": 2}, "--exchange-layer 2: the model has only 1"),
+    "frozen": (lambda _: None, {"freeze_layers": 2}, "--freeze-layers 2: the model has only 1"),
+    "all frozen": (
+        lambda _: None, {"freeze_layers": 1, "objective": "word-aligned"}, "nothing is left to"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("name", MODELS)
+def test_models_that_cannot_be_trained(inputs: Path, tmp_path: Path, name: str) -> None:
+    change, changes, said = MODELS[name]
+    change(inputs / "bert")
+    given = {"model": inputs / "bert", "model_config": None, **changes}
+    assert said in refusal(flags(inputs, tmp_path / "run", **given))
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_preparation_that_is_too_long_for_the_model(inputs: Path, tmp_path: Path) -> None:
+    edit_json(inputs / "model.json", max_position_embeddings=99)
+    said = refusal(of_prepared(inputs, tmp_path / "run"))
+    assert said.endswith("model.json: the model takes 99 tokens, fewer than the text's "
+                         "--max-length 100")  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_tokenizer_that_is_not_the_model_s(inputs: Path, tmp_path: Path) -> None:
+    tokens = (inputs / "vocab.txt").read_text().splitlines(True)
+    given = {"model": inputs / "bert", "model_config": None}
+    for changed, said in [
+        ([*tokens[:50], *tokens[:49:-1]], "its id of "),
+        (tokens[:-1], f"its id of {tokens[-1].strip()!r} is None, not {len(tokens) - 1}"),
+    ]:
+        (inputs / "vocab.txt").write_text("".join(changed))
+        sentence = refusal(flags(inputs, tmp_path / "run", **given))
+        assert f"{inputs / 'vocab.txt'}: not the tokenizer of {inputs / 'bert'}: {said}" in sentence
+    tokenizer("byte-level BPE").save_pretrained(tmp_path / "bpe")
+    sentence = refusal(flags(inputs, tmp_path / "run", **given, tokenizer=tmp_path / "bpe"))
+    assert "bpe: not the tokenizer of" in sentence
+
+
+@pytest.mark.usefixtures("no_work")
+def test_special_tokens_that_are_not_the_model_s(inputs: Path, tmp_path: Path) -> None:
+    shutil.copytree(inputs / "bert", tmp_path / "other")
+    edit_json(tmp_path / "other" / "tokenizer_config.json", mask_token="[UNK]")
+    given = {"model": inputs / "bert", "model_config": None, "tokenizer": tmp_path / "other"}
+    said = refusal(flags(inputs, tmp_path / "run", **given))
+    assert "its mask token is '[UNK]', not '[MASK]'" in said
+
+
+def test_a_model_that_comes_without_a_tokenizer_takes_one_that_fits(
+    inputs: Path, tmp_path: Path
+) -> None:
+    without_tokenizer(inputs / "bert")
+    train.main(flags(inputs, tmp_path / "run", model=inputs / "bert", model_config=None, steps=1))
+
+
+@pytest.mark.usefixtures("no_work")
+def test_the_last_text_is_not_there(inputs: Path, tmp_path: Path) -> None:
+    """It is told before the first is read; and no directory is left in the way."""
+    (inputs / "venn.txt").unlink()
+    said = refusal(flags(inputs, tmp_path / "run"))
+    assert said == f"{inputs / 'venn.txt'}: No such file or directory"
+    assert not list((tmp_path / "run").glob("[!.]*"))
+
+
+def test_too_few_pairs(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path, pairs=4)
+    said = refusal(flags(inputs, tmp_path / "run"))
+    assert "too few pairs or sentences to hold a tenth out: 8 read, 0 empty, 0 over-long" in said
+
+
+def test_batches_of_too_few_tokens(inputs: Path, tmp_path: Path) -> None:
+    said = refusal(flags(inputs, tmp_path / "run", batch_tokens=5))
+    number = int(said.removeprefix("--batch-tokens must be at least ").partition(":")[0])
+    assert said.endswith(f"the longest sample has {number}")
+    assert "must be at least" in refusal(flags(inputs, tmp_path / "run", batch_tokens=number - 1))
+    train.main(flags(inputs, tmp_path / "run", batch_tokens=number, steps=1))
+
+
+# --------------------------------------------------------------------------- after a failed start
+
+
+def test_a_failed_start_is_not_in_the_way(inputs: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, tmp_path / "whole"))
+    for wrong in (
+        {"model": inputs / "bert", "model_config": None, "tokenizer": None, "max_length": 500},
+        {"bitext": "nothing", "monolingual": inputs / "mispelt.txt"},
+        {"model_config": inputs / "mispelt.json"},
+        {"exchange_layer": 7},
+    ):
+        refusal(flags(inputs, run, **wrong))
+    train.main(flags(inputs, run, resume="never"))
+    assert log(run) == log(tmp_path / "whole")
+    assert contents(run) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"lr": 0.1}, True), ({"max_length": 100}, False), ({"bitext": "one"}, False)],
+)
+def test_what_a_failed_start_prepared(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any],
+    kept: bool,
+) -> None:  # fmt: skip
+    """It is used if it is of the same text and settings, and else made anew."""
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", ends_in(1))
+        with pytest.raises(KeyboardInterrupt):
+            train.main(flags(inputs, run))
+    made = (run / "prepared").stat().st_ino
+    arguments = flags(inputs, run, **changes)
+    if "bitext" in changes:  # one alone
+        arguments = flags(inputs, run, bitext=inputs / "toku.txt")
+    train.main(arguments)
+    assert ((run / "prepared").stat().st_ino == made) == kept
+    fresh = [str(tmp_path / "fresh") if each == str(run) else each for each in arguments]
+    train.main(fresh)
+    assert log(run) == log(tmp_path / "fresh")
+    assert contents(run) == contents(tmp_path / "fresh")
+
+
+def test_prepared_with_other_settings_than_the_record_says(inputs: Path, tmp_path: Path) -> None:
+    train.main(flags(inputs, tmp_path / "run", steps=1))
+    shutil.rmtree(tmp_path / "run" / "prepared")
+    shutil.copytree(inputs / "done", tmp_path / "run" / "prepared")
+    said = refusal(flags(inputs, tmp_path / "run", steps=1))
+    assert said.endswith("prepared: has other settings than the run; remove it")
+
+
+# -------------------------------------------------------------------------------- nonsense, and ~
+
+NONSENSE = ("-1", "0", "nan", "inf", "-inf", "1e999", "1e40", str(10**40), "abc", "", " ", "1.5",
+            "./no/such", "/", "\0")  # fmt: skip
+
+
+def valued(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """The flags that take values, by name."""
+    return {
+        action.option_strings[-1]: action for action in parser._actions
+        if action.option_strings and action.nargs != 0
+    }  # fmt: skip
+
+
+TRAIN, PREPARE = valued(settings._parser()), valued(prepare_command._parser())
+NUMBERS = (int, float)
+
+
+@pytest.mark.parametrize("flag", TRAIN)
+def test_nonsense_for_training(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    """One sentence, or a value that can be meant, as far as the model; before any text is read."""
+    monkeypatch.chdir(tmp_path)
+
+    def meant(*_: object, **__: object) -> None:
+        raise StopIteration
+
+    monkeypatch.setattr(build, "prepare", meant)
+    monkeypatch.setattr(train, "train", meant)
+    monkeypatch.setattr(train, "Feed", meant)
+    action = TRAIN[flag]
+    begun = time.monotonic()
+    for value in NONSENSE:
+        values = [value] * (action.nargs if isinstance(action.nargs, int) else 1)
+        arguments = [*flags(original, tmp_path / "run"), *([flag, *values] if value[:1] != "-"
+                     or action.nargs else [f"{flag}={value}"])]  # fmt: skip
+        with pytest.raises((InputError, StopIteration)) as error:
+            train.main(arguments)
+        if value in ("nan", "inf", "-inf", "1e999", "", "abc", "1e40") and action.type in NUMBERS:
+            assert error.type is InputError, value
+        if value in ("-1", str(10**40)) and action.type in NUMBERS:
+            assert error.type is InputError, value
+        if value in ("", "\0"):
+            assert error.type is InputError, value
+        assert "\n" not in str(error.value)
+        assert not checkpoints(tmp_path / "run")
+    assert time.monotonic() - begun < 60
+
+
+@pytest.mark.parametrize("flag", PREPARE)
+def test_nonsense_for_preparing(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def meant(*_: object, **__: object) -> None:
+        raise StopIteration
+
+    monkeypatch.setattr(pipeline._Work, "corpus", meant)
+    action = PREPARE[flag]
+    for value in NONSENSE:
+        arguments = ["--bitext", str(original / "toku.txt"), "--tokenizer",
+                     str(original / "vocab.txt"), "--output", str(tmp_path / "out"),
+                     f"{flag}={value}"]  # fmt: skip
+        with pytest.raises((InputError, StopIteration, RuntimeError)) as error:
+            prepare_command.main(arguments)
+        if value in ("nan", "inf", "1e999", "", "abc", "-1", str(10**40), "\0") and (
+            action.type in NUMBERS or value in ("", "\0") or flag == "--max-memory"
+        ):
+            assert error.type is InputError, value
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "out").exists()
+
+
+def test_home_is_meant_by_a_tilde(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    inputs.rename(home)
+    monkeypatch.setenv("HOME", str(home))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    prepare_command.main(["--bitext=a=~/toku.txt", "--tokenizer=~/vocab.txt", "--output=~/made",
+                  "--monolingual=~/alone.txt"])  # fmt: skip
+    (home / "c.yaml").write_text("output: ~/run\nmodel_config: ~/model.json\nprepared: ~/made\n")
+    train.main(["--config=~/c.yaml", "--tokenizer=~/vocab.txt", "--steps=1", "--no-tensorboard"])
+    assert checkpoints(home / "run")
+    (home / "d.yaml").write_text("bitext: [[b=~/toku.txt], [~/venn.txt]]\nmodel: ~/bert\n")
+    train.main(["--config=~/d.yaml", "--output=~/second", "--steps=1", "--no-tensorboard"])
+    assert checkpoints(home / "second")
+    assert not list((tmp_path / "here").iterdir())
+    assert not list(home.glob(f"*{LOCK}*"))
+
+
+def test_home_is_meant_by_a_tilde_everywhere(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(original / "toku.txt", home)
+    monkeypatch.setenv("HOME", str(home))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    align_command.main(["--input=~/toku.txt", "--save=~/kept", "--lexicon=~/lexicon"])
+    (home / "links").write_text(capsys.readouterr().out)
+    align_command.main(["--input=~/toku.txt", "--model=~/kept"])
+    atools.main(["--command=convert", "--input_1=~/links"])
+    assert {path.name for path in home.iterdir()} == {"toku.txt", "kept", "lexicon", "links"}
+    assert not list((tmp_path / "here").iterdir())
+    options = transfer_command.parse(
+        ["--models", "a=~/kept", "--data=~", "--bitext", "x=~/toku.txt", "--output=~/scores"]
+    )
+    assert (options.data, options.output) == (home, home / "scores")
+    assert models.parse_models(options.models) == {"a": [home / "kept"]}
+    assert parse_bitext(options.bitext[0]).paths == (str(home / "toku.txt"),)
+    assert parse_bitext(["a", "~/b"]).paths == ("a", str(home / "b"))
+    assert report_command.parse(["~/scores"]).directory == home / "scores"

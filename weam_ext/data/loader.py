@@ -1,0 +1,112 @@
+"""Batches on their way to the model: made ahead by worker processes, in the order of the run."""
+
+import signal
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from weam_ext.data.collate import Batch, Collator
+from weam_ext.data.sampler import Members, Order, Place
+from weam_ext.data.shards import Shards
+
+_AHEAD = 4
+"""Batches that each worker keeps ready."""
+
+
+class Request(NamedTuple):
+    """A batch to be made: this process's members of it."""
+
+    members: Members
+    following: Place
+    """What comes after it."""
+    tokens: int
+    """Ordinary tokens of the batch; this and what follows in all processes."""
+    used: int
+    """With the special tokens."""
+    padded: int
+    """Its places, padding included."""
+    sequences: int
+
+
+class Made(NamedTuple):
+    """A batch, and what was asked for."""
+
+    batch: Batch
+    request: Request
+
+
+class _Requests:
+    """Member r, r + W, r + 2 W .. of every batch belong to process r of W."""
+
+    def __init__(self, order: Order, place: Place, rank: int, world: int) -> None:
+        self._order, self._place, self._rank, self._world = order, place, rank, world
+
+    def __iter__(self) -> Iterator[Request]:
+        sizes = self._order.corpora.sizes
+        for members, following in self._order.batches(self._place):
+            shares = [members[rank :: self._world] for rank in range(self._world)]
+            samples = [sample for sample, _ in members]
+            yield Request(
+                shares[self._rank],
+                following,
+                tokens=int(sizes.tokens[samples].sum()),
+                used=int(sizes.used[samples].sum()),
+                padded=sum(map(self._order.padded_tokens, shares)),
+                sequences=int(sizes.rows[samples].sum()),
+            )
+
+
+class _Collated(Dataset[Made]):
+    def __init__(self, shards: Shards, collate: Collator) -> None:
+        self._shards, self._collate = shards, collate
+
+    def __getitem__(self, request: Request) -> Made:
+        return Made(self._collate(self._shards, request.members), request)
+
+
+class Feed:
+    """The batches of one process of a run from a place on, without end.
+
+    `waited` counts the seconds that the process spent waiting for batches. Batches are the same
+    with any number of workers; 0 makes them in this process, when they are asked for.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        shards: Shards,
+        collate: Collator,
+        *,
+        place: Place,
+        device: torch.device,
+        workers: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self._loader = DataLoader(
+            _Collated(shards, collate),
+            batch_size=None,
+            sampler=_Requests(order, place, rank, world),
+            num_workers=workers,
+            pin_memory=device.type == "cuda",
+            prefetch_factor=_AHEAD if workers else None,
+            worker_init_fn=_leave_signals_alone,
+        )
+        self._device = device
+        self._made: Iterator[Made] = iter(self._loader)
+        self.waited = 0.0
+
+    def __next__(self) -> Made:
+        begun = time.perf_counter()
+        batch, request = next(self._made)
+        self.waited += time.perf_counter() - begun
+        return Made(batch.to(self._device), request)
+
+
+def _leave_signals_alone(_: int) -> None:
+    # Ctrl-C reaches every process of a terminal; the main one ends its workers when it has saved.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,134 @@
+"""Masked language models: pre-trained, from a configuration, or from a checkpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from weam_ext.common.errors import InputError, describe
+from weam_ext.model.heads import split_model
+from weam_ext.text.tokenizer import load_tokenizer, reason, require_local
+
+# The no-argument run's model: two layers are enough for sentences of a dozen words.
+BUILTIN_CONFIG: dict[str, Any] = {
+    "model_type": "bert",
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "max_position_embeddings": 128,
+}
+# What the sequences need beyond the tokens: RoBERTa counts positions from the padding id + 1.
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
+
+
+def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
+    """A masked language model in float32 from a hub name or a directory.
+
+    Raises `InputError` for what is no such model, is of an unsupported family, or does not fit the
+    tokenizer or the length.
+    """
+    require_local(spec)
+    try:
+        model, report = AutoModelForMaskedLM.from_pretrained(
+            spec,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # of any kind: safetensors and the configurations have their own
+        raise InputError(f"{spec}: no masked language model there ({reason(error)})") from error
+    misfits = (name for name, *_ in report["mismatched_keys"])
+    if missing := sorted({*report["missing_keys"], *misfits}):
+        raise InputError(
+            f"{spec}: not a masked language model: no weights that fit {', '.join(missing[:3])}"
+        )
+    _check_fit(spec, model, tokenizer, max_length)
+    return model
+
+
+def check_vocabulary(name: str, tokenizer: Any, spec: str) -> None:
+    """Raise `InputError` where a tokenizer numbers its tokens otherwise than a model's own does.
+
+    Args:
+        name: the tokenizer, for messages.
+        spec: the model; one that comes without a tokenizer is not known to differ.
+    """
+    try:
+        own = load_tokenizer(spec)
+    except InputError:
+        return
+    ids, theirs = tokenizer.get_vocab(), own.get_vocab()
+    for token, number in sorted(theirs.items(), key=lambda item: item[1]):
+        if (found := ids.get(token)) != number:
+            raise InputError(
+                f"{name}: not the tokenizer of {spec}: its id of {token!r} is {found}, not {number}"
+            )
+    for kind in ("pad", "mask", "cls", "sep", "unk"):
+        mine, other = (getattr(each, f"{kind}_token") for each in (tokenizer, own))
+        if mine != other:
+            raise InputError(
+                f"{name}: not the tokenizer of {spec}: its {kind} token is {mine!r}, not {other!r}"
+            )
+
+
+def new_model(config: str | dict[str, Any], tokenizer: Any, max_length: int, seed: int) -> Any:
+    """A model in float32 with random weights; what `config` leaves out comes from the tokenizer.
+
+    `config` is a JSON file in Hugging Face's form, BERT's where it names no "model_type", or the
+    same as a dictionary. Raises `InputError` as `pretrained_model` does.
+    """
+    origin = config if isinstance(config, str) else "the built-in model"
+    values = _read_config(config) if isinstance(config, str) else config
+    values = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "model_type": "bert",
+        **values,
+    }
+    try:
+        settings = AutoConfig.for_model(**values)
+        torch.manual_seed(seed)
+        model = AutoModelForMaskedLM.from_config(settings, dtype=torch.float32)
+    except Exception as error:  # of any kind: whatever a layer says of an impossible size
+        raise InputError(f"{origin}: not a model's configuration ({reason(error)})") from error
+    _check_fit(origin, model, tokenizer, max_length)
+    return model
+
+
+def _read_config(path: str) -> dict[str, Any]:
+    try:
+        values = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise InputError(describe(error)) from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid JSON ({describe(error)})") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: not a model's configuration (not a JSON object)")
+    return values
+
+
+def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None:
+    split_model(model)
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        raise InputError(
+            f"{origin}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
+        )
+    config = model.config
+    padding = getattr(config, "pad_token_id", None)
+    if padding is not None and padding != tokenizer.pad_token_id:
+        raise InputError(
+            f"{origin}: pad_token_id is {padding}, but the tokenizer pads with "
+            f"{tokenizer.pad_token_id}"
+        )
+    reserved = (padding or 0) + 1 if config.model_type in _OFFSET_FAMILIES else 0
+    positions = getattr(config, "max_position_embeddings", max_length) - reserved
+    if positions < max_length:
+        raise InputError(
+            f"{origin}: the model takes {positions} tokens, fewer than the text's --max-length "
+            f"{max_length}"
+        )

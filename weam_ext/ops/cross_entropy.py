@@ -1,0 +1,246 @@
+"""Output layer and cross-entropy in one, chunk by chunk, so that no logits of all rows are kept."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from weam_ext.model.heads import PredictionHead
+from weam_ext.ops.constants import IGNORED
+from weam_ext.ops.triton import launcher
+
+# A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768 (performance.md), 6 m V H
+# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
+# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
+# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half
+# type. On a CPU 4,096 were slower than 2,048, and twice the memory.
+_CHUNK_ROWS_GPU = 4096
+_CHUNK_ROWS_CPU = 2048
+_VOCABULARY_MULTIPLE = 64
+
+
+class RowLosses(NamedTuple):
+    """Losses in nats. Sums, not means: the caller divides by the count it wants."""
+
+    total: Tensor
+    """0-dim float32 (float64 for float64 rows), differentiable: sum of weights * losses."""
+    losses: Tensor
+    """[M] in the dtype of `total`: the cross-entropy of each row, 0 where ignored; no gradient."""
+    correct: Tensor
+    """[M] bool: the label has the largest logit; False where ignored."""
+
+
+def predict(
+    head: PredictionHead,
+    rows: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int | None = None,
+) -> RowLosses:
+    """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
+    return linear_cross_entropy(
+        head.transform(rows), head.weight, head.bias, labels, weights, chunk_rows=chunk_rows
+    )
+
+
+def linear_cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    *,
+    chunk_rows: int | None = None,
+) -> RowLosses:
+    """Weighted cross-entropy of softmax(weight row + bias) against the label of each row.
+
+    Equivalent to, but without the [M, V] logits:
+        losses = F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
+        total = (weights * losses).sum()
+
+    Matrix products are in autocast's dtype where it is on, else in that of `rows`; the softmax and
+    the sums over chunks are in float32, or float64 for float64. The gradients are computed
+    with the losses, a chunk at a time, unless none is wanted; they live from forward to backward.
+
+    Args:
+        rows: [M, H] floating.
+        weight: [V, H] floating.
+        bias: [V] floating, or None.
+        labels: [M] int64, -100 where the row is ignored.
+        weights: [M] float32, constants.
+        chunk_rows: rows whose logits are in memory at once; None: 4,096 on a GPU, 2,048 on a CPU.
+    """
+    device = rows.device.type
+    if chunk_rows is None:
+        chunk_rows = _CHUNK_ROWS_GPU if rows.is_cuda else _CHUNK_ROWS_CPU
+    dtype = rows.dtype
+    if torch.is_autocast_enabled(device) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(device)
+    # The operator cannot know of torch.no_grad, nor of what its caller will differentiate.
+    wanted = [
+        torch.is_grad_enabled() and given is not None and given.requires_grad
+        for given in (rows, weight, bias)
+    ]
+    total, losses, correct, *_ = _linear_cross_entropy_op(
+        rows, weight, bias, labels, weights, chunk_rows, dtype, *wanted
+    )
+    return RowLosses(total, losses, correct)
+
+
+def _linear_cross_entropy(
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int,
+    dtype: torch.dtype,
+    want_rows: bool,
+    want_weight: bool,
+    want_bias: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Total, losses, correct, and the gradients of total: of size 0 where not wanted."""
+    wide = _wide(dtype)
+    cross_entropy_ = _cross_entropy_
+    if rows.is_cuda:
+        cross_entropy_ = launcher("cross_entropy", "cross_entropy_", otherwise=_cross_entropy_)
+    decoder, offset = _pad_vocabulary(weight.to(dtype), bias, wide)
+    weights = weights.to(wide)
+    ignored = (labels == IGNORED)[:, None]
+    losses = torch.empty_like(weights)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    wanted = want_rows, want_weight, want_bias
+    d_rows, d_decoder, d_bias = _no_gradients(rows, decoder, wide, wanted)
+    # One buffer for all chunks: else the logits of two would be in memory while one is replaced.
+    buffer = rows.new_empty(min(chunk_rows, rows.shape[0]), decoder.shape[0], dtype=dtype)
+    with torch.autocast(rows.device.type, enabled=False):
+        for start in range(0, rows.shape[0], chunk_rows):
+            chunk = slice(start, start + chunk_rows)
+            # Zero times infinity, in the product for d_decoder, would be no number.
+            inputs = rows[chunk].to(dtype).masked_fill(ignored[chunk], 0)
+            logits = torch.mm(inputs, decoder.T, out=buffer[: inputs.shape[0]])
+            losses[chunk], correct[chunk] = cross_entropy_(
+                logits, offset, labels[chunk], weights[chunk], any(wanted)
+            )
+            if want_rows:
+                d_rows[chunk] = _product(logits, decoder, wide)
+            if want_weight:
+                d_decoder += _product(logits.T, inputs, wide)
+            if want_bias:
+                d_bias += logits.sum(0, dtype=wide)
+    words = slice(weight.shape[0])
+    return (losses * weights).sum(), losses, correct, d_rows, d_decoder[words], d_bias[words]
+
+
+def _cross_entropy_(
+    logits: Tensor, offset: Tensor | None, labels: Tensor, weights: Tensor, differentiate: bool
+) -> tuple[Tensor, Tensor]:
+    """Losses and hits of a chunk [m, V]; overwrites `logits`, with d total / d logits if asked.
+
+    `offset` [V] and `weights` [m] are in the type of the sums. With z = logits + offset,
+    e = exp(z - max z) and s = sum of e over the vocabulary:
+        loss = log s - (z[label] - max z),   d logits = weight * (e / s - onehot(label))
+    """
+    ignored = labels == IGNORED
+    target = labels.masked_fill(ignored, 0)[:, None]
+    z = logits.to(weights.dtype)
+    if offset is not None:
+        z += offset
+    largest, predicted = z.max(dim=1)
+    z -= largest[:, None]
+    at_label = z.gather(1, target)[:, 0]
+    sums = z.exp_().sum(dim=1)
+    losses = (sums.log() - at_label).masked_fill(ignored, 0)
+    if differentiate:
+        scales = weights.masked_fill(ignored, 0)
+        z *= (scales / sums)[:, None]
+        # One label a row: no two additions meet, so the order cannot matter.
+        z.scatter_add_(1, target, -scales[:, None])
+        logits.copy_(z)
+    return losses, predicted == labels
+
+
+def _pad_vocabulary(
+    weight: Tensor, bias: Tensor | None, wide: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """The output layer with a vocabulary that is a multiple of 64; added words have logit -inf.
+
+    An odd vocabulary (119,547) leaves the rows of the logits unaligned and the products slow.
+    """
+    size = weight.shape[0]
+    added = -size % _VOCABULARY_MULTIPLE
+    if added == 0:
+        return weight, None if bias is None else bias.to(wide)
+    offset = weight.new_zeros(size, dtype=wide) if bias is None else bias.to(wide)
+    return F.pad(weight, (0, 0, 0, added)), F.pad(offset, (0, added), value=-torch.inf)
+
+
+def _product(left: Tensor, right: Tensor, wide: torch.dtype) -> Tensor:
+    """left @ right in the type of the sums."""
+    if left.dtype != wide and left.is_cuda:
+        return torch.mm(left, right, out_dtype=wide)
+    return torch.mm(left, right).to(wide)
+
+
+def _no_gradients(
+    rows: Tensor, decoder: Tensor, wide: torch.dtype, wanted: Sequence[bool]
+) -> list[Tensor]:
+    """Zeros to add the gradients of rows, weight and bias to; of size 0 where not wanted."""
+    shapes = rows.shape, decoder.shape, decoder.shape[:1]
+    return [
+        rows.new_zeros(shape if want else 0, dtype=wide)
+        for shape, want in zip(shapes, wanted, strict=True)
+    ]
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The type of the softmax and of the sums."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+# ----------------------------------------------------------------------------------- operator
+
+_linear_cross_entropy_op = torch.library.custom_op(
+    "weam::linear_cross_entropy", _linear_cross_entropy, mutates_args=()
+)
+
+
+@_linear_cross_entropy_op.register_fake
+def _(
+    rows: Tensor,
+    weight: Tensor,
+    _: Tensor | None,
+    labels: Tensor,
+    weights: Tensor,
+    __: int,
+    dtype: torch.dtype,
+    *wanted: bool,
+) -> tuple[Tensor, ...]:
+    wide = _wide(dtype)
+    losses = weights.new_empty(weights.shape, dtype=wide)
+    correct = torch.empty_like(labels, dtype=torch.bool)
+    return losses.new_empty(()), losses, correct, *_no_gradients(rows, weight, wide, wanted)
+
+
+def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[-3:])
+    ctx.dtypes = [None if given is None else given.dtype for given in inputs[:3]]
+    ctx.wanted = inputs[-3:]
+    ctx.mark_non_differentiable(*output[1:])
+    # Else a backward begins with zeros the size of every output, the gradients among them.
+    ctx.set_materialize_grads(False)
+
+
+@once_differentiable
+def _scale_gradients(ctx: Any, d_total: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    gradients = (
+        (gradient * d_total).to(dtype) if want and d_total is not None else None
+        for gradient, dtype, want in zip(ctx.saved_tensors, ctx.dtypes, ctx.wanted, strict=True)
+    )
+    return *gradients, *[None] * 7
+
+
+_linear_cross_entropy_op.register_autograd(_scale_gradients, setup_context=_keep_gradients)

@@ -1,0 +1,440 @@
+"""Train a multilingual encoder on parallel text: `python -m weam_ext.train`.
+
+Without arguments it trains a small BERT on the built-in corpus, which takes about two minutes on a
+laptop's processor. With your own text and model:
+
+    python -m weam_ext.train --bitext en-fr=train.en.xz train.fr.xz --bitext en-de=pairs.tsv.gz \
+        --model bert-base-multilingual-cased --output runs/weam
+
+The bitext is aligned and tokenised once (`weam_ext.prepare`), then read from memory-mapped shards.
+A run that was stopped, however it was stopped, goes on when the same command is given again.
+`torchrun --nproc-per-node 8 -m weam_ext.train ...` trains the same on eight GPUs.
+"""
+
+import argparse
+import hashlib
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import logging as transformers_logging
+
+from weam_ext.common import checkpoint_state
+from weam_ext.common.errors import InputError, say
+from weam_ext.common.files import owned
+from weam_ext.common.ranks import Ranks
+from weam_ext.data.collate import Collator
+from weam_ext.data.loader import Feed, Request
+from weam_ext.data.sampler import Place
+from weam_ext.data.shards import Shards
+from weam_ext.model.sums import Ratio, Sums
+from weam_ext.train import checkpoint
+from weam_ext.train.build import (
+    check_share,
+    keep_initial,
+    open_data,
+    prepared_directory,
+    run_languages,
+    run_model,
+    run_objective,
+    run_order,
+    run_tokenizer,
+)
+from weam_ext.train.heldout import Heldout
+from weam_ext.train.model_card import model_card
+from weam_ext.train.objectives import Masking
+from weam_ext.train.optimizer import freeze, parameter_groups, schedule
+from weam_ext.train.parallel import Parallel, own_device, own_gradients, own_part
+from weam_ext.train.records import Records
+from weam_ext.train.run_directory import open_run, run_directory
+from weam_ext.train.settings import (
+    BUILTIN_STEPS,
+    LR_BUILTIN,
+    LR_PRETRAINED,
+    LR_SCRATCH,
+    builtin,
+    identity,
+    parse,
+)
+from weam_ext.train.throughput import NORM, Flops, Meter
+
+
+class Trainer:
+    """One run: its model, data and optimizer, and the steps done so far."""
+
+    def __init__(
+        self, options: argparse.Namespace, run_dir: Path, resumed: Path | None, ranks: Ranks
+    ) -> None:
+        self.options, self.run_dir, self.ranks = options, run_dir, ranks
+        self.device = own_device(options.device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        begin: dict[str, Any] = {"step": 0, "place": {}, "beside": {}}
+        self.state = (
+            checkpoint_state.read_state(resumed) if resumed else begin
+        )  # checked when opened
+        with ranks.together():
+            if resumed and ranks.first:
+                checkpoint_state.check_files(run_dir, self.state["beside"])
+        tokenizer = run_tokenizer(options, run_dir, ranks)
+        # Before the text is read, which may take hours: what cannot be trained is told at once.
+        with ranks.together():
+            check_share(options, ranks.world)
+            self._build_model(tokenizer, len(run_languages(options, run_dir)), resumed)
+        self._place_model()
+        directory = prepared_directory(options, tokenizer, run_dir, ranks)
+        self.description, splits, self.content = open_data(
+            options, directory, tokenizer, run_dir, ranks
+        )
+        with ranks.together():
+            self._build_data(tokenizer, splits, resumed)
+        self._build_optimizer(resumed)
+        if not resumed:
+            found = checkpoint.digests_beside(run_dir) if ranks.first else {}
+            self.state["beside"] = ranks.broadcast(found)
+
+    def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
+        options = self.options
+        self.model = run_model(options, tokenizer, resumed)
+        if options.objective == "word-aligned":
+            keep_initial(self.model, self.run_dir, resumed, self.ranks)
+        masking = Masking.of(
+            tokenizer,
+            device=self.device,
+            seed=options.seed,
+            probability=options.mask_probability,
+            policy=options.masking,
+            unit=options.mask_unit,
+            exact=options.mask_exact,
+            shares=tuple(options.mask_shares),
+        )
+        self.objective = run_objective(options, self.model, masking, languages, self.run_dir)
+        if resumed:
+            checkpoint.load_own(resumed, self.objective, self.model)
+        freeze(self.model, options.freeze_layers)
+        if not any(parameter.requires_grad for parameter in self.objective.parameters()):
+            raise InputError(f"--freeze-layers {options.freeze_layers}: nothing is left to train")
+        if options.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def _place_model(self) -> None:
+        """Put it where it is trained; all processes together."""
+        options = self.options
+        self.objective.to(self.device)
+        self.flops = Flops(self.objective, self.device, options.peak_tflops)
+        self.parallel = Parallel(self.objective, self.ranks, options.parallel, self.device)
+        if options.compile:
+            self.objective.predictor.compile()
+
+    def _build_data(self, tokenizer: Any, splits: dict[str, Shards], resumed: Path | None) -> None:
+        options, shards = self.options, splits["train"]
+        collate = Collator(tokenizer, self.objective.layout, links=options.links, seed=options.seed)
+        order = run_order(options, shards, collate, self.ranks.world)
+        self.pairs = len(shards)
+        one_pass = math.ceil(order.batches_a_pass / options.accumulate)
+        self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
+        self.step: int = self.state["step"]
+        self.place = Place.of(self.state["place"])
+        self.feed = Feed(
+            order,
+            shards,
+            collate,
+            place=self.place,
+            device=self.device,
+            workers=options.workers,
+            rank=self.ranks.rank,
+            world=self.ranks.world,
+        )
+        self.heldout = Heldout(
+            splits["heldout"],
+            tokenizer,
+            self.objective,
+            batch_size=options.batch_size,
+            device=self.device,
+        )
+        self.measured: dict[str, dict[str, float]] = self.state.get("measured", {})
+
+    def _build_optimizer(self, resumed: Path | None) -> None:
+        options = self.options
+        own = LR_PRETRAINED if options.model else LR_SCRATCH
+        self.lr: float = options.lr or (LR_BUILTIN if builtin(options) else own)
+        groups = parameter_groups(
+            self.objective,
+            layers=self.model.config.num_hidden_layers,
+            lr=self.lr,
+            decay=options.weight_decay,
+            layer_decay=options.layer_lr_decay,
+        )
+        self.optimizer = torch.optim.AdamW(groups, betas=tuple(options.betas), fused=True)
+        self.schedule = schedule(
+            self.optimizer,
+            options.schedule,
+            warmup=round(options.warmup * self.steps),
+            steps=self.steps,
+        )
+        if resumed:
+            checkpoint.load_optimizer(
+                resumed / checkpoint_state.OPTIMIZER, self.objective, self.optimizer
+            )
+            self.schedule.load_state_dict(self.state["schedule"])
+            rates = self.state["schedule"]["_last_lr"]
+            for group, lr in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"] = lr
+
+    @property
+    def _precision(self) -> str:
+        by_device = "bf16" if self.device.type == "cuda" else "fp32"
+        return by_device if self.options.precision == "auto" else str(self.options.precision)
+
+    def _autocast(self) -> Any:
+        if self._precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    # ---------------------------------------------------------------------------------- one step
+
+    def train_step(self) -> tuple[Sums, list[Request]]:
+        """One optimizer step: the sums of all processes, and what its batches were.
+
+        Nothing in it waits for the device.
+        """
+        self.objective.train()
+        self._seed_generators()
+        total: Sums | None = None
+        requests = []
+        for micro in range(self.options.accumulate):
+            batch, request = next(self.feed)
+            with self.parallel.accumulating(last=micro + 1 == self.options.accumulate):
+                with self._autocast():
+                    sums = self.parallel.forward(batch)
+                sums.loss.backward()  # type: ignore[no-untyped-call]
+            total = sums if total is None else total + sums
+            requests.append(request)
+            self.place = request.following
+        assert total is not None
+        total = self.parallel.total(total)
+        norm = self._update(total)
+        self.step += 1
+        norms = {NORM: Ratio(norm, torch.ones_like(norm))}
+        return replace(total, ratios=total.ratios | norms), requests
+
+    def _seed_generators(self) -> None:
+        # Anew for each step, so that nothing of the generators needs saving.
+        words = f"{self.options.seed} {self.step} {self.ranks.rank}".encode()
+        torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest()))
+
+    def _update(self, total: Sums) -> Tensor:
+        """Take the step; the norm of the gradient, in all processes together, before clipping."""
+        # The loss is a mean over all that was predicted in the step, known only after the last
+        # batch; what the processes' gradients were divided by is their number.
+        gradients = own_gradients(self.optimizer)
+        scale = self.ranks.world / total.count.clamp(min=1)
+        torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
+        norm: Any = nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        return whole
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the head and the last layer."""
+        return float(self.schedule.get_last_lr()[-1])
+
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Held-out means of both predictions with the true links, for each corpus and for all."""
+        self.objective.eval()
+        with self._autocast():
+            self.measured = self.heldout.measure(self.objective)
+        self.parallel.after_measuring()
+        with self.ranks.together():
+            for corpus, means in self.measured.items():
+                for name, value in means.items():
+                    if not math.isfinite(value):
+                        raise InputError(
+                            f"step {self.step}: the held-out {name} of {corpus} is {value}; the "
+                            "run was stopped, and nothing of this step was saved"
+                        )
+        return self.measured
+
+    def check(self, meter: Meter) -> None:
+        """Raise `InputError` where a step since the last reading came to what is no number."""
+        found = [each for each in self.ranks.gather(meter.broken(self.step)) if each]
+        with self.ranks.together():
+            if found:
+                samples = [sample for each in found for sample in each.samples]
+                step, what, value, _ = found[0]
+                raise InputError(
+                    f"step {step}: the {what} is {value}; the run was stopped, and nothing of this "
+                    f"step or a later one was saved (its batch: samples {_some(samples)} of the "
+                    "training split; a lower --lr may help)"
+                )
+
+    def _check_weights(self) -> None:
+        parameters = [own_part(parameter.detach()) for parameter in self.objective.parameters()]
+        with self.ranks.together():
+            if not torch.stack([part.isfinite().all() for part in parameters]).all():
+                raise InputError(
+                    f"step {self.step}: after it weights are not finite; the run was stopped, and "
+                    "nothing of this step was saved (a lower --lr may help)"
+                )
+
+    def describe(self) -> str:
+        """A line on what is about to be done."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        processes = f" in {self.ranks.world} processes" if self.ranks.world > 1 else ""
+        return (
+            f"{self.options.objective}: {count:,} parameters, {self.pairs:,} samples, "
+            f"{self.steps:,} steps on {self.device.type}{processes}, output in {self.run_dir}"
+        )
+
+    def records(self) -> Records:
+        """Where its figures go."""
+        options = self.options
+        return Records(
+            self.run_dir,
+            self.step,
+            self.steps,
+            tensorboard=options.tensorboard,
+            wandb=options.wandb,
+            settings=identity(options),
+            main=self.ranks.first,
+        )
+
+    def save(self, measured_now: bool) -> Path:
+        """Write the checkpoint of this step; `InputError` for weights that are no numbers."""
+        self._check_weights()
+        options = self.options
+        settings = identity(options)
+        state = {
+            "settings": settings,
+            "content": self.content,
+            # What came of those that were left to be decided.
+            "resolved": {
+                "lr": self.lr,
+                "steps": self.steps,
+                "batch_size": None if options.batch_tokens else options.batch_size,
+                "precision": self._precision,
+            },
+            "schedule": self.schedule.state_dict(),
+            "place": asdict(self.place),
+            "heldout": self.measured["all"]["loss"] if measured_now else None,
+            "measured": self.measured,
+            "beside": self.state["beside"],
+        }
+        card = model_card(
+            settings,
+            self.description["corpora"],
+            self.measured,
+            step=self.step,
+            steps=self.steps,
+            license=options.license,
+            data_license=options.data_license,
+        )
+        with self.ranks.together():
+            return checkpoint.save(
+                self.run_dir,
+                self.step,
+                self.objective,
+                self.model,
+                self.optimizer,
+                state,
+                keep=options.keep,
+                card=card,
+                main=self.ranks.first,
+            )
+
+
+def _some(numbers: list[int], most: int = 16) -> str:
+    told = ", ".join(map(str, numbers[:most]))
+    return told + (f" and {len(numbers) - most} more" if len(numbers) > most else "")
+
+
+# ---------------------------------------------------------------------------------------- the loop
+
+
+def train(trainer: Trainer) -> Path:
+    """Run the remaining steps, with logs, evaluations and checkpoints; the last checkpoint."""
+    options, steps = trainer.options, trainer.steps
+    tenth = max(1, steps // 10)
+    with trainer.records() as records, signals() as received:
+        if trainer.step == 0:
+            records.heldout(0, trainer.evaluate())
+        meter = Meter(trainer.flops, trainer.step, trainer.ranks.world)
+        last = trainer.step == steps
+        while not last:
+            meter.add(*trainer.train_step())
+            # Asked once a step: a signal that comes later, in an evaluation, ends the next step.
+            last = trainer.step == steps or trainer.parallel.any(bool(received))
+            # What is saved is logged, so that no mean is of steps on both sides of a checkpoint.
+            saved = last or trainer.step % (options.save_every or tenth) == 0
+            measured = trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0
+            logged = saved or trainer.step % options.log_every == 0
+            if logged or measured:
+                trainer.check(meter)
+            if logged:
+                means, speed = meter.read(trainer.step, steps, trainer.feed.waited)
+                records.step(trainer.step, means | {"lr": trainer.learning_rate}, speed)
+            pause = time.perf_counter()
+            if measured:
+                records.heldout(trainer.step, trainer.evaluate())
+            if saved:
+                trainer.save(measured)
+            meter.pause(time.perf_counter() - pause)
+    if trainer.step < steps:
+        if trainer.ranks.first:
+            say(f"stopped after step {trainer.step}; the same command goes on from there")
+        sys.exit(128 + (received or [signal.SIGTERM])[0])
+    return checkpoint.checkpoints(trainer.run_dir)[-1]
+
+
+@contextmanager
+def signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM let the step finish: the list gets their number. Twice is at once."""
+    received: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    transformers_logging.disable_progress_bar()
+    options = parse(arguments)
+    if builtin(options):
+        # Its matrices gain little from a second thread, and threads that wait for each other lose
+        # tenfold when another program wants a core (569 s against 111 s on two cores).
+        torch.set_num_threads(1)
+    device = torch.device(options.device).type
+    with Ranks.of_environment(device) as ranks, ExitStack() as ownership:
+        opened = None
+        with ranks.together():
+            if ranks.first:
+                ownership.enter_context(owned(run_directory(options)))
+                opened = open_run(options)
+        run_dir, resumed = ranks.broadcast(opened) or (Path(), None)
+        trainer = Trainer(options, run_dir, resumed, ranks)
+        if ranks.first:
+            if resumed:
+                say(f"going on from {resumed}")
+            say(trainer.describe())
+        last = train(trainer)
+        if ranks.first:
+            print(last)

@@ -1,0 +1,80 @@
+"""AdamW over a model's parameters by depth, its frozen layers, and the learning-rate schedule."""
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+
+from weam_ext.common.errors import InputError
+
+SCHEDULES = ("linear", "cosine", "constant")
+"""What follows the linear warm-up: down to 0 in a line or half a cosine, or no change."""
+_LAYER = re.compile(r"\.layers?\.(\d+)\.")
+
+
+def depths(module: nn.Module, layers: int) -> dict[Tensor, int]:
+    """The layer of each parameter: 0 for the embeddings, 1 .. `layers`, one more for the head.
+
+    Of a tied one it is the lower: XLM-R's embeddings go by the name of its output layer.
+    """
+    found: dict[Tensor, int] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        found[parameter] = min(_depth(name, layers), found.get(parameter, layers + 1))
+    return found
+
+
+def _depth(name: str, layers: int) -> int:
+    if found := _LAYER.search(name):
+        return int(found[1]) + 1
+    return 0 if "embeddings." in name else layers + 1
+
+
+def freeze(model: nn.Module, layers: int) -> None:
+    """Keep the embeddings and the first `layers` layers as they are; 0 freezes nothing.
+
+    An output layer that is tied to the embeddings is frozen with them. Raises `InputError` for more
+    layers than there are.
+    """
+    config: Any = model.config
+    if layers > config.num_hidden_layers:
+        raise InputError(
+            f"--freeze-layers {layers}: the model has only {config.num_hidden_layers} layers"
+        )
+    for parameter, level in depths(model, config.num_hidden_layers).items():
+        if layers and level <= layers:
+            parameter.requires_grad_(False)
+
+
+def parameter_groups(
+    module: nn.Module, *, layers: int, lr: float, decay: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Groups for AdamW: no weight decay on biases and normalisation, as for BERT.
+
+    The learning rate of layer k of L is lr * layer_decay^(L - k), that of the embeddings
+    lr * layer_decay^L, that of the head lr (Clark et al. 2020).
+    """
+    groups: dict[tuple[int, bool], list[Tensor]] = {}
+    for parameter, level in depths(module, layers).items():
+        if parameter.requires_grad:
+            level = layers if layer_decay == 1 else min(level, layers)
+            groups.setdefault((level, parameter.dim() > 1), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "lr": lr * layer_decay ** (layers - level),
+            "weight_decay": decay if matrix else 0.0,
+        }
+        for (level, matrix), parameters in sorted(groups.items(), key=lambda group: group[0])
+    ]
+
+
+def schedule(
+    optimizer: torch.optim.Optimizer, name: str, *, warmup: int, steps: int
+) -> LRScheduler:
+    """One of `SCHEDULES`, over a number of steps of which the first are the warm-up."""
+    known = "constant_with_warmup" if name == "constant" else name
+    made: LRScheduler = get_scheduler(known, optimizer, warmup, steps)
+    return made

@@ -1,0 +1,117 @@
+"""A run over several processes: who holds what of the model, and what they add up."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from weam_ext.common.errors import InputError
+from weam_ext.common.ranks import Ranks, variables
+from weam_ext.model.sums import Sums
+from weam_ext.train.objectives import Objective
+
+MODES = ("ddp", "fsdp")
+
+
+def own_device(name: str) -> torch.device:
+    """A device by name, where "cuda" is this process's GPU: none takes memory of another's.
+
+    Raises `RuntimeError` for a name that is none, `InputError` for one GPU of several processes.
+    """
+    device = torch.device(name)
+    if device.type != "cuda":
+        return device
+    _, local_rank, world, _ = variables()
+    if device.index is not None and world > 1:
+        raise InputError(f"--device {name}: each of {world} processes has its own GPU: say cuda")
+    return torch.device("cuda", local_rank if device.index is None else device.index)
+
+
+class Parallel:
+    """An objective in all processes of a run.
+
+    With "ddp" every process holds it whole, with "fsdp" its part (Zhao et al. 2023); one process
+    needs neither. Both give each process the mean of all gradients, as if each had a whole batch.
+
+    Attributes:
+        forward: the objective, or what it is wrapped in.
+    """
+
+    def __init__(self, objective: Objective, ranks: Ranks, mode: str, device: torch.device) -> None:
+        self._ranks = ranks
+        self.forward: Callable[..., Sums] = objective
+        self._wrapped: Any = None
+        self._sharded: Any = None
+        if ranks.world > 1 and mode == "ddp":
+            from torch.nn.parallel import DistributedDataParallel
+
+            self._wrapped = DistributedDataParallel(
+                objective,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                gradient_as_bucket_view=True,
+            )
+            self.forward = self._wrapped
+        elif ranks.world > 1:
+            self._sharded = _shard(objective, device)
+
+    def accumulating(self, last: bool) -> AbstractContextManager[Any]:
+        """While the batches of a step before the last are worked on: gradients stay here."""
+        if self._wrapped is None or last:
+            return nullcontext()
+        waiting: AbstractContextManager[Any] = self._wrapped.no_sync()
+        return waiting
+
+    def after_measuring(self) -> None:
+        """Share out again what a forward pass put together and no backward pass has let go of."""
+        if self._sharded is not None:
+            self._sharded.reshard()
+
+    def total(self, sums: Sums) -> Sums:
+        """The sums of all processes."""
+        if self._ranks.world == 1:
+            return sums
+        stacked = sums.stacked()
+        distributed.all_reduce(stacked)
+        return sums.replaced(stacked)
+
+    def any(self, here: bool) -> bool:
+        """Whether it is so in any process; asked on the host, so that no device is waited for."""
+        if self._ranks.world == 1:
+            return here
+        flag = torch.tensor(int(here))
+        distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+        return bool(flag)
+
+
+def _shard(objective: Objective, device: torch.device) -> Any:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    for layer in layers_of(objective.predictor.encoder.module):
+        fully_shard(layer, mesh=mesh)
+    return fully_shard(objective, mesh=mesh)
+
+
+def layers_of(encoder: nn.Module) -> list[nn.Module]:
+    """The layers of a Hugging Face encoder."""
+    config: Any = encoder.config
+    for module in encoder.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
+            return list(module)
+    return []
+
+
+def own_gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients of all parameters; of a sharded one this process's part."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return [own_part(p.grad) for p in parameters if p.grad is not None]
+
+
+def own_part(tensor: Any) -> Tensor:
+    """A tensor, or of a sharded one this process's part."""
+    part: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return part

@@ -1,0 +1,235 @@
+"""A label for every word: parts of speech (Universal Dependencies) and names (WikiANN, PAN-X).
+
+XTREME layout: Hu et al. 2020, arXiv 2003.11080. UD: Nivre et al. 2020, arXiv 2004.10643; WikiANN:
+Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification
+
+from weam_ext.common.errors import InputError
+from weam_ext.text.tokenizer import template
+from weam_ext.transfer.families.formats import Format, Part
+from weam_ext.transfer.files import Source, read_lines
+from weam_ext.transfer.metrics import span_score
+from weam_ext.transfer.results import Score
+
+UPOS = (
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN",
+    "PUNCT", "SCONJ", "SYM", "VERB", "X",
+)  # fmt: skip
+NAMES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """Words and a tag for each."""
+
+    key: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+    @property
+    def group(self) -> str:
+        return self.key
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self.words)) + len(self.words) - 1
+
+
+# ---------------------------------------------------------------------------------------- readers
+
+
+def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
+    """Lines "word TAB tag", blank lines between sentences; `prefix`: "de:word TAB tag"."""
+    known = frozenset(tags)
+
+    def rows(source: Source) -> Iterator[tuple[str, str] | None]:
+        for line in read_lines(source):
+            word, tab, tag = line.text.rpartition("\t")
+            if tag in known and tab:
+                yield word.partition(":")[2] if prefix else word, tag
+            elif not line.text.strip():
+                yield None
+            elif not tab:
+                raise InputError(f"{line.where}: no tab between a word and its tag")
+            else:
+                raise InputError(f"{line.where}: tag {tag!r} is none of {', '.join(tags)}")
+
+    return lambda source, part: _sentences(rows(source), part)
+
+
+def _conllu(source: Source, part: Part) -> list[Sentence]:
+    """CoNLL-U: syntactic words; the ranges of multi-word tokens and empty nodes are no words."""
+
+    def rows() -> Iterator[tuple[str, str] | None]:
+        for line in read_lines(source):
+            if not line.text.strip():
+                yield None
+            elif not line.text.startswith("#"):
+                values = line.text.split("\t")
+                if len(values) != 10:
+                    raise InputError(f"{line.where}: {len(values)} fields instead of CoNLL-U's 10")
+                if values[0].isdecimal():
+                    if values[3] not in UPOS:
+                        raise InputError(f"{line.where}: {values[3]!r} is no universal tag")
+                    yield values[1], values[3]
+
+    return _sentences(rows(), part)
+
+
+def _sentences(rows: Iterator[tuple[str, str] | None], part: Part) -> list[Sentence]:
+    found: list[Sentence] = []
+    held: list[tuple[str, str]] = []
+    for row in [*rows, None]:
+        if row is not None:
+            held.append(row)
+        elif held:
+            words, tags = zip(*held, strict=True)
+            found.append(Sentence(f"{part.split}-{part.language}-{len(found)}", words, tags))
+            held = []
+    return found
+
+
+_XTREME = re.compile(r"/(?P<split>train|dev|test)-(?P<lang>[a-z]{2,3})(\.tsv)?$")
+UDPOS_FORMATS = ((
+    Format(("udpos",), _XTREME, _two_columns(UPOS)),
+    Format(
+        ("ud", "ud_"),
+        re.compile(r"/(?P<lang>[a-z]{2,3})_\w+-ud-(?P<split>train|dev|test)\.conllu$"),
+        _conllu,
+    ),
+),)  # fmt: skip
+PANX_FORMATS = ((
+    Format(("panx", "pan-x"), _XTREME, _two_columns(NAMES)),
+    Format(
+        ("wikiann", "panx"), re.compile(r"/(?P<lang>[a-z]{2,3})/(?P<split>train|dev|test)$"),
+        _two_columns(NAMES, prefix=True),
+    ),
+),)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------ fine-tuning
+
+
+class Tagging:
+    """How sentences with tags are put to a model and back.
+
+    A word is known by its first token. Sentences that are too long go in pieces. A word that the
+    tokenizer shows by no token gets `default`.
+    """
+
+    model_class: Any = AutoModelForTokenClassification
+
+    def __init__(self, tags: Sequence[str], default: str) -> None:
+        self.labels = tuple(tags)
+        self.default = default
+        # POS, too, is compared by the F1 of spans in XTREME, each word being one.
+        self.metrics = ("f1", "accuracy") if "O" in tags else ("accuracy", "f1")
+
+    @property
+    def head(self) -> dict[str, Any]:
+        return {"num_labels": len(self.labels)}
+
+    def encode(
+        self, tokenizer: Any, examples: Sequence[Sentence], max_length: int
+    ) -> list[dict[str, Any]]:
+        """Rows of the pieces; beside the tokens, `example` and the `words` of its labelled ones."""
+        rows = []
+        numbers = {tag: k for k, tag in enumerate(self.labels)}
+        most, framed = max_length - tokenizer.num_special_tokens_to_add(), framer(tokenizer)
+        tokens = word_tokens(tokenizer, [x.words for x in examples])
+        for number, (ids, words) in enumerate(tokens):
+            tags = examples[number].tags
+            for start in range(0, len(ids), most) or (0,):
+                piece = slice(start, start + most)
+                row, ordinary = framed(ids[piece])
+                labels = [IGNORED] * len(row["input_ids"])
+                shown = []
+                for place, word in zip(ordinary, words[piece], strict=True):
+                    if word >= 0:
+                        labels[place] = numbers[tags[word]]
+                        shown.append((place, word))
+                rows.append(row | {"labels": labels, "example": number, "words": shown})
+        return rows
+
+    def collator(self, tokenizer: Any) -> Any:
+        return DataCollatorForTokenClassification(tokenizer)
+
+    def decode(
+        self, outputs: Any, rows: Sequence[dict[str, Any]], examples: Sequence[Sentence]
+    ) -> list[str]:
+        """The tags of a sentence, blanks between them."""
+        found = [[self.default] * len(x.words) for x in examples]
+        for logits, row in zip(outputs, rows, strict=True):
+            best = np.asarray(logits).argmax(-1)
+            for place, word in row["words"]:
+                found[row["example"]][word] = self.labels[best[place]]
+        return [" ".join(tags) for tags in found]
+
+    def gold(self, example: Sentence) -> str:
+        return " ".join(example.tags)
+
+    def score(
+        self, examples: Sequence[Sentence], predictions: Sequence[str], language: str
+    ) -> dict[str, list[Score]]:
+        scores: dict[str, list[Score]] = {name: [] for name in self.metrics}
+        for x, text in zip(examples, predictions, strict=True):
+            tags = text.split(" ")
+            right = sum(a == b for a, b in zip(x.tags, tags, strict=True))
+            scores["accuracy"].append(Score(float(right), float(len(tags))))
+            scores["f1"].append(span_score(list(x.tags), tags))
+        return scores
+
+
+def word_tokens(
+    tokenizer: Any, sentences: Sequence[Sequence[str]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """Token ids of each sentence and, for each token, the word that it is the first of, or -1.
+
+    Words are set off by blanks, whatever the script; all tokenizers are so treated alike.
+    """
+    for ids, words in all_word_tokens(tokenizer, sentences):
+        first = [w if w != before else -1 for w, before in zip(words, [-1, *words], strict=False)]
+        yield ids, first
+
+
+def all_word_tokens(
+    tokenizer: Any, sentences: Sequence[Sequence[str]]
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The same with the word of every token."""
+    texts = [" ".join(words) for words in sentences]
+    tokens = tokenizer(
+        texts, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True,
+        verbose=False,
+    )  # fmt: skip
+    for k, words in enumerate(sentences):
+        character = [word for word, w in enumerate(words) for _ in range(len(w) + 1)]
+        offsets = tokens["offset_mapping"][k]
+        # Its last character: some tokenizers count the blank before a word to it.
+        owners = [character[end - 1] if end > start else -1 for start, end in offsets]
+        yield tokens["input_ids"][k], owners
+
+
+def framer(tokenizer: Any) -> Callable[[list[int]], tuple[dict[str, Any], list[int]]]:
+    """What frames a sentence's ids: the model's inputs, and the places of the ordinary tokens."""
+    frame = template(tokenizer, pair=False)
+    before, own, _, _, after = frame.segments
+    segments = "token_type_ids" in tokenizer.model_input_names
+
+    def framed(ids: list[int]) -> tuple[dict[str, Any], list[int]]:
+        full = [*frame.prefix, *ids, *frame.suffix]
+        row = {"input_ids": full, "attention_mask": [1] * len(full)}
+        if segments:
+            kinds = [before] * len(frame.prefix) + [own] * len(ids) + [after] * len(frame.suffix)
+            row["token_type_ids"] = kinds
+        return row, list(range(len(frame.prefix), len(frame.prefix) + len(ids)))
+
+    return framed

@@ -1,0 +1,94 @@
+"""The models that a command compares, and what their checkpoints say of them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from weam_ext.common.checkpoint_state import STATE, check_unchanged, read_state
+from weam_ext.common.errors import InputError, describe, say
+from weam_ext.common.files import user_path
+from weam_ext.transfer.encoder import Encoder, encoder_digest
+
+
+def parse_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
+    """The command line's `--models NAME=DIR[,DIR...] ...`."""
+    models: dict[str, list[Path]] = {}
+    for argument in arguments:
+        name, _, directories = argument.partition("=")
+        if not name or not all(directories.split(",")):
+            raise InputError(f"--models {argument}: expected NAME=DIR[,DIR...]")
+        if name in models:
+            raise InputError(f"two models are called {name!r}: join their directories by commas")
+        models[name] = [user_path(directory) for directory in directories.split(",")]
+    return models
+
+
+# ----------------------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Model:
+    """One directory of a model; `fault` says why it cannot be used."""
+
+    name: str
+    directory: Path
+    sha256: str
+    fault: str = ""
+
+
+def identified(models: dict[str, list[Path]]) -> list[Model]:
+    """What identifies every directory; `InputError` for a seed given twice."""
+    found: list[Model] = []
+    for name, directories in models.items():
+        seeds: dict[str, Path] = {}
+        for directory in directories:
+            try:
+                check_unchanged(directory)
+                digest = encoder_digest(directory)
+            except InputError as error:
+                found.append(Model(name, directory, str(directory), describe(error)))
+                continue
+            if digest in seeds:
+                raise InputError(
+                    f"{directory}: the same encoder as {seeds[digest]}, not another seed of {name}"
+                )
+            seeds[digest] = directory
+            found.append(Model(name, directory, digest))
+    return found
+
+
+def facts_of(directory: Path) -> dict[str, Any]:
+    """What the report tells of a checkpoint: its run's settings, and how many numbers it holds."""
+    numbers = 0
+    for path in directory.glob("model*.safetensors"):
+        with safe_open(path, "numpy") as tensors:
+            names = tensors.keys()
+            numbers += sum(math.prod(tensors.get_slice(k).get_shape()) for k in names)
+    return {"training": training_settings(directory)} | ({"parameters": numbers} if numbers else {})
+
+
+@lru_cache  # so that it is said once of a model
+def training_settings(directory: Path) -> dict[str, Any]:
+    """How a checkpoint of `weam_ext.train` came to be, as it says itself; nothing of others.
+
+    The settings, what those came to that were left to be decided, and the step.
+    """
+    if not (directory / STATE).is_file():
+        return {}
+    try:
+        state = read_state(directory)
+    except InputError as error:
+        say(f"{error}; how it was trained is not told")
+        return {}
+    return {**state["settings"], **state["resolved"], "step": state["step"]}
+
+
+@lru_cache(maxsize=1)
+def encoder_of(directory: Path, max_length: int, device: str, precision: str) -> Encoder:
+    """The last one: the frozen tasks of a model come one after another."""
+    return Encoder(directory, max_length, device, precision)
