@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from weam_ext.data.collate import Batch
 from weam_ext.ops.constants import MASKING
-from weam_ext.ops.mask import MaskedRows, threshold
-from weam_ext.ops.philox import philox_words
+from weam_ext.ops.mask import MaskedRows
+from weam_ext.ops.philox import philox_words, threshold
 from weam_ext.train.objectives import Masking
 
 

@@ -19,8 +19,8 @@ from weam_ref.loss import weam_loss
 import weam_ext.model.heads
 import weam_ext.ops.triton.cross_entropy
 from weam_ext.common.errors import InputError
-from weam_ext.model.heads import PredictionHead, split_model
-from weam_ext.ops.cross_entropy import linear_cross_entropy, predict
+from weam_ext.model.heads import PredictionHead, predict, split_model
+from weam_ext.ops.cross_entropy import linear_cross_entropy
 from weam_ext.ops.gather import gather_rows, row_labels, row_weights
 
 # Compiled kernels cannot take tensors of the processor, and there is no interpreter beside them.

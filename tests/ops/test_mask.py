@@ -30,7 +30,8 @@ from weam_ref.mask import MaskedRows
 
 from weam_ext.common.errors import InputError
 from weam_ext.ops.constants import LONGER, POLICIES, UNITS
-from weam_ext.ops.mask import _mask, capacity, mask_tokens, span_probability, threshold
+from weam_ext.ops.mask import _mask, capacity, mask_tokens, span_probability
+from weam_ext.ops.philox import threshold
 from weam_ext.ops.token_links import Links
 
 KNOWN_ANSWERS = {

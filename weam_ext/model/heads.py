@@ -1,10 +1,4 @@
-"""The masked-language-model head on the rows that are predicted, and no others.
-
-The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
-in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
-torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
-kernel, else the torch operations below.
-"""
+"""The prediction heads of masked language models, split from their encoders."""
 
 import copy
 from collections.abc import Callable
@@ -15,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weam_ext.common.errors import InputError
+from weam_ext.ops.cross_entropy import RowLosses, linear_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -64,6 +59,19 @@ def second_head(model: nn.Module) -> tuple[nn.ModuleList, PredictionHead]:
     weight = split_model(model)[1].weight
     copies = [copy.deepcopy(model.get_submodule(n), {id(weight): weight}) for n in names]
     return nn.ModuleList(copies), build(*copies)
+
+
+def predict(
+    head: PredictionHead,
+    rows: Tensor,
+    labels: Tensor,
+    weights: Tensor,
+    chunk_rows: int | None = None,
+) -> RowLosses:
+    """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
+    return linear_cross_entropy(
+        head.transform(rows), head.weight, head.bias, labels, weights, chunk_rows=chunk_rows
+    )
 
 
 def _head_of(model: nn.Module) -> tuple[tuple[str, ...], Callable[..., PredictionHead]]:

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from weam_ext.data.collate import Batch
 from weam_ext.model.encoder import Encoder
-from weam_ext.model.heads import second_head, split_model
+from weam_ext.model.heads import predict, second_head, split_model
 from weam_ext.model.sums import Ratio, Sums
 from weam_ext.ops.constants import IGNORED, UNUSED
-from weam_ext.ops.cross_entropy import RowLosses, predict
+from weam_ext.ops.cross_entropy import RowLosses
 from weam_ext.ops.gather import gather_rows, row_labels, row_weights
 from weam_ext.ops.mask import MaskedRows, number_rows, take
 

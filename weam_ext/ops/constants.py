@@ -2,8 +2,6 @@
 
 from fractions import Fraction
 
-from weam_ext.ops.mask import _LONGEST
-
 POLICIES = ("independent", "exclusive")
 UNITS = ("token", "word", "span")
 UNUSED = -1
@@ -14,6 +12,7 @@ NO_KEY = 2**63 - 1
 """The key of what is never masked: above that of any unit."""
 
 _GOES_ON = Fraction(4, 5)
+_LONGEST = 10
 LONGER = tuple(
     float((_GOES_ON**d - _GOES_ON**_LONGEST) / (1 - _GOES_ON**_LONGEST)) for d in range(_LONGEST)
 )

@@ -1,4 +1,10 @@
-"""Output layer and cross-entropy in one, chunk by chunk, so that no logits of all rows are kept."""
+"""Output layer and cross-entropy in one, on the rows that are predicted and no others.
+
+The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
+in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
+torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
+kernel, else the torch operations below.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -8,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from weam_ext.model.heads import PredictionHead
 from weam_ext.ops.constants import IGNORED
 from weam_ext.ops.triton import launcher
 
@@ -31,19 +36,6 @@ class RowLosses(NamedTuple):
     """[M] in the dtype of `total`: the cross-entropy of each row, 0 where ignored; no gradient."""
     correct: Tensor
     """[M] bool: the label has the largest logit; False where ignored."""
-
-
-def predict(
-    head: PredictionHead,
-    rows: Tensor,
-    labels: Tensor,
-    weights: Tensor,
-    chunk_rows: int | None = None,
-) -> RowLosses:
-    """`linear_cross_entropy` of the head's output layer after its transform of `rows` [M, H]."""
-    return linear_cross_entropy(
-        head.transform(rows), head.weight, head.bias, labels, weights, chunk_rows=chunk_rows
-    )
 
 
 def linear_cross_entropy(

@@ -39,12 +39,9 @@ from torch import Tensor
 
 from weam_ext.common.errors import InputError
 from weam_ext.ops.constants import IGNORED, LONGER, MASKING, NO_KEY, POLICIES, UNITS, UNUSED
-from weam_ext.ops.philox import philox_words
+from weam_ext.ops.philox import philox_words, threshold
 from weam_ext.ops.token_links import Links
 from weam_ext.ops.triton import launcher
-
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
-_LONGEST = 10
 
 
 @dataclass(frozen=True)
@@ -124,11 +121,6 @@ def _span_spread(probability: float) -> float:
         neither *= 1 - q * longer
         spread += 2 * (neither - (1 - probability) ** 2) / apart
     return spread
-
-
-def threshold(probability: float) -> int:
-    """The integer t with P(word < t) = `probability` for a uniform 32-bit word: floor(p * 2^32)."""
-    return math.floor(probability * 2**32)
 
 
 def mask_tokens(
@@ -269,7 +261,7 @@ def _keys(words: Tensor, draws: Tensor, seed: int, unit: str) -> Tensor:
     units = place.expand_as(words) if unit == "token" else words
     priority, *_ = philox_words(seed, draws[:, None], units, MASKING)
     if unit == "span":
-        for d in range(1, _LONGEST):
+        for d in range(1, len(LONGER)):
             choice, _, _, length = philox_words(seed, draws[:, None], units + d, MASKING)
             covers = length < threshold(LONGER[d])
             priority = torch.where(covers, torch.minimum(priority, choice), priority)

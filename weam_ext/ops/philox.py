@@ -1,8 +1,10 @@
 """The counter-based random numbers Philox 4x32-10 (Salmon et al. 2011)."""
 
+import math
+
 from torch import Tensor
 
-from weam_ext.ops.mask import Words
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
 _LOW = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -35,3 +37,8 @@ def philox_words(seed: int, draws: Tensor, positions: Tensor, stream: int) -> Wo
 
 def _high(product: Tensor) -> Tensor:
     return (product >> 32) & _LOW
+
+
+def threshold(probability: float) -> int:
+    """The integer t with P(word < t) = `probability` for a uniform 32-bit word: floor(p * 2^32)."""
+    return math.floor(probability * 2**32)

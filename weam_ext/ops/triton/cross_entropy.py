@@ -1,7 +1,8 @@
 """Cross-entropy of rows of logits and, in their place, its gradient: one program a row.
 
 The formulas: `weam_ext.ops.cross_entropy`. A row is read once for its largest logit and the sum of
-exponentials together (online softmax, Milakov & Gimelshein 2018, arXiv:1805.02867), and once for its gradient.
+exponentials together (online softmax, Milakov & Gimelshein 2018, arXiv:1805.02867), and once for
+its gradient.
 """
 
 import torch

@@ -1,7 +1,8 @@
 """The cross-lingual gather and its backward: one program a row and stretch of the hidden size.
 
 What the rows are: `weam_ext.ops.gather`. Both kernels read and never add to memory, so there is
-nothing for two programs to meet in. They move 16 bytes a thread and a load, and are bound by memory.
+nothing for two programs to meet in. They move 16 bytes a thread and a load, and are bound by
+memory.
 """
 
 import torch

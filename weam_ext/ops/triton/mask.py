@@ -1,8 +1,8 @@
 """Alignment-aware masking in three launches: keys, select, number.
 
 What is chosen, and why: `weam_ext.ops.mask`. Between launches lie the two things that a program
-cannot know alone: the keys of linked tokens, and the masked tokens of the sequences before its own. Every
-element is written by one program: no atomics, the same bits every time.
+cannot know alone: the keys of linked tokens, and the masked tokens of the sequences before its own.
+Every element is written by one program: no atomics, the same bits every time.
 """
 
 import torch
@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from weam_ext.ops.constants import IGNORED, LONGER, MASKING, NO_KEY, UNUSED
-from weam_ext.ops.mask import threshold
+from weam_ext.ops.philox import threshold
 
 _NO_KEY = tl.constexpr(NO_KEY)
 _UNUSED = tl.constexpr(UNUSED)
