@@ -1,0 +1,269 @@
+"""Typed settings: a frozen dataclass a command, from which flags, YAML and records are made.
+
+    @dataclass(frozen=True)
+    class Mine(Settings):
+        steps: int = option(800, "Number of optimizer steps.", group="training", rule=at_least(1))
+
+    parser = Parser("weam_ext.mine", "What it does.")
+    add_flags(parser, Mine)
+    mine = Mine(**given(parser, Mine, arguments))
+
+Every instance is checked, wherever its values come from: `given` takes those of a command line,
+`converted` those of a YAML file, and `identity` gives those that decide the result.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from weam_ext.common.errors import InputError
+from weam_ext.common.files import user_path
+
+S = TypeVar("S", bound="Settings")
+_LARGEST = 1 << 31
+
+
+class Rule(NamedTuple):
+    """The values that a setting takes; `expected` completes the sentence "--name must be"."""
+
+    allows: Callable[[Any], bool]
+    expected: str
+
+
+def at_least(least: float) -> Rule:
+    return Rule(lambda value: bool(value >= least), f"at least {least:,}")
+
+
+def above(bound: float) -> Rule:
+    return Rule(lambda value: bool(value > bound), f"above {bound}")
+
+
+def within(least: float, most: float) -> Rule:
+    return Rule(lambda value: bool(least <= value <= most), f"from {least:,} to {most:,}")
+
+
+def between(low: float, high: float) -> Rule:
+    return Rule(lambda value: bool(low < value < high), f"between {low} and {high}")
+
+
+class Option(NamedTuple):
+    """What is said of a setting beside its name, type and default; see `option`."""
+
+    help: str
+    group: str
+    rule: Rule | None
+    choices: tuple[str, ...] | None
+    metavar: str | tuple[str, ...] | None
+    parse: Callable[[str], Any] | None
+    again: bool
+    identity: bool
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    group: str,
+    rule: Rule | None = None,
+    choices: Sequence[str] | None = None,
+    metavar: str | tuple[str, ...] | None = None,
+    parse: Callable[[str], Any] | None = None,
+    again: bool = False,
+    identity: bool = True,
+) -> Any:
+    """A field of a settings class.
+
+    Its type says how it is written: bool as --name and --no-name; int, float, str and Path as one
+    value; tuple[float, float] as two, tuple[str, ...] as one or more. With `| None`, None stands
+    for a value that is chosen later, and `help` says which.
+
+    Args:
+        default: the value where none is given, or a function without arguments that makes it.
+        help: a sentence for `--help`, which adds the default.
+        group: the heading under which `--help` lists it.
+        rule: the values that it takes, beside None.
+        choices: the strings that it takes.
+        metavar: what `--help` calls its value.
+        parse: makes the value from a string, where the type alone does not say how.
+        again: the flag may be given several times; the field is a tuple with a value of each time.
+        identity: whether it decides what is computed, and not only where, or how fast.
+    """
+    chosen = tuple(choices) if choices else None
+    said = {"option": Option(help, group, rule, chosen, metavar, parse, again, identity)}
+    return (
+        field(default_factory=default, metadata=said)
+        if callable(default)
+        else field(default=default, metadata=said)
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The base of settings classes. Raises `InputError` for a value that no flag would take."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, _said(each), getattr(self, each.name))
+
+
+def _said(each: "Field[Any]") -> Option:
+    found: Option = each.metadata["option"]
+    return found
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _check(name: str, said: Option, value: Any) -> None:
+    for each in _flat(value):
+        if isinstance(each, int | float) and not abs(each) < _LARGEST:  # nor NaN
+            raise InputError(f"{flag(name)} must be a number below 2^31, not {each}")
+        if isinstance(each, str | Path) and ("\0" in str(each) or not str(each).strip()):
+            raise InputError(f"{flag(name)} must be a name, not {str(each)!r}")
+        if said.choices and each is not None and each not in said.choices:
+            raise InputError(f"{flag(name)} must be one of {', '.join(said.choices)}, not {each}")
+    if value is not None and said.rule and not said.rule.allows(value):
+        raise InputError(f"{flag(name)} must be {said.rule.expected}")
+
+
+def _flat(value: Any) -> list[Any]:
+    return [x for each in value for x in _flat(each)] if isinstance(value, tuple) else [value]
+
+
+# ------------------------------------------------------------------------------------ command line
+
+
+class _Kind(NamedTuple):
+    """How a field's values are written."""
+
+    scalar: Any
+    nargs: int | str | None
+
+    @classmethod
+    def of(cls, settings: type[Settings], each: "Field[Any]") -> "_Kind":
+        kind = get_type_hints(settings)[each.name]
+        if get_origin(kind) in (Union, UnionType):
+            (kind,) = (part for part in get_args(kind) if part is not type(None))
+        if _said(each).again:
+            kind = get_args(kind)[0]
+        if get_origin(kind) is not tuple:
+            return cls(kind, None)
+        parts = get_args(kind)
+        return cls(parts[0], "+" if parts[-1] is Ellipsis else len(parts))
+
+    def parse(self, said: Option) -> Callable[[str], Any]:
+        return said.parse or (user_path if self.scalar is Path else self.scalar)
+
+
+def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
+    """A flag for each field of a settings class, under the headings of their groups."""
+    groups: dict[str, Any] = {}
+    for each in fields(settings):
+        said, kind = _said(each), _Kind.of(settings, each)
+        if said.group not in groups:
+            groups[said.group] = parser.add_argument_group(said.group)
+        more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each)}
+        if kind.scalar is bool:
+            more["action"] = argparse.BooleanOptionalAction
+        else:
+            more |= {"type": kind.parse(said), "nargs": kind.nargs, "metavar": said.metavar}
+            more |= {"choices": said.choices, "action": "append" if said.again else "store"}
+        groups[said.group].add_argument(flag(each.name), **more)
+
+
+def _help(each: "Field[Any]") -> str:
+    """Its sentence and its default. Percent signs are argparse's own."""
+    factory = each.default_factory
+    default = each.default if factory is MISSING else factory()
+    text = _said(each).help.replace("%", "%%")
+    if default is None or default == ():
+        return text
+    shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
+    if isinstance(default, tuple):
+        shown = " ".join(map(str, default))
+    return f"{text.removesuffix('.')} (default: {shown})"
+
+
+def given(
+    parser: argparse.ArgumentParser, settings: type[Settings], arguments: Sequence[str] | None
+) -> dict[str, Any]:
+    """The fields that a command line names, with their values."""
+    named = vars(parser.parse_args(arguments))
+    return {
+        each.name: _as_tuple(named[each.name]) for each in fields(settings) if each.name in named
+    }
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+
+
+# ------------------------------------------------------------------------------- files and records
+
+
+def converted(settings: type[Settings], values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Plain values, as YAML holds them, as those of the fields; None stands for a field's default.
+
+    Raises `InputError`, beginning with `place`, for a name that no field has and for a value that
+    the field's flag would not take.
+    """
+    known = {each.name: each for each in fields(settings)}
+    if unknown := sorted(map(str, values.keys() - known.keys())):
+        raise InputError(f"{place}: unknown setting {unknown[0]!r}")
+    return {
+        name: _converted(known[name], _Kind.of(settings, known[name]), value, place)
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _converted(each: "Field[Any]", kind: _Kind, value: Any, place: str) -> Any:
+    said = _said(each)
+    try:
+        if said.again:
+            rows = value if isinstance(value, list) else [value]
+            return tuple(_row(kind, said, row) for row in rows)
+        return _row(kind, said, value)
+    except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
+        raise InputError(f"{place}: {each.name} cannot be {value!r}") from error
+
+
+def _row(kind: _Kind, said: Option, value: Any) -> Any:
+    if kind.nargs is None:
+        return _scalar(kind, said, value)
+    row = value if isinstance(value, list) else [value]
+    if isinstance(kind.nargs, int) and len(row) != kind.nargs:
+        raise ValueError(f"{kind.nargs} values are needed")
+    return tuple(_scalar(kind, said, each) for each in row)
+
+
+def _scalar(kind: _Kind, said: Option, value: Any) -> Any:
+    if kind.scalar is bool or isinstance(value, bool | list | dict):
+        if kind.scalar is not bool or not isinstance(value, bool):
+            raise TypeError("a switch is true or false, and nothing else is")
+        return value
+    return kind.parse(said)(str(value))
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """The fields that decide what is computed, as plain values, in the order of their names."""
+    return {
+        each.name: _plain(getattr(settings, each.name))
+        for each in sorted(fields(settings), key=lambda each: each.name)
+        if _said(each).identity
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def narrowed(settings: Settings, part: type[S]) -> S:
+    """The settings of a base class that an instance of a class made from it holds."""
+    return part(**{each.name: getattr(settings, each.name) for each in fields(part)})
