@@ -35,9 +35,9 @@ from aligner_results import Figures, Json, Key, Results, Run, replace_durably
 
 import weam_ext
 from weam_ext import _native
-from weam_ext.align.aligner import DIRECTIONS, POSTERIOR
 from weam_ext.align.links import HEURISTICS, Links, symmetrize
 from weam_ext.align.scoring import score
+from weam_ext.align.settings import DIRECTIONS, POSTERIOR
 from weam_ext.common.errors import InputError, Parser, run, say
 from weam_ext.common.files import file_digest
 from weam_ext.text.bitext import BitextSource, read_bitext

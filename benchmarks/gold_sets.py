@@ -30,9 +30,9 @@ from aligner_results import replace_durably
 from compare_aligners import ROOT, Gold, Step, gold_links, hmm_step, program, run_step
 from markers import insert
 
-from weam_ext.align.aligner import DIRECTIONS, POSTERIOR
 from weam_ext.align.links import Links, symmetrize
 from weam_ext.align.scoring import score
+from weam_ext.align.settings import DIRECTIONS, POSTERIOR
 from weam_ext.common.errors import InputError, Parser, run, say
 from weam_ext.text.lines import read_lines
 from weam_ext.text.pharaoh import Link, parse_links, read_gold

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.align.aligner import DIRECTIONS, Aligner, MemoryPlan
+from weam_ext.align.aligner import Aligner, MemoryPlan
 from weam_ext.align.links import Links
+from weam_ext.align.settings import DIRECTIONS
 from weam_ext.text.toy_corpus import sentence_pairs
 
 Words = Sequence[Sequence[str]]

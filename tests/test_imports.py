@@ -50,8 +50,9 @@ def imported(source: str) -> Iterator[str]:
 
 
 IMPORTS = {
-    module: {name for name in imported(path.read_text()) if name in MODULES} - {module}
+    module: {name for name in imported(path.read_text()) if name in MODULES} - {module, "weam_ext"}
     for module, path in MODULES.items()
+    if module != "weam_ext"
 }
 
 
@@ -60,12 +61,20 @@ def wing(module: str) -> str:
 
 
 def test_every_module_is_in_a_wing() -> None:
-    assert {wing(module) for module in MODULES if module != "weam_ext"} == set(FLOOR)
+    assert {wing(module) for module in IMPORTS} == set(FLOOR)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if module != "weam_ext"])
+@pytest.mark.parametrize("module", IMPORTS)
+def test_the_public_names_are_for_users(module: str) -> None:
+    """Within the package a name is imported from where it is defined."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "weam_ext":
+            assert {alias.name for alias in node.names} <= {"_native", "__version__"}
+
+
+@pytest.mark.parametrize("module", IMPORTS)
 def test_no_import_goes_upwards(module: str) -> None:
-    for other in IMPORTS[module] - {"weam_ext"}:
+    for other in IMPORTS[module]:
         same = wing(other) == wing(module)
         assert same or FLOOR[wing(other)] < FLOOR[wing(module)], f"{module} imports {other}"
 

@@ -20,10 +20,11 @@ from weam_ref.hmm import HmmModel, HmmSettings, Jumps, run_chain
 from weam_ref.special import digamma
 
 from weam_ext import _native
-from weam_ext.align.aligner import DIRECTIONS, POSTERIOR, Aligner
+from weam_ext.align.aligner import Aligner
 from weam_ext.align.hmm import read_dictionary
 from weam_ext.align.links import HEURISTICS, Links, symmetrize
 from weam_ext.align.scoring import score
+from weam_ext.align.settings import DIRECTIONS, POSTERIOR
 from weam_ext.common.errors import InputError
 from weam_ext.text.lines import read_lines
 from weam_ext.text.pharaoh import read_gold

@@ -536,7 +536,7 @@ def test_a_full_temporary_directory(tmp_path: Path) -> None:
     """As a limit on the size of files: it refuses what a full disk would."""
     script = """
 import resource, signal, sys
-from weam_ext.align import Aligner
+from weam_ext import Aligner
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
@@ -602,7 +602,7 @@ def test_a_signal_stops_training_at_once() -> None:
 @each_mode
 def test_control_c_stops_training_at_once(memory: str) -> None:
     script = f"""
-from weam_ext.align import Aligner
+from weam_ext import Aligner
 def progress(iteration):
     if iteration == 1:
         print("training", flush=True)

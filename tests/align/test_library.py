@@ -26,8 +26,9 @@ from hypothesis import strategies as st
 from weam_ref import diagonal, lexicon
 
 from weam_ext import InputError
-from weam_ext.align.aligner import DIRECTIONS, Aligner
+from weam_ext.align.aligner import Aligner
 from weam_ext.align.links import HEURISTICS
+from weam_ext.align.settings import DIRECTIONS
 from weam_ext.text.pharaoh import Link
 
 Models = dict[str, diagonal.DiagonalModel]

@@ -14,7 +14,7 @@ from weam_ext.common.memory import peak_memory
 # Trains on pairs of invented words; tells the plan, the peak, and a digest of the links.
 TRAIN = """
 import hashlib, json, random, sys
-from weam_ext.align import Aligner
+from weam_ext import Aligner
 from weam_ext.common.memory import peak_memory
 given = json.loads(sys.argv[1])
 chance = random.Random(1)

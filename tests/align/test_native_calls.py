@@ -10,7 +10,7 @@ from helpers import ROOT
 PREPARE = """
 import numpy as np
 from weam_ext import _native as n
-from weam_ext.align import Aligner
+from weam_ext import Aligner
 nothing = lambda *arguments: None
 settings = n.Settings(
     iterations=2, p0=0.1, tension=4.0, alpha=0.1, favor_diagonal=True, optimize_tension=True,

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 from weam_ref.loss import weam_loss
 
-import weam_ext.model.heads
+import weam_ext.ops.cross_entropy
 import weam_ext.ops.triton.cross_entropy
 from weam_ext.common.errors import InputError
 from weam_ext.model.heads import PredictionHead, predict, split_model
@@ -58,9 +58,9 @@ def take_path(path: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The device of a path, after choosing that path's cross-entropy there."""
     name, device = path.split("-")
     if name == "torch":
-        monkeypatch.setattr(weam_ext.model.heads, "launcher", lambda *_, otherwise: otherwise)
+        monkeypatch.setattr(weam_ext.ops.cross_entropy, "launcher", lambda *_, otherwise: otherwise)
     elif device == "cpu":
-        monkeypatch.setattr(weam_ext.model.heads, "_cross_entropy_", interpreted)
+        monkeypatch.setattr(weam_ext.ops.cross_entropy, "_cross_entropy_", interpreted)
     return device
 
 

@@ -298,7 +298,7 @@ def test_a_cell_that_fails_says_why_and_the_rest_goes_on(tmp_path: Path) -> None
     assert (tally.made, len(tally.failed or ())) == (1, 2)
     reasons = [failed.reason for failed in read_failed(tmp_path)]
     assert reasons[0] == "wrong label in line 3"
-    assert reasons[1].startswith("RuntimeError: a fault of ours (test_transfer.py:")
+    assert reasons[1].startswith("RuntimeError: a fault of ours (test_cli.py:")
     assert not list((tmp_path / "work").iterdir()) and not list(tmp_path.rglob("*.claim"))
     # Given again, what failed is tried again, and a success wipes the word of the failure.
     run_grid([job("a", one_row), job("b", one_row), job("c", one_row)], tmp_path)

@@ -22,7 +22,6 @@ from weam_ext.text.cached_tokenizer import Pieces, Tokenised
 SHARD_PAIRS = 65_536
 SHARD_CHARACTERS = 1 << 25
 """A range ends with the line that reaches so many, so that long lines take no more memory."""
-OVERLONG = ("drop", "truncate")
 
 Digests = NDArray[np.uint64]
 

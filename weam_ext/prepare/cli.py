@@ -22,9 +22,8 @@ from weam_ext.common.errors import InputError, Parser
 from weam_ext.common.files import path_or_name, user_path
 from weam_ext.common.memory import parse_size
 from weam_ext.common.ranks import Ranks
-from weam_ext.prepare.chunks import OVERLONG
 from weam_ext.prepare.pipeline import MOST_WORKERS, Source, default_workers, prepare
-from weam_ext.prepare.settings import PrepareSettings
+from weam_ext.prepare.settings import OVERLONG, PrepareSettings
 from weam_ext.text.bitext import parse_bitext, parse_columns, parse_monolingual
 from weam_ext.text.tokenizer import load_tokenizer
 from weam_ext.text.words import SEGMENTERS

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 
 from weam_ext.align.aligner import Aligner
 from weam_ext.common.errors import InputError
-from weam_ext.prepare.chunks import OVERLONG
 from weam_ext.text.words import SEGMENTERS
+
+OVERLONG = ("drop", "truncate")
 
 
 @dataclass(frozen=True)
