@@ -22,7 +22,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -363,7 +362,7 @@ def conditions(data: Path) -> Json:
     return {
         "commit of weam_ext": code_version(),
         "build of weam_ext": {
-            "version": weam_ext_version(),
+            "version": weam_ext.__version__,
             "compiler": compiler(Path(_native.__file__)),
             "sha256": file_digest(Path(_native.__file__)),
             "python": platform.python_version(),
@@ -387,10 +386,6 @@ def code_version() -> str:
         return commit + (" and changes" if git("status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def weam_ext_version() -> str:
-    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
 def compiler(module: Path) -> str:

@@ -189,9 +189,9 @@ def test_nothing_to_save(tmp_path: Path) -> None:
 
 SAVE = """
 import os, sys
-from weam_ext import InputError, align
+from weam_ext import Aligner, InputError
 os.umask(int(sys.argv[2], 8))
-aligner = align.Aligner(model="fast-align").fit(["a b", sys.argv[3]], ["x y", "z"])
+aligner = Aligner(model="fast-align").fit(["a b", sys.argv[3]], ["x y", "z"])
 done = 0
 for _ in range(int(sys.argv[4])):
     try:

@@ -145,7 +145,7 @@ def test_lines_there_and_back(
     end = last or "\n" * (not lines or not lines[-1])
     path.write_bytes(b"\xef\xbb\xbf" + ("\n".join(lines) + end).encode() if lines else b"")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lines, "_BLOCK", size)
+        patch.setattr("weam_ext.text.lines._BLOCK", size)
         assert list(read_lines(str(path))) == lines
 
 

@@ -27,10 +27,8 @@ from weam_ext.text.tokenizer import fingerprint, load_tokenizer, wordpiece
 from weam_ext.text.toy_corpus import LANGUAGES, sentence_pairs, vocabulary
 from weam_ext.train import checkpoint
 from weam_ext.train.objectives import WEAM, Masking, Objective, WordAligned, objective
-from weam_ext.train.run_directory import read_run, write_run
+from weam_ext.train.run_directory import BUILTIN, PREPARED, read_run, write_run
 from weam_ext.train.settings import CONTENT, builtin, identity
-
-RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
 
 
 def run_tokenizer(options: argparse.Namespace, run_dir: Path, ranks: Ranks) -> Any:

@@ -19,8 +19,9 @@ from weam_ext.prepare.pipeline import Source, check_sources, paths_of
 from weam_ext.text.bitext import BitextSource, MonolingualSource
 from weam_ext.text.tokenizer import fingerprint, load_tokenizer
 from weam_ext.train import checkpoint
-from weam_ext.train.build import BUILTIN, PREPARED, RECORD
 from weam_ext.train.settings import CONTENT, builtin, identity
+
+RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
 
 
 def run_directory(options: argparse.Namespace) -> Path:
