@@ -284,12 +284,12 @@ def test_special_tokens_in_a_text_are_text(tmp_path: Path, family: str) -> None:
 @pytest.mark.parametrize(
     ("values", "fault"),
     [
-        ({"words": "moses"}, "unknown words 'moses'; there are bert, blanks"),
+        ({"words": "moses"}, "--words must be one of bert, blanks, not moses"),
         ({"heuristic": "best"}, "unknown heuristic 'best'; there are posterior, intersect, "),
         ({"heuristic": "posterior", "aligner": "fast-align"}, "unknown heuristic 'posterior'; "),
-        ({"overlong": "keep"}, "unknown overlong 'keep'; there are drop, truncate"),
-        ({"max_length": 7}, "7 tokens leave no room for a pair"),
-        ({"heldout": 0}, "at least one pair must be held out"),
+        ({"overlong": "keep"}, "--overlong must be one of drop, truncate, not keep"),
+        ({"max_length": 7}, "--max-length must be at least 8"),
+        ({"heldout": 0}, "--heldout must be at least 1"),
     ],
 )
 def test_settings_that_cannot_be(values: dict[str, Any], fault: str) -> None:
@@ -744,7 +744,7 @@ def interrupted(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     "place",
     ["pipeline.write_record", "chunks.write_shard", "chunks.write_lists", "pipeline.Aligner.fit",
-     "shards.file_digest", "pipeline.finish", "pipeline.rename_durably"],
+     "chunks.Aligner.align", "pipeline.finish", "pipeline.rename_durably"],
 )  # fmt: skip
 def test_a_failure_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, failure: Callable[..., None]
@@ -823,7 +823,10 @@ def test_command_line_refuses(tmp_path: Path, vocab: str) -> None:
         (["--bitext", "/no/such", "--tokenizer", vocab], "/no/such: No such file or directory"),
         (["--bitext", good, "--tokenizer", "/no/such"], "/no/such: no such file or directory"),
         (["--bitext", good, "--bitext", good, "--tokenizer", vocab], "two texts are called"),
-        (["--bitext", good, "--tokenizer", vocab, "--max-length", "3"], "3 tokens leave no room"),
+        (
+            ["--bitext", good, "--tokenizer", vocab, "--max-length", "3"],
+            "--max-length must be at least 8",
+        ),
     ]:
         with pytest.raises(InputError) as error:
             main([*arguments, "--output", out])

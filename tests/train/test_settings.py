@@ -276,7 +276,7 @@ def test_the_command_line_s_text_takes_the_place_of_a_configuration_s(
     config = tmp_path / "c.yaml"
     config.write_text(f"prepared: {original / 'done'}\nmodel: x\n")
     options = settings.parse(["--config", str(config), "--bitext", "a"])
-    assert (options.prepared, options.bitext) == (None, [["a"]])
+    assert (options.prepared, options.bitext) == (None, (("a",),))
     config.write_text("bitext: [a]\nmonolingual: b\nmodel: x\n")
     options = settings.parse(["--config", str(config), "--prepared", str(original / "done")])
     assert (options.bitext, options.monolingual) == (None, None)
@@ -438,12 +438,12 @@ def test_what_a_failed_start_prepared(
         patch.setattr(train.Trainer, "train_step", ends_in(1))
         with pytest.raises(KeyboardInterrupt):
             train.main(flags(inputs, run))
-    made = (run / "prepared").stat().st_ino
+    made = (run / "prepared" / "prepared.json").stat().st_mtime_ns  # numbers of inodes come again
     arguments = flags(inputs, run, **changes)
     if "bitext" in changes:  # one alone
         arguments = flags(inputs, run, bitext=inputs / "toku.txt")
     train.main(arguments)
-    assert ((run / "prepared").stat().st_ino == made) == kept
+    assert ((run / "prepared" / "prepared.json").stat().st_mtime_ns == made) == kept
     fresh = [str(tmp_path / "fresh") if each == str(run) else each for each in arguments]
     train.main(fresh)
     assert log(run) == log(tmp_path / "fresh")
@@ -472,7 +472,7 @@ def valued(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
     }  # fmt: skip
 
 
-TRAIN, PREPARE = valued(settings._parser()), valued(prepare_command._parser())
+TRAIN, PREPARE = valued(settings.parser()), valued(prepare_command.parser())
 NUMBERS = (int, float)
 
 

@@ -13,8 +13,10 @@ Every instance is checked, wherever its values come from: `given` takes those of
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -24,6 +26,8 @@ from weam_ext.common.files import user_path
 
 S = TypeVar("S", bound="Settings")
 _LARGEST = 1 << 31
+REQUIRED: Any = MISSING
+"""The default of a setting that has none, and must be given."""
 
 
 class Rule(NamedTuple):
@@ -55,7 +59,7 @@ class Option(NamedTuple):
     help: str
     group: str
     rule: Rule | None
-    choices: tuple[str, ...] | None
+    choices: Collection[str] | None
     metavar: str | tuple[str, ...] | None
     parse: Callable[[str], Any] | None
     again: bool
@@ -68,7 +72,7 @@ def option(
     *,
     group: str,
     rule: Rule | None = None,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     metavar: str | tuple[str, ...] | None = None,
     parse: Callable[[str], Any] | None = None,
     again: bool = False,
@@ -81,23 +85,23 @@ def option(
     for a value that is chosen later, and `help` says which.
 
     Args:
-        default: the value where none is given, or a function without arguments that makes it.
+        default: the value where none is given; a function without arguments that makes it; or
+            `REQUIRED`.
         help: a sentence for `--help`, which adds the default.
         group: the heading under which `--help` lists it.
         rule: the values that it takes, beside None.
-        choices: the strings that it takes.
+        choices: the strings that it takes, such as a registry.
         metavar: what `--help` calls its value.
         parse: makes the value from a string, where the type alone does not say how.
         again: the flag may be given several times; the field is a tuple with a value of each time.
         identity: whether it decides what is computed, and not only where, or how fast.
     """
-    chosen = tuple(choices) if choices else None
-    said = {"option": Option(help, group, rule, chosen, metavar, parse, again, identity)}
-    return (
-        field(default_factory=default, metadata=said)
-        if callable(default)
-        else field(default=default, metadata=said)
-    )
+    said = {"option": Option(help, group, rule, choices, metavar, parse, again, identity)}
+    if default is REQUIRED:
+        return field(kw_only=True, metadata=said)
+    if callable(default):
+        return field(default_factory=default, metadata=said)
+    return field(default=default, metadata=said)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def flag(name: str) -> str:
 
 def _check(name: str, said: Option, value: Any) -> None:
     for each in _flat(value):
-        if isinstance(each, int | float) and not abs(each) < _LARGEST:  # nor NaN
+        if isinstance(each, int | float) and not said.parse and not abs(each) < _LARGEST:  # nor NaN
             raise InputError(f"{flag(name)} must be a number below 2^31, not {each}")
         if isinstance(each, str | Path) and ("\0" in str(each) or not str(each).strip()):
             raise InputError(f"{flag(name)} must be a name, not {str(each)!r}")
@@ -156,7 +160,18 @@ class _Kind(NamedTuple):
         return cls(parts[0], "+" if parts[-1] is Ellipsis else len(parts))
 
     def parse(self, said: Option) -> Callable[[str], Any]:
-        return said.parse or (user_path if self.scalar is Path else self.scalar)
+        if said.parse:
+            return partial(_parsed, said.parse)
+        found: Callable[[str], Any] = user_path if self.scalar is Path else self.scalar
+        return found
+
+
+def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+    """argparse tells the sentence of its own error alone."""
+    try:
+        return parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
@@ -167,11 +182,14 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None
         if said.group not in groups:
             groups[said.group] = parser.add_argument_group(said.group)
         more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each)}
+        more["required"] = each.default is each.default_factory is MISSING
         if kind.scalar is bool:
             more["action"] = argparse.BooleanOptionalAction
         else:
-            more |= {"type": kind.parse(said), "nargs": kind.nargs, "metavar": said.metavar}
-            more |= {"choices": said.choices, "action": "append" if said.again else "store"}
+            shown = f"{{{','.join(said.choices)}}}" if said.choices else None
+            more |= {"type": kind.parse(said), "nargs": kind.nargs}
+            more["metavar"] = said.metavar or shown
+            more["action"] = "append" if said.again else "store"
         groups[said.group].add_argument(flag(each.name), **more)
 
 
@@ -180,7 +198,7 @@ def _help(each: "Field[Any]") -> str:
     factory = each.default_factory
     default = each.default if factory is MISSING else factory()
     text = _said(each).help.replace("%", "%%")
-    if default is None or default == ():
+    if default is None or default is MISSING:
         return text
     shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
     if isinstance(default, tuple):
@@ -214,22 +232,33 @@ def converted(settings: type[Settings], values: Mapping[str, Any], place: str) -
     known = {each.name: each for each in fields(settings)}
     if unknown := sorted(map(str, values.keys() - known.keys())):
         raise InputError(f"{place}: unknown setting {unknown[0]!r}")
-    return {
-        name: _converted(known[name], _Kind.of(settings, known[name]), value, place)
-        for name, value in values.items()
-        if value is not None
-    }
+    found = {}
+    for name, value in values.items():
+        if value is not None:
+            said, kind = _said(known[name]), _Kind.of(settings, known[name])
+            try:
+                found[name] = _converted(said, kind, value)
+            except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
+                raise InputError(f"{place}: {name} cannot be {value!r}") from error
+            with telling(place):
+                _check(name, said, found[name])
+    return found
 
 
-def _converted(each: "Field[Any]", kind: _Kind, value: Any, place: str) -> Any:
-    said = _said(each)
+@contextmanager
+def telling(place: str) -> Iterator[None]:
+    """An `InputError` begins with where the fault is."""
     try:
-        if said.again:
-            rows = value if isinstance(value, list) else [value]
-            return tuple(_row(kind, said, row) for row in rows)
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
+
+
+def _converted(said: Option, kind: _Kind, value: Any) -> Any:
+    if not said.again:
         return _row(kind, said, value)
-    except (ValueError, TypeError, argparse.ArgumentTypeError) as error:
-        raise InputError(f"{place}: {each.name} cannot be {value!r}") from error
+    rows = value if isinstance(value, list) else [value]
+    return tuple(_row(kind, said, row) for row in rows)
 
 
 def _row(kind: _Kind, said: Option, value: Any) -> Any:

@@ -28,9 +28,9 @@ operations below.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weam_ext.common.errors import InputError
+from weam_ext.common.registry import Registry
 from weam_ext.ops.constants import IGNORED, LONGER, MASKING, NO_KEY, POLICIES, UNITS, UNUSED
 from weam_ext.ops.philox import philox_words, threshold
 from weam_ext.ops.token_links import Links
@@ -140,7 +141,7 @@ def mask_tokens(
     unit: str = "token",
     exact: bool = False,
 ) -> MaskedRows:
-    """Choose each ordinary token with `probability` and mask it (method.md, section 1).
+    """Choose each ordinary token with `probability` and mask it (BERT's way, Devlin et al. 2019).
 
     Of the chosen, `shares` become the mask token, become one of `replacements`, or stay. The
     outcome of a token depends on `seed`, on its sample's draw, on its position and its word in the
@@ -191,6 +192,12 @@ def mask_tokens(
         exact,
     )
     return MaskedRows(*outputs)
+
+
+MASKING_POLICIES: Registry[Callable[..., MaskedRows]] = Registry("masking_policies")
+"""What takes the arguments of `mask_tokens` but `policy`, and returns the masked rows."""
+for _name in POLICIES:
+    MASKING_POLICIES.add(_name)(partial(mask_tokens, policy=_name))
 
 
 def take(values: Tensor, indices: Tensor, unused: int) -> Tensor:

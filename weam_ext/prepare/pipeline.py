@@ -20,10 +20,9 @@ from weam_ext.common.ranks import Ranks
 from weam_ext.data.shards import DESCRIPTION, FORMAT, SPLITS
 from weam_ext.prepare.chunks import Part, cut, finish, heldout
 from weam_ext.prepare.pool import Task, tokenised
-from weam_ext.prepare.settings import Counts, PrepareSettings
+from weam_ext.prepare.settings import MOST_WORKERS, Counts, PrepareSettings, Source
 from weam_ext.text.bitext import (
     BitextSource,
-    MonolingualSource,
     languages,
     read_bitext,
     read_monolingual,
@@ -31,8 +30,6 @@ from weam_ext.text.bitext import (
 from weam_ext.text.tokenizer import fingerprint, template
 
 _MOST_WORDS = 1_000  # on a side: aligning takes the product of the lengths
-MOST_WORKERS = 32  # one process reads for all of them
-Source = BitextSource | MonolingualSource
 
 Item = TypeVar("Item")
 

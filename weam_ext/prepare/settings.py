@@ -1,48 +1,201 @@
 """What a preparation is asked for, and what it counts."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
-from weam_ext.align.aligner import Aligner
+from weam_ext.align.links import HEURISTICS
+from weam_ext.align.settings import MODELS, POSTERIOR, checked_heuristic
 from weam_ext.common.errors import InputError
+from weam_ext.common.files import path_or_name
+from weam_ext.common.memory import parse_size
+from weam_ext.common.settings import REQUIRED, Settings, at_least, option, within
+from weam_ext.text.bitext import (
+    BitextSource,
+    MonolingualSource,
+    parse_bitext,
+    parse_columns,
+    parse_monolingual,
+)
 from weam_ext.text.words import SEGMENTERS
 
 OVERLONG = ("drop", "truncate")
+MOST_WORKERS = 32  # one process reads for all of them
+_SANE_WORKERS = 1_000  # more are a slip of the hand, and would take the machine
+Source = BitextSource | MonolingualSource
 
 
 @dataclass(frozen=True)
-class PrepareSettings:
+class PrepareSettings(Settings):
     """How text becomes shards; part of what identifies a prepared directory."""
 
-    words: str = "bert"
-    lowercase: bool = False
-    """Only what the aligner sees."""
-    aligner: str = "hmm"
-    """A model of `weam_ext.align.MODELS`."""
-    heuristic: str | None = None
-    """How its directions are combined; None: as that model does by default."""
-    posteriors: bool = False
-    """Whether the shards hold the posterior probability of each link."""
-    max_length: int = 128
-    """Tokens of a pair or a sentence with its special tokens."""
-    overlong: str = "drop"
-    heldout: int = 300
-    """Pairs of each corpus kept out of training, at most a tenth of it; copies go with them."""
-    seed: int = 0
+    heldout: int = option(
+        300,
+        "How many pairs or lines of each text are kept out of training, at most a tenth of it; "
+        "copies of a pair go with it.",
+        group="text",
+        rule=at_least(1),
+        metavar="N",
+    )
+    seed: int = option(
+        0, "The seed of every random choice.", group="text", rule=within(0, 2**31 - 1), metavar="N"
+    )
+    words: str = option(
+        "bert",
+        "How text is split into the words that are aligned: bert splits raw text as BERT does, "
+        "blanks takes it as it is.",
+        group="words and links",
+        choices=SEGMENTERS,
+    )
+    lowercase: bool = option(
+        False, "Whether the aligner sees the text in lower case.", group="words and links"
+    )
+    aligner: str = option(
+        "hmm",
+        "The model of the aligner: hmm has far fewer wrong links, fast-align is the paper's.",
+        group="words and links",
+        choices=MODELS,
+    )
+    heuristic: str | None = option(
+        None,
+        f"How the aligner's two directions are combined: {POSTERIOR} (of hmm alone, and its "
+        f"default), {', '.join(HEURISTICS)} (the default of fast-align).",
+        group="words and links",
+        metavar="METHOD",
+    )
+    posteriors: bool = option(
+        False,
+        "Whether the posterior probability of each link is kept too.",
+        group="words and links",
+    )
+    max_length: int = option(
+        128,
+        "The most tokens of a pair, or of a line of monolingual text, special tokens included.",
+        group="tokens",
+        rule=at_least(8),
+        metavar="N",
+    )
+    overlong: str = option(
+        "drop",
+        "What becomes of longer ones: they are dropped, or truncated with their links.",
+        group="tokens",
+        choices=OVERLONG,
+    )
 
     def __post_init__(self) -> None:
-        for name, value, names in (
-            ("words", self.words, SEGMENTERS),
-            ("overlong", self.overlong, OVERLONG),
-        ):
-            if value not in names:
-                raise InputError(f"unknown {name} {value!r}; there are {', '.join(names)}")
-        Aligner(model=self.aligner, heuristic=self.heuristic)  # refuses what it does not know
-        if self.max_length < 8:
-            raise InputError(f"{self.max_length} tokens leave no room for a pair")
-        if self.heldout < 1:
-            raise InputError("at least one pair must be held out")
-        if not 0 <= self.seed < 1 << 31:
-            raise InputError(f"the seed must be from 0 to 2^31 - 1, not {self.seed}")
+        super().__post_init__()
+        checked_heuristic(self.aligner, self.heuristic)
+
+
+@dataclass(frozen=True)
+class TextSettings(PrepareSettings):
+    """What is prepared, and how; `weam_ext.train` takes these too."""
+
+    bitext: tuple[tuple[str, ...], ...] | None = option(
+        None,
+        "[NAME=]FILE [FILE]: one file of 'source ||| target' or tab-separated lines, or two "
+        "line-aligned files, plain or compressed by gzip, xz, bzip2 or Zstandard. Give the flag "
+        "again for each language pair. A name that ends in codes, such as en-fr, tells the "
+        "languages.",
+        group="text",
+        again=True,
+        metavar="FILE",
+    )
+    monolingual: tuple[str, ...] | None = option(
+        None,
+        "[NAME=]FILE: text of one sentence a line, without links. Give the flag again for each "
+        "text.",
+        group="text",
+        again=True,
+        metavar="FILE",
+    )
+    columns: str | None = option(
+        None,
+        "The columns of source and target in tab-separated files, counted from 1. By default 1,2, "
+        "where the first line has a tab and no '|||'.",
+        group="text",
+        metavar="S,T",
+    )
+    limit: int | None = option(
+        None,
+        "Only the first N pairs or lines of each text are read.",
+        group="text",
+        rule=at_least(1),
+        metavar="N",
+    )
+    tokenizer: str | None = option(
+        None,
+        "The tokenizer: a name on the hub, a directory, or a cased WordPiece vocab.txt.",
+        group="tokens",
+        parse=path_or_name,
+        metavar="NAME",
+    )
+
+    def sources(self) -> list[Source]:
+        """The texts, bitexts first; `InputError` for names and columns that cannot be meant."""
+        columns = parse_columns(self.columns)
+        bitexts, others = self.bitext or (), self.monolingual or ()
+        if columns and not any(len(files) == 1 for files in bitexts):
+            raise InputError("--columns: there is no --bitext of one tab-separated file")
+        return [
+            *(parse_bitext(files, columns, self.limit) for files in bitexts),
+            *(parse_monolingual(file, self.limit) for file in others),
+        ]
+
+
+@dataclass(frozen=True)
+class PrepareCommand(TextSettings):
+    """The settings of `python -m weam_ext.prepare`."""
+
+    output: Path = option(
+        REQUIRED,
+        "The directory to make; it must not exist.",
+        group="output and work",
+        metavar="DIR",
+    )
+    workers: int | None = option(
+        None,
+        "How many processes tokenise, and how many threads align, in each rank; the result does "
+        f"not depend on it. By default the number of processors, at most {MOST_WORKERS}.",
+        group="output and work",
+        rule=within(1, _SANE_WORKERS),
+        metavar="N",
+    )
+    max_memory: int | None = option(
+        None,
+        "How much memory the aligner may use, such as 2G, before it works with temporary files. By "
+        "default 80 % of what is free.",
+        group="output and work",
+        parse=parse_size,
+        metavar="SIZE",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (self.bitext or self.monolingual) or not self.tokenizer:
+            raise InputError("--bitext or --monolingual, and --tokenizer are needed")
+
+
+def settings_had(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `TextSettings` that a preparation was made with, but for files and seed.
+
+    `columns` and `limit` are None where its texts do not agree in them.
+
+    Args:
+        description: what prepared.json holds.
+    """
+    texts = description["corpora"]
+    columns = {"{},{}".format(*text["columns"]) for text in texts if text["columns"]}
+    limits = {text["limit"] for text in texts}
+    had = {**description["settings"], "columns": _sole(columns), "limit": _sole(limits)}
+    had["heuristic"] = checked_heuristic(had["aligner"], had["heuristic"])
+    del had["seed"]
+    return had
+
+
+def _sole(values: set[Any]) -> Any:
+    return values.pop() if len(values) == 1 else None
 
 
 @dataclass

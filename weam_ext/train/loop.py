@@ -11,7 +11,6 @@ A run that was stopped, however it was stopped, goes on when the same command is
 `torchrun --nproc-per-node 8 -m weam_ext.train ...` trains the same on eight GPUs.
 """
 
-import argparse
 import hashlib
 import math
 import signal
@@ -32,6 +31,7 @@ from weam_ext.common import checkpoint_state
 from weam_ext.common.errors import InputError, say
 from weam_ext.common.files import owned
 from weam_ext.common.ranks import Ranks
+from weam_ext.common.settings import identity
 from weam_ext.data.collate import Collator
 from weam_ext.data.loader import Feed, Request
 from weam_ext.data.sampler import Place
@@ -45,13 +45,12 @@ from weam_ext.train.build import (
     prepared_directory,
     run_languages,
     run_model,
-    run_objective,
     run_order,
     run_tokenizer,
 )
 from weam_ext.train.heldout import Heldout
 from weam_ext.train.model_card import model_card
-from weam_ext.train.objectives import Masking
+from weam_ext.train.objectives import OBJECTIVES, Masking
 from weam_ext.train.optimizer import freeze, parameter_groups, schedule
 from weam_ext.train.parallel import Parallel, own_device, own_gradients, own_part
 from weam_ext.train.records import Records
@@ -61,8 +60,7 @@ from weam_ext.train.settings import (
     LR_BUILTIN,
     LR_PRETRAINED,
     LR_SCRATCH,
-    builtin,
-    identity,
+    TrainSettings,
     parse,
 )
 from weam_ext.train.throughput import NORM, Flops, Meter
@@ -72,10 +70,10 @@ class Trainer:
     """One run: its model, data and optimizer, and the steps done so far."""
 
     def __init__(
-        self, options: argparse.Namespace, run_dir: Path, resumed: Path | None, ranks: Ranks
+        self, settings: TrainSettings, run_dir: Path, resumed: Path | None, ranks: Ranks
     ) -> None:
-        self.options, self.run_dir, self.ranks = options, run_dir, ranks
-        self.device = own_device(options.device)
+        self.settings, self.run_dir, self.ranks = settings, run_dir, ranks
+        self.device = own_device(settings.device)
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         begin: dict[str, Any] = {"step": 0, "place": {}, "beside": {}}
@@ -85,15 +83,15 @@ class Trainer:
         with ranks.together():
             if resumed and ranks.first:
                 checkpoint_state.check_files(run_dir, self.state["beside"])
-        tokenizer = run_tokenizer(options, run_dir, ranks)
+        tokenizer = run_tokenizer(settings, run_dir, ranks)
         # Before the text is read, which may take hours: what cannot be trained is told at once.
         with ranks.together():
-            check_share(options, ranks.world)
-            self._build_model(tokenizer, len(run_languages(options, run_dir)), resumed)
+            check_share(settings, ranks.world)
+            self._build_model(tokenizer, len(run_languages(settings, run_dir)), resumed)
         self._place_model()
-        directory = prepared_directory(options, tokenizer, run_dir, ranks)
+        directory = prepared_directory(settings, tokenizer, run_dir, ranks)
         self.description, splits, self.content = open_data(
-            options, directory, tokenizer, run_dir, ranks
+            settings, directory, tokenizer, run_dir, ranks
         )
         with ranks.together():
             self._build_data(tokenizer, splits, resumed)
@@ -103,45 +101,54 @@ class Trainer:
             self.state["beside"] = ranks.broadcast(found)
 
     def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
-        options = self.options
-        self.model = run_model(options, tokenizer, resumed)
-        if options.objective == "word-aligned":
+        settings = self.settings
+        self.model = run_model(settings, tokenizer, resumed)
+        kind = OBJECTIVES[settings.objective]
+        if kind.needs_initial:
             keep_initial(self.model, self.run_dir, resumed, self.ranks)
         masking = Masking.of(
             tokenizer,
             device=self.device,
-            seed=options.seed,
-            probability=options.mask_probability,
-            policy=options.masking,
-            unit=options.mask_unit,
-            exact=options.mask_exact,
-            shares=tuple(options.mask_shares),
+            seed=settings.seed,
+            probability=settings.mask_probability,
+            policy=settings.masking,
+            unit=settings.mask_unit,
+            exact=settings.mask_exact,
+            shares=settings.mask_shares,
         )
-        self.objective = run_objective(options, self.model, masking, languages, self.run_dir)
+        self.objective = kind.build(
+            self.model,
+            masking,
+            settings,
+            languages=languages,
+            initial=self.run_dir / checkpoint.INITIAL,
+        )
         if resumed:
             checkpoint.load_own(resumed, self.objective, self.model)
-        freeze(self.model, options.freeze_layers)
+        freeze(self.model, settings.freeze_layers)
         if not any(parameter.requires_grad for parameter in self.objective.parameters()):
-            raise InputError(f"--freeze-layers {options.freeze_layers}: nothing is left to train")
-        if options.gradient_checkpointing:
+            raise InputError(f"--freeze-layers {settings.freeze_layers}: nothing is left to train")
+        if settings.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def _place_model(self) -> None:
         """Put it where it is trained; all processes together."""
-        options = self.options
+        settings = self.settings
         self.objective.to(self.device)
-        self.flops = Flops(self.objective, self.device, options.peak_tflops)
-        self.parallel = Parallel(self.objective, self.ranks, options.parallel, self.device)
-        if options.compile:
+        self.flops = Flops(self.objective, self.device, settings.peak_tflops)
+        self.parallel = Parallel(self.objective, self.ranks, settings.parallel, self.device)
+        if settings.compile:
             self.objective.predictor.compile()
 
     def _build_data(self, tokenizer: Any, splits: dict[str, Shards], resumed: Path | None) -> None:
-        options, shards = self.options, splits["train"]
-        collate = Collator(tokenizer, self.objective.layout, links=options.links, seed=options.seed)
-        order = run_order(options, shards, collate, self.ranks.world)
+        settings, shards = self.settings, splits["train"]
+        collate = Collator(
+            tokenizer, self.objective.layout, links=settings.links, seed=settings.seed
+        )
+        order = run_order(settings, shards, collate, self.ranks.world)
         self.pairs = len(shards)
-        one_pass = math.ceil(order.batches_a_pass / options.accumulate)
-        self.steps = options.steps or (BUILTIN_STEPS if builtin(options) else one_pass)
+        one_pass = math.ceil(order.batches_a_pass / settings.accumulate)
+        self.steps = settings.steps or (BUILTIN_STEPS if settings.builtin else one_pass)
         self.step: int = self.state["step"]
         self.place = Place.of(self.state["place"])
         self.feed = Feed(
@@ -150,7 +157,7 @@ class Trainer:
             collate,
             place=self.place,
             device=self.device,
-            workers=options.workers,
+            workers=settings.workers,
             rank=self.ranks.rank,
             world=self.ranks.world,
         )
@@ -158,27 +165,27 @@ class Trainer:
             splits["heldout"],
             tokenizer,
             self.objective,
-            batch_size=options.batch_size,
+            batch_size=settings.batch_size,
             device=self.device,
         )
         self.measured: dict[str, dict[str, float]] = self.state.get("measured", {})
 
     def _build_optimizer(self, resumed: Path | None) -> None:
-        options = self.options
-        own = LR_PRETRAINED if options.model else LR_SCRATCH
-        self.lr: float = options.lr or (LR_BUILTIN if builtin(options) else own)
+        settings = self.settings
+        own = LR_PRETRAINED if settings.model else LR_SCRATCH
+        self.lr: float = settings.lr or (LR_BUILTIN if settings.builtin else own)
         groups = parameter_groups(
             self.objective,
             layers=self.model.config.num_hidden_layers,
             lr=self.lr,
-            decay=options.weight_decay,
-            layer_decay=options.layer_lr_decay,
+            decay=settings.weight_decay,
+            layer_decay=settings.layer_lr_decay,
         )
-        self.optimizer = torch.optim.AdamW(groups, betas=tuple(options.betas), fused=True)
+        self.optimizer = torch.optim.AdamW(groups, betas=settings.betas, fused=True)
         self.schedule = schedule(
             self.optimizer,
-            options.schedule,
-            warmup=round(options.warmup * self.steps),
+            settings.schedule,
+            warmup=round(settings.warmup * self.steps),
             steps=self.steps,
         )
         if resumed:
@@ -193,7 +200,7 @@ class Trainer:
     @property
     def _precision(self) -> str:
         by_device = "bf16" if self.device.type == "cuda" else "fp32"
-        return by_device if self.options.precision == "auto" else str(self.options.precision)
+        return by_device if self.settings.precision == "auto" else str(self.settings.precision)
 
     def _autocast(self) -> Any:
         if self._precision == "bf16":
@@ -211,9 +218,9 @@ class Trainer:
         self._seed_generators()
         total: Sums | None = None
         requests = []
-        for micro in range(self.options.accumulate):
+        for micro in range(self.settings.accumulate):
             batch, request = next(self.feed)
-            with self.parallel.accumulating(last=micro + 1 == self.options.accumulate):
+            with self.parallel.accumulating(last=micro + 1 == self.settings.accumulate):
                 with self._autocast():
                     sums = self.parallel.forward(batch)
                 sums.loss.backward()  # type: ignore[no-untyped-call]
@@ -229,7 +236,7 @@ class Trainer:
 
     def _seed_generators(self) -> None:
         # Anew for each step, so that nothing of the generators needs saving.
-        words = f"{self.options.seed} {self.step} {self.ranks.rank}".encode()
+        words = f"{self.settings.seed} {self.step} {self.ranks.rank}".encode()
         torch.manual_seed(int.from_bytes(hashlib.blake2b(words, digest_size=7).digest()))
 
     def _update(self, total: Sums) -> Tensor:
@@ -239,7 +246,7 @@ class Trainer:
         gradients = own_gradients(self.optimizer)
         scale = self.ranks.world / total.count.clamp(min=1)
         torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-        norm: Any = nn.utils.clip_grad_norm_(self.objective.parameters(), self.options.clip)
+        norm: Any = nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -294,36 +301,35 @@ class Trainer:
         count = sum(parameter.numel() for parameter in self.model.parameters())
         processes = f" in {self.ranks.world} processes" if self.ranks.world > 1 else ""
         return (
-            f"{self.options.objective}: {count:,} parameters, {self.pairs:,} samples, "
+            f"{self.settings.objective}: {count:,} parameters, {self.pairs:,} samples, "
             f"{self.steps:,} steps on {self.device.type}{processes}, output in {self.run_dir}"
         )
 
     def records(self) -> Records:
         """Where its figures go."""
-        options = self.options
+        settings = self.settings
         return Records(
             self.run_dir,
             self.step,
             self.steps,
-            tensorboard=options.tensorboard,
-            wandb=options.wandb,
-            settings=identity(options),
+            tensorboard=settings.tensorboard,
+            wandb=settings.wandb,
+            settings=identity(settings),
             main=self.ranks.first,
         )
 
     def save(self, measured_now: bool) -> Path:
         """Write the checkpoint of this step; `InputError` for weights that are no numbers."""
         self._check_weights()
-        options = self.options
-        settings = identity(options)
+        settings, record = self.settings, identity(self.settings)
         state = {
-            "settings": settings,
+            "settings": record,
             "content": self.content,
             # What came of those that were left to be decided.
             "resolved": {
                 "lr": self.lr,
                 "steps": self.steps,
-                "batch_size": None if options.batch_tokens else options.batch_size,
+                "batch_size": None if settings.batch_tokens else settings.batch_size,
                 "precision": self._precision,
             },
             "schedule": self.schedule.state_dict(),
@@ -333,13 +339,13 @@ class Trainer:
             "beside": self.state["beside"],
         }
         card = model_card(
-            settings,
+            record,
             self.description["corpora"],
             self.measured,
             step=self.step,
             steps=self.steps,
-            license=options.license,
-            data_license=options.data_license,
+            license=settings.license,
+            data_license=settings.data_license,
         )
         with self.ranks.together():
             return checkpoint.save(
@@ -349,7 +355,7 @@ class Trainer:
                 self.model,
                 self.optimizer,
                 state,
-                keep=options.keep,
+                keep=settings.keep,
                 card=card,
                 main=self.ranks.first,
             )
@@ -365,7 +371,7 @@ def _some(numbers: list[int], most: int = 16) -> str:
 
 def train(trainer: Trainer) -> Path:
     """Run the remaining steps, with logs, evaluations and checkpoints; the last checkpoint."""
-    options, steps = trainer.options, trainer.steps
+    settings, steps = trainer.settings, trainer.steps
     tenth = max(1, steps // 10)
     with trainer.records() as records, signals() as received:
         if trainer.step == 0:
@@ -377,9 +383,9 @@ def train(trainer: Trainer) -> Path:
             # Asked once a step: a signal that comes later, in an evaluation, ends the next step.
             last = trainer.step == steps or trainer.parallel.any(bool(received))
             # What is saved is logged, so that no mean is of steps on both sides of a checkpoint.
-            saved = last or trainer.step % (options.save_every or tenth) == 0
-            measured = trainer.step == steps or trainer.step % (options.eval_every or tenth) == 0
-            logged = saved or trainer.step % options.log_every == 0
+            saved = last or trainer.step % (settings.save_every or tenth) == 0
+            measured = trainer.step == steps or trainer.step % (settings.eval_every or tenth) == 0
+            logged = saved or trainer.step % settings.log_every == 0
             if logged or measured:
                 trainer.check(meter)
             if logged:
@@ -417,20 +423,20 @@ def signals() -> Iterator[list[int]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     transformers_logging.disable_progress_bar()
-    options = parse(arguments)
-    if builtin(options):
+    settings = parse(arguments)
+    if settings.builtin:
         # Its matrices gain little from a second thread, and threads that wait for each other lose
         # tenfold when another program wants a core (569 s against 111 s on two cores).
         torch.set_num_threads(1)
-    device = torch.device(options.device).type
+    device = torch.device(settings.device).type
     with Ranks.of_environment(device) as ranks, ExitStack() as ownership:
         opened = None
         with ranks.together():
             if ranks.first:
-                ownership.enter_context(owned(run_directory(options)))
-                opened = open_run(options)
+                ownership.enter_context(owned(run_directory(settings)))
+                opened = open_run(settings)
         run_dir, resumed = ranks.broadcast(opened) or (Path(), None)
-        trainer = Trainer(options, run_dir, resumed, ranks)
+        trainer = Trainer(settings, run_dir, resumed, ranks)
         if ranks.first:
             if resumed:
                 say(f"going on from {resumed}")

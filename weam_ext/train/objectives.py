@@ -3,24 +3,92 @@
 An objective is a module that turns a batch into sums: `objective(batch)`. The first three mask
 tokens and predict them; they differ in whether the two sentences of a pair see each other, and in
 whether the predictions of linked words are exchanged. The last draws the vectors of linked words
-together (method.md, sections 1 and 2). `objective(batch, heldout=True)` measures both predictions
+together. `objective(batch, heldout=True)` measures both predictions
 of any of them in the same way, so that runs can be compared.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from weam_ext.common.errors import InputError
-from weam_ext.data.collate import Batch, Layout
+from weam_ext.common.registry import Registry
+from weam_ext.common.settings import Settings, at_least, option
+from weam_ext.data.collate import LINKS, PIVOT, Batch, Layout
+from weam_ext.data.token_links import LINK_MODES
 from weam_ext.model.encoder import Encoder
 from weam_ext.model.predictor import MaskedPredictor
 from weam_ext.model.sums import Ratio, Sums
-from weam_ext.ops.mask import MaskedRows, mask_tokens
+from weam_ext.ops.mask import MASKING_POLICIES, MaskedRows
 
+OBJECTIVES: "Registry[type[Objective]]" = Registry("objectives")
 HEADS = ("shared", "separate", "language")
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings(Settings):
+    """What is learned, and the settings of the objectives."""
+
+    objective: str = option(
+        "weam", "What is learned.", group="objective", choices=OBJECTIVES, metavar="NAME"
+    )
+    exchange_weight: float = option(
+        1.0,
+        "weam: the weight of the cross-lingual prediction; 0 is a control.",
+        group="objective",
+        rule=at_least(0),
+        metavar="LAMBDA",
+    )
+    exchange_head: str = option(
+        "shared",
+        "weam: the head of the cross-lingual prediction. separate has another transform and bias; "
+        "language is told the language of the answer.",
+        group="objective",
+        choices=HEADS,
+    )
+    exchange_layer: int | None = option(
+        None,
+        "weam: the layer, of 1 to L, whose vectors are exchanged. By default the last.",
+        group="objective",
+        rule=at_least(1),
+        metavar="K",
+    )
+    encode: str = option(
+        "together",
+        "weam: encode the sentences of a pair in one sequence, or each in its own.",
+        group="objective",
+        choices=("together", "apart"),
+    )
+    links: str = option(
+        "true",
+        "weam and word-aligned: the links to learn from. The others are controls: shuffled "
+        "permutes the target words, random links any words, as many as there were.",
+        group="objective",
+        choices=LINKS,
+    )
+    link_mode: str = option(
+        "all",
+        "weam: how the links of words become links of tokens.",
+        group="objective",
+        choices=LINK_MODES,
+    )
+    soft_links: bool = option(
+        False,
+        "weam: weigh the vectors that a token is linked to by the posterior probabilities of the "
+        "links; implies --posteriors.",
+        group="objective",
+    )
+    regularization: float = option(
+        1.0,
+        f"word-aligned: the weight of the distance of the '{PIVOT}' side (or else the source) to "
+        "the initial model.",
+        group="objective",
+        rule=at_least(0),
+        metavar="W",
+    )
 
 
 @dataclass(frozen=True)
@@ -57,7 +125,7 @@ class Masking:
 
     def __call__(self, batch: Batch, *, exchange: bool) -> MaskedRows:
         capacity, exchange_capacity = batch.capacities(self.probability, self.unit, self.exact)
-        return mask_tokens(
+        return MASKING_POLICIES[self.policy](
             batch.input_ids,
             batch.words,
             batch.draws,
@@ -69,7 +137,6 @@ class Masking:
             replacements=self.replacements,
             capacity=capacity,
             exchange_capacity=exchange_capacity if exchange else 0,
-            policy=self.policy,
             unit=self.unit,
             exact=self.exact,
         )
@@ -90,6 +157,8 @@ class Objective(nn.Module):
     """Whether tokens are masked and predicted, so that monolingual text can be learned too."""
     exchange: ClassVar[bool] = False
     """Whether each masked token is also predicted from the tokens it is linked to."""
+    needs_initial: ClassVar[bool] = False
+    """Whether the model before training is kept, for `build` to load."""
 
     def __init__(self, model: nn.Module, masking: Masking, *, layout: Layout | None = None) -> None:
         super().__init__()
@@ -97,6 +166,24 @@ class Objective(nn.Module):
         self.masking = masking
         self.heldout_masking = masking.heldout()
         self.layout = layout or self.LAYOUT
+
+    @classmethod
+    def build(
+        cls,
+        model: Any,
+        masking: Masking,
+        settings: ObjectiveSettings,
+        *,
+        languages: int,
+        initial: Path,
+    ) -> Self:
+        """The objective of a run over its model.
+
+        Args:
+            languages: how many there are in the text.
+            initial: the directory of the model before training, where `needs_initial`.
+        """
+        return cls(model, masking)
 
     def _predictor(self, model: nn.Module) -> MaskedPredictor:
         return MaskedPredictor(model, exchange_weight=1.0)
@@ -120,20 +207,23 @@ class Objective(nn.Module):
         return means["multilingual_loss"]
 
 
+@OBJECTIVES.add("mlm")
 class MLM(Objective):
     """Masked language modelling of each sentence alone (Devlin et al. 2019)."""
 
     LAYOUT = Layout(together=False, linked=False)
 
 
+@OBJECTIVES.add("tlm")
 class TLM(Objective):
     """Masked language modelling of both sentences of a pair at once (Conneau & Lample 2019)."""
 
 
+@OBJECTIVES.add("weam")
 class WEAM(Objective):
     """Word-exchange aligning pre-training: TLM, and each masked token once more from its links.
 
-    Yang et al. 2021; method.md, section 1. Over the masked tokens of pairs, L_mp + lambda * L_cp.
+    Yang et al. 2021 (arXiv:2106.01732). Over the masked tokens of pairs, L_mp + lambda * L_cp.
 
     Args:
         exchange_weight: lambda.
@@ -166,6 +256,37 @@ class WEAM(Objective):
         }
         super().__init__(model, masking, layout=layout)
 
+    @classmethod
+    def build(
+        cls,
+        model: Any,
+        masking: Masking,
+        settings: ObjectiveSettings,
+        *,
+        languages: int,
+        initial: Path,
+    ) -> Self:
+        layers = model.config.num_hidden_layers
+        if settings.exchange_layer and settings.exchange_layer > layers:
+            raise InputError(
+                f"--exchange-layer {settings.exchange_layer}: the model has only {layers} layers"
+            )
+        layout = Layout(
+            together=settings.encode == "together",
+            link_mode=settings.link_mode,
+            soft=settings.soft_links,
+            languages=settings.exchange_head == "language",
+        )
+        return cls(
+            model,
+            masking,
+            layout=layout,
+            exchange_weight=settings.exchange_weight,
+            head=settings.exchange_head,
+            exchange_layer=settings.exchange_layer,
+            languages=languages,
+        )
+
     def _predictor(self, model: nn.Module) -> MaskedPredictor:
         return MaskedPredictor(model, **self._settings)
 
@@ -174,6 +295,7 @@ class WEAM(Objective):
         return means["multilingual_loss"] + weight * means["cross_lingual_loss"]
 
 
+@OBJECTIVES.add("word-aligned")
 class WordAligned(Objective):
     """Linked words get vectors that are near each other (Cao, Kitaev & Klein 2020).
 
@@ -190,6 +312,25 @@ class WordAligned(Objective):
 
     LAYOUT = Layout(together=False, link_mode="last", one_to_one=True, anchors=True)
     masks = False
+    needs_initial = True
+
+    @classmethod
+    def build(
+        cls,
+        model: Any,
+        masking: Masking,
+        settings: ObjectiveSettings,
+        *,
+        languages: int,
+        initial: Path,
+    ) -> Self:
+        before = type(model).from_pretrained(initial, dtype=torch.float32).base_model
+        return cls(
+            model,
+            masking,
+            initial=before.to(masking.replacements.device),
+            regularization=settings.regularization,
+        )
 
     def __init__(
         self,
@@ -235,18 +376,3 @@ class WordAligned(Objective):
 
     def heldout_loss(self, means: dict[str, float]) -> float:
         return means["loss"]
-
-
-OBJECTIVES: dict[str, type[Objective]] = {
-    "mlm": MLM,
-    "tlm": TLM,
-    "word-aligned": WordAligned,
-    "weam": WEAM,
-}
-
-
-def objective(name: str) -> type[Objective]:
-    """One of `OBJECTIVES`; `InputError` for another name."""
-    if name not in OBJECTIVES:
-        raise InputError(f"unknown objective {name!r}; there are {', '.join(OBJECTIVES)}")
-    return OBJECTIVES[name]

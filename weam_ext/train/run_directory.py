@@ -1,6 +1,5 @@
 """The directory of a run: made whole, opened again, and kept to what it was begun with."""
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -13,51 +12,51 @@ import yaml
 from weam_ext.common import checkpoint_state
 from weam_ext.common.errors import InputError, say
 from weam_ext.common.files import LOCK, content_digest, file_digest, remove_parts, write_whole
+from weam_ext.common.settings import identity
 from weam_ext.data.shards import data_digest, read_description
-from weam_ext.prepare.cli import sources_of, text_settings
-from weam_ext.prepare.pipeline import Source, check_sources, paths_of
+from weam_ext.prepare.pipeline import check_sources, paths_of
+from weam_ext.prepare.settings import Source
 from weam_ext.text.bitext import BitextSource, MonolingualSource
 from weam_ext.text.tokenizer import fingerprint, load_tokenizer
 from weam_ext.train import checkpoint
-from weam_ext.train.settings import CONTENT, builtin, identity
+from weam_ext.train.settings import CONTENT, TrainSettings, text_settings
 
 RECORD, PREPARED, BUILTIN = "run.yaml", "prepared", "builtin"
 
 
-def run_directory(options: argparse.Namespace) -> Path:
+def run_directory(settings: TrainSettings) -> Path:
     """Where a run lies: as given, or by default a name that its settings decide."""
-    mark = hashlib.sha256(json.dumps(identity(options)).encode()).hexdigest()[:8]
-    default = Path("weam-out") / f"{options.objective}-{options.links}-{mark}"
-    return options.output or default
+    mark = hashlib.sha256(json.dumps(identity(settings)).encode()).hexdigest()[:8]
+    default = Path("weam-out") / f"{settings.objective}-{settings.links}-{mark}"
+    return settings.output or default
 
 
-def open_run(options: argparse.Namespace) -> tuple[Path, Path | None]:
+def open_run(settings: TrainSettings) -> tuple[Path, Path | None]:
     """The run's directory, with its settings in run.yaml, and the checkpoint to go on from.
 
     A checkpoint is gone on from with the settings that led to it alone. As long as there is none,
     others may be given: what was made for those that changed is made anew. For the one process that
     owns the directory.
     """
-    settings = identity(options)
-    run_dir = run_directory(options)
-    if options.resume == "never" and checkpoint.checkpoints(run_dir):
+    run_dir, record = run_directory(settings), identity(settings)
+    if settings.resume == "never" and checkpoint.checkpoints(run_dir):
         raise InputError(f"{run_dir}: holds a run already; give another --output")
     run_dir.mkdir(parents=True, exist_ok=True)
     if not (run_dir / RECORD).exists() and not _is_empty(run_dir):
         raise InputError(f"{run_dir}: not empty, and no run; give another --output")
-    content = contents(options)
+    content = contents(settings)
     remove_parts(run_dir)
     last = _last_whole(run_dir)
     if last:
         state = checkpoint_state.read_state(last)
-        _check_same(run_dir, state["settings"] | {CONTENT: state[CONTENT]}, settings, content)
+        _check_same(run_dir, state["settings"] | {CONTENT: state[CONTENT]}, record, content)
         content = state[CONTENT]
     else:
-        if not builtin(options):
-            check_sources(sources_of(options))
-        _forget_changed(run_dir, settings, content)
-    write_run(run_dir, settings, content)
-    checkpoint.retain(run_dir, options.keep)
+        if not settings.builtin:
+            check_sources(settings.sources())
+        _forget_changed(run_dir, record, content)
+    write_run(run_dir, record, content)
+    checkpoint.retain(run_dir, settings.keep)
     return run_dir, last
 
 
@@ -80,28 +79,28 @@ def read_run(run_dir: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def contents(options: argparse.Namespace) -> dict[str, str]:
+def contents(settings: TrainSettings) -> dict[str, str]:
     """What the files that settings name hold, for each of those settings whose files are there.
 
     SHA-256, but of a preparation its digest and of a tokenizer its fingerprint: whatever the files
     are called. Names of the hub and pipes have none.
     """
-    texts = sources_of(options)
+    texts = settings.sources()
     found = {
         name: _texts_digest([text for text in texts if isinstance(text, kind)])
         for name, kind in (("bitext", BitextSource), ("monolingual", MonolingualSource))
     }
-    if options.prepared:
-        found["prepared"] = data_digest(read_description(options.prepared))
-    tokenizer = options.tokenizer or options.model
+    if settings.prepared:
+        found["prepared"] = data_digest(read_description(settings.prepared))
+    tokenizer = settings.tokenizer or settings.model
     if tokenizer and Path(tokenizer).exists():
         found["tokenizer"] = fingerprint(load_tokenizer(tokenizer))
-    if options.model:
-        folder = Path(options.model)
+    if settings.model:
+        folder = Path(settings.model)
         weights = sorted(folder.glob("model*.safetensors"))
         found["model"] = _files_digest([folder / "config.json", *weights])
-    if options.model_config:
-        found["model_config"] = _files_digest([Path(options.model_config)])
+    if settings.model_config:
+        found["model_config"] = _files_digest([Path(settings.model_config)])
     return {name: digest for name, digest in found.items() if digest}
 
 
