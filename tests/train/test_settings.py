@@ -25,7 +25,7 @@ from transformers import (
 from weam_ext.align import atools
 from weam_ext.align import cli as align_command
 from weam_ext.common.errors import InputError
-from weam_ext.common.files import LOCK
+from weam_ext.common.files import LOCK, read_record, write_record
 from weam_ext.data.shards import data_digest, read_description
 from weam_ext.prepare import cli as prepare_command
 from weam_ext.prepare import pipeline
@@ -227,6 +227,20 @@ def test_the_digest_of_a_preparation_is_not_of_its_places(inputs: Path) -> None:
     assert data_digest(moved) == data_digest(done)
     for change in ({"settings": {}}, {"tokenizer": {}}, {"corpora": []}):
         assert data_digest(done | change) != data_digest(done)
+
+
+def test_a_run_from_before_a_setting_goes_on_with_its_default(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    stopped(flags(inputs, run), monkeypatch)
+    state = checkpoints(run)[-1] / "state.json"
+    record = read_record(state)
+    del record["settings"]["mask_unit"], record["settings"]["columns"]
+    write_record(state, record)
+    assert "holds a run with mask_unit" in refusal(flags(inputs, run, mask_unit="word"))
+    train.main(flags(inputs, run))
+    assert len(logged(run, "train")) == STEPS
 
 
 # ------------------------------------------------------------------------------ what was prepared

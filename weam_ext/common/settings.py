@@ -1,8 +1,8 @@
 """Typed settings: a frozen dataclass a command, from which flags, YAML and records are made.
 
     @dataclass(frozen=True)
-    class Mine(Settings):
-        steps: int = option(800, "Number of optimizer steps.", group="training", rule=at_least(1))
+    class Mine(Settings, group="training"):
+        steps: int = option(800, "How many steps are trained.", rule=at_least(1))
 
     parser = Parser("weam_ext.mine", "What it does.")
     add_flags(parser, Mine)
@@ -17,9 +17,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import partial
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
-from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import user_path
@@ -57,7 +58,7 @@ class Option(NamedTuple):
     """What is said of a setting beside its name, type and default; see `option`."""
 
     help: str
-    group: str
+    group: str | None
     rule: Rule | None
     choices: Collection[str] | None
     metavar: str | tuple[str, ...] | None
@@ -70,7 +71,7 @@ def option(
     default: Any,
     help: str,
     *,
-    group: str,
+    group: str | None = None,
     rule: Rule | None = None,
     choices: Collection[str] | None = None,
     metavar: str | tuple[str, ...] | None = None,
@@ -88,10 +89,10 @@ def option(
         default: the value where none is given; a function without arguments that makes it; or
             `REQUIRED`.
         help: a sentence for `--help`, which adds the default.
-        group: the heading under which `--help` lists it.
+        group: the heading under which `--help` lists it, by default that of the class.
         rule: the values that it takes, beside None.
         choices: the strings that it takes, such as a registry.
-        metavar: what `--help` calls its value.
+        metavar: what `--help` calls its value; by default N, X, TEXT or PATH after its type.
         parse: makes the value from a string, where the type alone does not say how.
         again: the flag may be given several times; the field is a tuple with a value of each time.
         identity: whether it decides what is computed, and not only where, or how fast.
@@ -107,6 +108,12 @@ def option(
 @dataclass(frozen=True)
 class Settings:
     """The base of settings classes. Raises `InputError` for a value that no flag would take."""
+
+    _GROUP: ClassVar[str] = "settings"
+
+    def __init_subclass__(cls, group: str | None = None) -> None:
+        if group:
+            cls._GROUP = group
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -174,23 +181,29 @@ def _parsed(parse: Callable[[str], Any], text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+_METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
+
+
 def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None:
     """A flag for each field of a settings class, under the headings of their groups."""
     groups: dict[str, Any] = {}
     for each in fields(settings):
         said, kind = _said(each), _Kind.of(settings, each)
-        if said.group not in groups:
-            groups[said.group] = parser.add_argument_group(said.group)
+        group = said.group or next(
+            vars(base)["_GROUP"] for base in settings.__mro__ if each.name in get_annotations(base)
+        )
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
         more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each)}
         more["required"] = each.default is each.default_factory is MISSING
         if kind.scalar is bool:
             more["action"] = argparse.BooleanOptionalAction
         else:
-            shown = f"{{{','.join(said.choices)}}}" if said.choices else None
+            shown = f"{{{','.join(said.choices)}}}" if said.choices else _METAVARS[kind.scalar]
             more |= {"type": kind.parse(said), "nargs": kind.nargs}
             more["metavar"] = said.metavar or shown
             more["action"] = "append" if said.again else "store"
-        groups[said.group].add_argument(flag(each.name), **more)
+        groups[group].add_argument(flag(each.name), **more)
 
 
 def _help(each: "Field[Any]") -> str:

@@ -27,7 +27,7 @@ Source = BitextSource | MonolingualSource
 
 
 @dataclass(frozen=True)
-class PrepareSettings(Settings):
+class PrepareSettings(Settings, group="words and links"):
     """How text becomes shards; part of what identifies a prepared directory."""
 
     heldout: int = option(
@@ -36,45 +36,34 @@ class PrepareSettings(Settings):
         "copies of a pair go with it.",
         group="text",
         rule=at_least(1),
-        metavar="N",
     )
     seed: int = option(
-        0, "The seed of every random choice.", group="text", rule=within(0, 2**31 - 1), metavar="N"
+        0, "The seed of every random choice.", group="text", rule=within(0, 2**31 - 1)
     )
     words: str = option(
         "bert",
         "How text is split into the words that are aligned: bert splits raw text as BERT does, "
         "blanks takes it as it is.",
-        group="words and links",
         choices=SEGMENTERS,
     )
-    lowercase: bool = option(
-        False, "Whether the aligner sees the text in lower case.", group="words and links"
-    )
+    lowercase: bool = option(False, "Whether the aligner sees the text in lower case.")
     aligner: str = option(
         "hmm",
         "The model of the aligner: hmm has far fewer wrong links, fast-align is the paper's.",
-        group="words and links",
         choices=MODELS,
     )
     heuristic: str | None = option(
         None,
         f"How the aligner's two directions are combined: {POSTERIOR} (of hmm alone, and its "
         f"default), {', '.join(HEURISTICS)} (the default of fast-align).",
-        group="words and links",
         metavar="METHOD",
     )
-    posteriors: bool = option(
-        False,
-        "Whether the posterior probability of each link is kept too.",
-        group="words and links",
-    )
+    posteriors: bool = option(False, "Whether the posterior probability of each link is kept too.")
     max_length: int = option(
         128,
         "The most tokens of a pair, or of a line of monolingual text, special tokens included.",
         group="tokens",
         rule=at_least(8),
-        metavar="N",
     )
     overlong: str = option(
         "drop",
@@ -89,7 +78,7 @@ class PrepareSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TextSettings(PrepareSettings):
+class TextSettings(PrepareSettings, group="text"):
     """What is prepared, and how; `weam_ext.train` takes these too."""
 
     bitext: tuple[tuple[str, ...], ...] | None = option(
@@ -98,7 +87,6 @@ class TextSettings(PrepareSettings):
         "line-aligned files, plain or compressed by gzip, xz, bzip2 or Zstandard. Give the flag "
         "again for each language pair. A name that ends in codes, such as en-fr, tells the "
         "languages.",
-        group="text",
         again=True,
         metavar="FILE",
     )
@@ -106,7 +94,6 @@ class TextSettings(PrepareSettings):
         None,
         "[NAME=]FILE: text of one sentence a line, without links. Give the flag again for each "
         "text.",
-        group="text",
         again=True,
         metavar="FILE",
     )
@@ -114,15 +101,10 @@ class TextSettings(PrepareSettings):
         None,
         "The columns of source and target in tab-separated files, counted from 1. By default 1,2, "
         "where the first line has a tab and no '|||'.",
-        group="text",
         metavar="S,T",
     )
     limit: int | None = option(
-        None,
-        "Only the first N pairs or lines of each text are read.",
-        group="text",
-        rule=at_least(1),
-        metavar="N",
+        None, "Only the first N pairs or lines of each text are read.", rule=at_least(1)
     )
     tokenizer: str | None = option(
         None,
@@ -145,28 +127,20 @@ class TextSettings(PrepareSettings):
 
 
 @dataclass(frozen=True)
-class PrepareCommand(TextSettings):
+class PrepareCommand(TextSettings, group="output and work"):
     """The settings of `python -m weam_ext.prepare`."""
 
-    output: Path = option(
-        REQUIRED,
-        "The directory to make; it must not exist.",
-        group="output and work",
-        metavar="DIR",
-    )
+    output: Path = option(REQUIRED, "The directory to make; it must not exist.", metavar="DIR")
     workers: int | None = option(
         None,
         "How many processes tokenise, and how many threads align, in each rank; the result does "
         f"not depend on it. By default the number of processors, at most {MOST_WORKERS}.",
-        group="output and work",
         rule=within(1, _SANE_WORKERS),
-        metavar="N",
     )
     max_memory: int | None = option(
         None,
         "How much memory the aligner may use, such as 2G, before it works with temporary files. By "
         "default 80 % of what is free.",
-        group="output and work",
         parse=parse_size,
         metavar="SIZE",
     )

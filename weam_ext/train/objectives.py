@@ -29,16 +29,13 @@ HEADS = ("shared", "separate", "language")
 
 
 @dataclass(frozen=True)
-class ObjectiveSettings(Settings):
+class ObjectiveSettings(Settings, group="objective"):
     """What is learned, and the settings of the objectives."""
 
-    objective: str = option(
-        "weam", "What is learned.", group="objective", choices=OBJECTIVES, metavar="NAME"
-    )
+    objective: str = option("weam", "What is learned.", choices=OBJECTIVES, metavar="NAME")
     exchange_weight: float = option(
         1.0,
         "weam: the weight of the cross-lingual prediction; 0 is a control.",
-        group="objective",
         rule=at_least(0),
         metavar="LAMBDA",
     )
@@ -46,46 +43,37 @@ class ObjectiveSettings(Settings):
         "shared",
         "weam: the head of the cross-lingual prediction. separate has another transform and bias; "
         "language is told the language of the answer.",
-        group="objective",
         choices=HEADS,
     )
     exchange_layer: int | None = option(
         None,
         "weam: the layer, of 1 to L, whose vectors are exchanged. By default the last.",
-        group="objective",
         rule=at_least(1),
         metavar="K",
     )
     encode: str = option(
         "together",
         "weam: encode the sentences of a pair in one sequence, or each in its own.",
-        group="objective",
         choices=("together", "apart"),
     )
     links: str = option(
         "true",
         "weam and word-aligned: the links to learn from. The others are controls: shuffled "
         "permutes the target words, random links any words, as many as there were.",
-        group="objective",
         choices=LINKS,
     )
     link_mode: str = option(
-        "all",
-        "weam: how the links of words become links of tokens.",
-        group="objective",
-        choices=LINK_MODES,
+        "all", "weam: how the links of words become links of tokens.", choices=LINK_MODES
     )
     soft_links: bool = option(
         False,
         "weam: weigh the vectors that a token is linked to by the posterior probabilities of the "
         "links; implies --posteriors.",
-        group="objective",
     )
     regularization: float = option(
         1.0,
         f"word-aligned: the weight of the distance of the '{PIVOT}' side (or else the source) to "
         "the initial model.",
-        group="objective",
         rule=at_least(0),
         metavar="W",
     )

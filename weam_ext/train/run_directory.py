@@ -121,8 +121,12 @@ def _files_digest(paths: Iterable[Path]) -> str | None:
 def _changed(
     record: dict[str, Any], settings: dict[str, Any], content: dict[str, str]
 ) -> list[str]:
-    """The settings that are not those of a run's record; of files, by what is in them."""
+    """The settings that are not those of a run's record; of files, by what is in them.
+
+    A run that began before there was a setting has its default; without a record, all differ.
+    """
     known = record.get(CONTENT) or {}
+    record = identity(TrainSettings()) | record if record else {}
     return [
         name
         for name, value in settings.items()

@@ -42,168 +42,126 @@ _TEXTS = ("bitext", "monolingual", "prepared")
 
 
 @dataclass(frozen=True)
-class _Model(Settings):
+class _Model(Settings, group="model"):
     model: str | None = option(
         None,
         "The model to go on from, a name on the hub or a directory: BERT, XLM-R, ModernBERT and "
         "their like.",
-        group="model",
         parse=path_or_name,
         metavar="NAME",
     )
     model_config: str | None = option(
         None,
         "The configuration (JSON) of a model to train from scratch.",
-        group="model",
         parse=path_or_name,
         metavar="JSON",
     )
     freeze_layers: int = option(
         0,
         "Keep the embeddings and the first N layers as they are; with 0, all are trained.",
-        group="model",
         rule=at_least(0),
-        metavar="N",
     )
     layer_lr_decay: float = option(
         1.0,
         "Layer k of L learns at LR * D^(L - k), and the embeddings at LR * D^L.",
-        group="model",
         rule=Rule(lambda d: 0 < d <= 1, "above 0 and at most 1"),
         metavar="D",
     )
 
 
 @dataclass(frozen=True)
-class _Masking(Settings):
+class _Masking(Settings, group="masking"):
     mask_probability: float = option(
-        0.3,
-        "The probability that a token is masked.",
-        group="masking",
-        rule=between(0, 1),
-        metavar="P",
+        0.3, "The probability that a token is masked.", rule=between(0, 1), metavar="P"
     )
     masking: str = option(
         "independent",
         "Which tokens may be masked together. exclusive: never both ends of a link, so that fewer "
         "are masked; of the tokens with d links the share (1 - (1 - P)^(d + 1)) / (d + 1), which "
         "is 0.255 for P = 0.3 and d = 1.",
-        group="masking",
         choices=MASKING_POLICIES,
     )
     mask_unit: str = option(
         "token",
         "What is masked as a whole; a span has 1 to 10 words, 3.8 in the mean.",
-        group="masking",
         choices=UNITS,
     )
     mask_exact: bool = option(
         False,
         "Mask the same share of the tokens (or words) of every sequence, and not P in the mean.",
-        group="masking",
     )
     mask_shares: tuple[float, float, float] = option(
         (0.8, 0.1, 0.1),
         "Of the masked tokens, the shares that become [MASK], become a random token, and stay.",
-        group="masking",
         metavar=("MASK", "RANDOM", "KEEP"),
     )
 
 
 @dataclass(frozen=True)
-class _Batches(Settings):
+class _Batches(Settings, group="sampling and batches"):
     prepared: Path | None = option(
         None,
         "A directory that weam_ext.prepare made, in place of --bitext and --monolingual. The "
         "settings of its text are then the run's.",
-        group="sampling and batches",
         metavar="DIR",
     )
     builtin_pairs: int = option(
         4000,
         "How many sentence pairs of each invented language there are, without text of your own.",
-        group="sampling and batches",
         rule=at_least(1),
-        metavar="N",
     )
     temperature: float = option(
         1.0,
         "A corpus of n pairs is sampled with weight n^(1/T): with 1 as they come, with a high T "
         "all alike.",
-        group="sampling and batches",
         rule=above(0),
         metavar="T",
     )
     monolingual_share: float = option(
         0.5,
         "The share of the samples that is monolingual, where there is such text beside bitext.",
-        group="sampling and batches",
         rule=between(0, 1),
         metavar="S",
     )
     batch_size: int = option(
-        32,
-        "How many pairs a batch has, over all processes.",
-        group="sampling and batches",
-        rule=within(1, 1 << 20),
-        metavar="N",
+        32, "How many pairs a batch has, over all processes.", rule=within(1, 1 << 20)
     )
     batch_tokens: int | None = option(
         None,
         "Instead, as many pairs of similar length as fit into N tokens, padding included.",
-        group="sampling and batches",
         rule=within(1, 1 << 26),  # windows hold 32
-        metavar="N",
     )
-    accumulate: int = option(
-        1,
-        "How many batches make a step.",
-        group="sampling and batches",
-        rule=at_least(1),
-        metavar="N",
-    )
+    accumulate: int = option(1, "How many batches make a step.", rule=at_least(1))
 
 
 @dataclass(frozen=True)
-class _Optimization(Settings):
+class _Optimization(Settings, group="training"):
     steps: int | None = option(
         None,
         "How many steps are trained. By default one pass over the pairs, and "
         f"{BUILTIN_STEPS} steps on the built-in corpus.",
-        group="training",
         rule=at_least(1),
-        metavar="N",
     )
     lr: float | None = option(
         None,
         f"The learning rate at its peak. By default {LR_PRETRAINED}, from scratch {LR_SCRATCH}, "
         f"and {LR_BUILTIN} for the built-in model.",
-        group="training",
         rule=above(0),
     )
     schedule: str = option(
-        "linear",
-        "How the learning rate falls after the warm-up.",
-        group="training",
-        choices=SCHEDULES,
+        "linear", "How the learning rate falls after the warm-up.", choices=SCHEDULES
     )
     warmup: float = option(
-        0.1,
-        "The share of the steps in which the learning rate rises.",
-        group="training",
-        rule=within(0, 1),
+        0.1, "The share of the steps in which the learning rate rises.", rule=within(0, 1)
     )
-    weight_decay: float = option(
-        0.01, "The weight decay of AdamW.", group="training", rule=at_least(0)
-    )
+    weight_decay: float = option(0.01, "The weight decay of AdamW.", rule=at_least(0))
     betas: tuple[float, float] = option(
         (0.9, 0.999),
         "The betas of AdamW.",
-        group="training",
         rule=Rule(lambda betas: all(0 <= b < 1 for b in betas), "at least 0 and below 1"),
         metavar="B",
     )
-    clip: float = option(1.0, "The largest norm of the gradient.", group="training", rule=above(0))
+    clip: float = option(1.0, "The largest norm of the gradient.", rule=above(0))
 
 
 def _device() -> str:
@@ -215,42 +173,34 @@ def _workers() -> int:
 
 
 @dataclass(frozen=True)
-class _Machine(Settings):
-    device: str = option(_device, "The device to train on.", group="speed and scale")
+class _Machine(Settings, group="speed and scale"):
+    device: str = option(_device, "The device to train on.")
     precision: str = option(
         "auto",
         "The precision of the model's arithmetic; auto is bf16 autocast on a GPU, and else fp32.",
-        group="speed and scale",
         choices=("auto", "fp32", "bf16"),
     )
     parallel: str = option(
         "ddp",
         "What each process holds under torchrun: a whole model (ddp), or its part (fsdp).",
-        group="speed and scale",
         choices=MODES,
         identity=False,
     )
-    compile: bool = option(
-        False, "Compile the model with torch.compile.", group="speed and scale", identity=False
-    )
+    compile: bool = option(False, "Compile the model with torch.compile.", identity=False)
     gradient_checkpointing: bool = option(
         False,
         "Keep no layer's inner values for the backward pass: less memory, a third slower.",
-        group="speed and scale",
         identity=False,
     )
     workers: int = option(
         _workers,
         "How many processes make batches ahead, for each training process.",
-        group="speed and scale",
         rule=at_least(0),
-        metavar="N",
         identity=False,
     )
     peak_tflops: float | None = option(
         None,
         "The peak TFLOP/s of one device, for the MFU. By default what is known of the GPU.",
-        group="speed and scale",
         rule=above(0),
         metavar="X",
         identity=False,
@@ -258,81 +208,61 @@ class _Machine(Settings):
 
 
 @dataclass(frozen=True)
-class _Output(Settings):
+class _Output(Settings, group="output"):
     output: Path | None = option(
         None,
         "The directory of the run. By default weam-out/NAME, with a name made of the settings.",
-        group="output",
         metavar="DIR",
         identity=False,
     )
     resume: str = option(
         "auto",
         "Go on with the run that is in --output (auto), or refuse to (never).",
-        group="output",
         choices=("auto", "never"),
         identity=False,
     )
     eval_every: int | None = option(
         None,
         "The steps from one evaluation to the next. By default a tenth of the run.",
-        group="output",
         rule=at_least(1),
-        metavar="N",
         identity=False,
     )
     save_every: int | None = option(
         None,
         "The steps from one checkpoint to the next. By default a tenth of the run.",
-        group="output",
         rule=at_least(1),
-        metavar="N",
         identity=False,
     )
     keep: int = option(
         2,
         "How many of the last checkpoints are kept, beside the one with the best held-out loss.",
-        group="output",
         rule=at_least(1),
-        metavar="N",
         identity=False,
     )
     log_every: int = option(
-        1,
-        "The steps from one line of the log to the next.",
-        group="output",
-        rule=at_least(1),
-        metavar="N",
-        identity=False,
+        1, "The steps from one line of the log to the next.", rule=at_least(1), identity=False
     )
     tensorboard: bool = option(
-        True, "Write for TensorBoard too, beside the JSON lines.", group="output", identity=False
+        True, "Write for TensorBoard too, beside the JSON lines.", identity=False
     )
     wandb: str | None = option(
         None,
         "The project of Weights & Biases to write to as well; wandb must be installed.",
-        group="output",
         metavar="PROJECT",
         identity=False,
     )
     license: str = option(
         "other",
         "The licence of the checkpoints, for their model card.",
-        group="output",
         metavar="ID",
         identity=False,
     )
     data_license: str = option(
-        "not stated",
-        "The licence of the text, for the model card.",
-        group="output",
-        metavar="TEXT",
-        identity=False,
+        "not stated", "The licence of the text, for the model card.", metavar="TEXT", identity=False
     )
     config: Path | None = option(
         None,
         "A YAML file of settings, such as the run.yaml of a run; flags override what it says.",
-        group="output",
         metavar="YAML",
         identity=False,
     )
