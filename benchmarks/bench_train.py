@@ -39,7 +39,7 @@ def bench_step(benchmark: BenchmarkFixture, record: Record, tmp_path: Path, obje
 
     loss = benchmark.pedantic(step, rounds=30, warmup_rounds=3)
     assert loss > 0
-    record(objective, pairs=trainer.options.batch_size, tokens=statistics.mean(tokens))
+    record(objective, pairs=trainer.settings.batch_size, tokens=statistics.mean(tokens))
 
 
 @pytest.mark.skipif(not DATA, reason="WEAM_DATA names no directory with the data sets")
@@ -69,8 +69,8 @@ def bench_step_against_plain_torch(
 
     benchmark.pedantic(own, setup=plain, rounds=5, warmup_rounds=1)
     assert found == pytest.approx(losses, rel=1e-3)
-    record("weam_ext", pairs=ours.options.batch_size)
-    record("plain PyTorch", statistics.median(seconds), pairs=theirs.options.batch_size)
+    record("weam_ext", pairs=ours.settings.batch_size)
+    record("plain PyTorch", statistics.median(seconds), pairs=theirs.settings.batch_size)
 
 
 def plain_step(trainer: Trainer) -> Callable[[], float]:
@@ -84,7 +84,7 @@ def plain_step(trainer: Trainer) -> Callable[[], float]:
         masked = trainer.objective.masking(batch, exchange=True)
         loss = module(batch, masked, dense_links(batch)) / masked.count
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.options.clip)
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.settings.clip)
         trainer.optimizer.step()
         trainer.schedule.step()
         trainer.optimizer.zero_grad(set_to_none=True)

@@ -19,8 +19,9 @@ FLOORS = (
     ("common",),
     ("text", "ops"),
     ("align", "data"),
-    ("model", "prepare", "transfer"),
-    ("train", "report"),
+    ("model", "prepare"),
+    ("train", "transfer"),
+    ("report",),
 )
 FLOOR = {wing: floor for floor, wings in enumerate(FLOORS) for wing in wings}
 

@@ -5,6 +5,7 @@ of another device.
 """
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def trainer_of(inputs: Path, directory: Path, device: str, **changes: Any) -> Trainer:
     options = parse(flags(inputs, directory / "run", **({"objective": "weam"} | changes)))
-    options.device = device  # a user may not choose the meta device
+    options = replace(options, device=device)  # a user may not choose the meta device
     return Trainer(options, *open_run(options), Ranks())
 
 

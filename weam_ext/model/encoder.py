@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from weam_ext.data.collate import Batch
+from weam_ext.model.families import family_of
 
 
 class Encoder:
@@ -13,21 +14,30 @@ class Encoder:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._segments = _takes_segments(module)
-        self._plain_attention = _attends_to_all(module)
+        config: Any = module.config
+        self._family = family_of(module)
+        # Whether it tells the two sentences of a pair apart by segment ids.
+        takes = "token_type_ids" in inspect.signature(module.forward).parameters
+        self._segments = takes and getattr(config, "type_vocab_size", 0) > 1
+        # A mask [B, 1, 1, L] goes to torch's attention as it is; of a mask [B, L] transformers asks
+        # on the host, in each step, whether it masks anything.
+        local = self._family.local_attention
+        self._plain_attention = not local and config._attn_implementation == "sdpa"
 
-    def __call__(self, input_ids: Tensor, batch: Batch) -> Tensor:
-        """The hidden vectors [B, L, H] of the last layer."""
-        hidden: Tensor = self.module(**self._inputs(input_ids, batch))[0]
-        return hidden
+    def __call__(
+        self, input_ids: Tensor, batch: Batch, layer: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The hidden vectors [B, L, H] of the last layer and of layer 1 .. L; None: the last again.
 
-    def with_layer(self, input_ids: Tensor, batch: Batch, layer: int) -> tuple[Tensor, Tensor]:
-        """Those of the last layer and of layer 1 .. L, both as the head takes them."""
+        Both are as the head takes them.
+        """
+        if layer is None:
+            hidden: Tensor = self.module(**self._inputs(input_ids, batch))[0]
+            return hidden, hidden
         output = self.module(**self._inputs(input_ids, batch), output_hidden_states=True)
         inner = output.hidden_states[layer]
-        # ModernBERT's layers add to a stream that is normalised once, at its end.
-        norm = getattr(self.module, "final_norm", None)
-        return output[0], inner if norm is None else norm(inner)
+        norm = self._family.final_norm
+        return output[0], self.module.get_submodule(norm)(inner) if norm else inner
 
     def _inputs(self, input_ids: Tensor, batch: Batch) -> dict[str, Any]:
         attention = batch.attention_mask
@@ -37,20 +47,3 @@ class Encoder:
         if self._segments:
             inputs["token_type_ids"] = batch.token_type_ids
         return inputs
-
-
-def _takes_segments(encoder: nn.Module) -> bool:
-    """Whether the encoder tells the two sentences apart by segment ids."""
-    config: Any = encoder.config
-    takes = "token_type_ids" in inspect.signature(encoder.forward).parameters
-    return takes and getattr(config, "type_vocab_size", 0) > 1
-
-
-def _attends_to_all(encoder: nn.Module) -> bool:
-    """Whether a mask [B, 1, 1, L] can be handed to torch's attention as it is.
-
-    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything.
-    ModernBERT needs it to make the masks of its local attention.
-    """
-    config: Any = encoder.config
-    return bool(config.model_type != "modernbert" and config._attn_implementation == "sdpa")

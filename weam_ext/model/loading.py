@@ -1,6 +1,7 @@
 """Masked language models: pre-trained, from a configuration, or from a checkpoint."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from weam_ext.common.errors import InputError, describe
-from weam_ext.model.heads import split_model
+from weam_ext.model.families import family_of
 from weam_ext.text.tokenizer import load_tokenizer, reason, require_local
 
 # The no-argument run's model: two layers are enough for sentences of a dozen words.
@@ -20,8 +21,47 @@ BUILTIN_CONFIG: dict[str, Any] = {
     "intermediate_size": 512,
     "max_position_embeddings": 128,
 }
-# What the sequences need beyond the tokens: RoBERTa counts positions from the padding id + 1.
-_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "camembert")
+
+
+def load_model(
+    kind: Any, spec: str, what: str, *, needed: Callable[[Any, str], bool], **options: Any
+) -> Any:
+    """A model in float32 from a hub name or a directory, its weights from safetensors alone.
+
+    Args:
+        kind: an auto class of transformers.
+        what: what it is, for messages.
+        needed: of a model and a weight's name, whether that must be there, and not at random.
+        options: more for `from_pretrained`.
+
+    Raises `InputError` for what is no such model, and for one that lacks needed weights.
+    """
+    require_local(spec)
+    try:
+        model, report = kind.from_pretrained(
+            spec,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    except Exception as error:  # of any kind: safetensors and the configurations have their own
+        raise InputError(f"{spec}: no {what} there ({reason(error)})") from error
+    misfits = {name for name, *_ in report["mismatched_keys"]}
+    missing = sorted(n for n in {*report["missing_keys"], *misfits} if needed(model, n))
+    if missing:
+        raise InputError(f"{spec}: not a {what}: no weights that fit {', '.join(missing[:3])}")
+    return model
+
+
+def check_vocabulary_size(spec: str, model: Any, tokenizer: Any) -> None:
+    """Raise `InputError` where a model has fewer embeddings than its tokenizer has tokens."""
+    rows = model.get_input_embeddings().num_embeddings
+    if rows < len(tokenizer):
+        raise InputError(
+            f"{spec}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
+        )
 
 
 def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
@@ -30,22 +70,8 @@ def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
     Raises `InputError` for what is no such model, is of an unsupported family, or does not fit the
     tokenizer or the length.
     """
-    require_local(spec)
-    try:
-        model, report = AutoModelForMaskedLM.from_pretrained(
-            spec,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # of any kind: safetensors and the configurations have their own
-        raise InputError(f"{spec}: no masked language model there ({reason(error)})") from error
-    misfits = (name for name, *_ in report["mismatched_keys"])
-    if missing := sorted({*report["missing_keys"], *misfits}):
-        raise InputError(
-            f"{spec}: not a masked language model: no weights that fit {', '.join(missing[:3])}"
-        )
+    what = "masked language model"
+    model = load_model(AutoModelForMaskedLM, spec, what, needed=lambda model, name: True)
     _check_fit(spec, model, tokenizer, max_length)
     return model
 
@@ -112,12 +138,8 @@ def _read_config(path: str) -> dict[str, Any]:
 
 
 def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None:
-    split_model(model)
-    rows = model.get_input_embeddings().num_embeddings
-    if rows < len(tokenizer):
-        raise InputError(
-            f"{origin}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
-        )
+    family = family_of(model)
+    check_vocabulary_size(origin, model, tokenizer)
     config = model.config
     padding = getattr(config, "pad_token_id", None)
     if padding is not None and padding != tokenizer.pad_token_id:
@@ -125,7 +147,7 @@ def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None
             f"{origin}: pad_token_id is {padding}, but the tokenizer pads with "
             f"{tokenizer.pad_token_id}"
         )
-    reserved = (padding or 0) + 1 if config.model_type in _OFFSET_FAMILIES else 0
+    reserved = (padding or 0) + 1 if family.offset else 0
     positions = getattr(config, "max_position_embeddings", max_length) - reserved
     if positions < max_length:
         raise InputError(

@@ -1,6 +1,7 @@
 """A masked language model as the objectives use it: encoder, gather, head on masked rows."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -61,30 +62,32 @@ class MaskedPredictor(nn.Module):
 
     def forward(self, batch: Batch, masked: MaskedRows, exchange: bool = True) -> Sums:
         """The sums of a batch, with L_cp if `exchange`: `masked` must then have exchanged rows."""
-        if not exchange:
-            hidden = self.encoder(masked.input_ids, batch)
-            return self._alone(hidden, batch, masked)
-        if self.exchange_layer is None:
-            hidden = inner = self.encoder(masked.input_ids, batch)
+        layer = self.exchange_layer if exchange else None
+        hidden, inner = self.encoder(masked.input_ids, batch, layer)
+        paired = _paired(batch, masked) if exchange else None
+        if paired is not None and self.cross_lingual_head is None and layer is None:
+            losses = self._both_at_once(hidden, batch, masked, paired)
         else:
-            hidden, inner = self.encoder.with_layer(masked.input_ids, batch, self.exchange_layer)
-        if self.cross_lingual_head is None and self.exchange_layer is None:
-            return self._at_once(hidden, batch, masked)
-        return self._apart(hidden, inner, batch, masked)
+            losses = self._multilingual(hidden, batch, masked)
+            if paired is not None:
+                losses = self._with_cross_lingual(losses, inner, batch, masked, paired)
+        return _sums(losses, masked, paired)
 
-    def _alone(self, hidden: Tensor, batch: Batch, masked: MaskedRows) -> Sums:
-        """The multilingual prediction and no other."""
-        rows = self._marked(gather_rows(hidden, masked, None), batch, masked.positions)
+    def _multilingual(self, hidden: Tensor, batch: Batch, masked: MaskedRows) -> "_Losses":
+        """The predictions of masked tokens from their own vectors."""
+        alone = replace(masked, exchanged=masked.exchanged[:0])
+        rows = self._marked(gather_rows(hidden, alone, None), batch, masked.positions)
         weights = (masked.positions >= 0).float()
-        result = predict(self._head, rows, masked.labels, weights, self.chunk_rows)
-        return _sums(result.total, masked, result)
+        own = predict(self._head, rows, masked.labels, weights, self.chunk_rows)
+        return _Losses(own.total, own)
 
-    def _at_once(self, hidden: Tensor, batch: Batch, masked: MaskedRows) -> Sums:
-        """Both predictions through one head.
+    def _both_at_once(
+        self, hidden: Tensor, batch: Batch, masked: MaskedRows, paired: Tensor
+    ) -> "_Losses":
+        """Both predictions of one head from one layer, in one product.
 
         A masked token without a link has one row for both, weighted 1 + lambda.
         """
-        paired = _paired(batch, masked)
         weights = row_weights(masked, self.exchange_weight, paired)
         at = torch.cat([masked.positions, take(masked.positions, masked.exchanged, UNUSED)])
         rows = self._marked(gather_rows(hidden, masked, batch.links), batch, at)
@@ -92,16 +95,12 @@ class MaskedPredictor(nn.Module):
         own, exchanged = _split(result, masked.positions.numel())
         alone = paired & ~_linked(masked)
         unlinked = RowLosses(result.total, own.losses * alone, own.correct & alone)
-        return _sums(result.total, masked, own, (exchanged, unlinked), paired)
+        return _Losses(result.total, own, exchanged, unlinked)
 
-    def _apart(self, hidden: Tensor, inner: Tensor, batch: Batch, masked: MaskedRows) -> Sums:
-        """Predictions from different heads or layers: those of tokens without a link differ too."""
-        alone = replace(masked, exchanged=masked.exchanged[:0])
-        rows = self._marked(gather_rows(hidden, alone, None), batch, masked.positions)
-        weights = (masked.positions >= 0).float()
-        own = predict(self._head, rows, masked.labels, weights, self.chunk_rows)
-
-        paired = _paired(batch, masked)
+    def _with_cross_lingual(
+        self, losses: "_Losses", inner: Tensor, batch: Batch, masked: MaskedRows, paired: Tensor
+    ) -> "_Losses":
+        """With another head's or layer's predictions, those of tokens without a link too."""
         exchanged = gather_rows(inner, masked, batch.links)
         # A list of static size: all unlinked tokens, or all masked ones, could be in it.
         most = min(batch.unlinked, masked.positions.numel())
@@ -111,12 +110,10 @@ class MaskedPredictor(nn.Module):
         rows = torch.cat([exchanged[at:], take(exchanged[:at], unlinked, 0)])
         rows = self._marked(rows, batch, take(masked.positions, which, UNUSED))
         weights = self.exchange_weight * (which >= 0).float()
-        cross = predict(
-            self._cross_lingual_head, rows, take(masked.labels, which, IGNORED), weights,
-            self.chunk_rows,
-        )  # fmt: skip
-        both = _split(cross, masked.exchanged.numel())
-        return _sums(own.total + cross.total, masked, own, both, paired)
+        labels = take(masked.labels, which, IGNORED)
+        cross = predict(self._cross_lingual_head, rows, labels, weights, self.chunk_rows)
+        total = losses.total + cross.total
+        return _Losses(total, losses.own, *_split(cross, masked.exchanged.numel()))
 
     def _marked(self, rows: Tensor, batch: Batch, positions: Tensor) -> Tensor:
         """The rows, told the language of the token at each one's position."""
@@ -146,32 +143,36 @@ def _split(result: RowLosses, at: int) -> tuple[RowLosses, RowLosses]:
     )
 
 
-def _sums(
-    loss: Tensor,
-    masked: MaskedRows,
-    own: RowLosses,
-    both: tuple[RowLosses, RowLosses] | None = None,
-    paired: Tensor | None = None,
-) -> Sums:
-    """`own`: multilingual predictions; `both`: cross-lingual ones of tokens with and without link.
+class _Losses(NamedTuple):
+    """The loss of a batch, and the losses of the rows that it is made of.
 
     The cross-lingual prediction of a token without a link is its own vector's.
     """
-    count, linked = masked.count, masked.exchanged_count
+
+    total: Tensor
+    own: RowLosses
+    """The multilingual predictions."""
+    exchanged: RowLosses | None = None
+    """The cross-lingual predictions of tokens with a link."""
+    unlinked: RowLosses | None = None
+    """Those of tokens without one."""
+
+
+def _sums(losses: _Losses, masked: MaskedRows, paired: Tensor | None) -> Sums:
+    count, own = masked.count, losses.own
     ratios = {
         "multilingual_loss": Ratio(own.losses.sum(), count),
         "multilingual_accuracy": Ratio(own.correct.sum(), count),
     }
     counts = {"masked": count}
-    if both is not None and paired is not None:
-        predicted = paired.sum()
-        exchanged, alone = both
-        losses = exchanged.losses.sum() + alone.losses.sum()
+    if losses.exchanged and losses.unlinked and paired is not None:
+        exchanged, alone, predicted = losses.exchanged, losses.unlinked, paired.sum()
+        linked = masked.exchanged_count
         correct = exchanged.correct.sum() + alone.correct.sum()
         ratios |= {
-            "cross_lingual_loss": Ratio(losses, predicted),
+            "cross_lingual_loss": Ratio(exchanged.losses.sum() + alone.losses.sum(), predicted),
             "cross_lingual_accuracy": Ratio(correct, predicted),
             "linked_accuracy": Ratio(exchanged.correct.sum(), linked),
         }
         counts["linked"] = linked
-    return Sums(loss, count, ratios, counts, masked.overflow.long())
+    return Sums(losses.total, count, masked.overflow.long(), ratios, counts)

@@ -21,36 +21,45 @@ class Sums:
     loss: Tensor
     """What is minimised, before the division by `count`; the one that can be differentiated."""
     count: Tensor
+    overflow: Tensor
+    """Batches whose rows did not fit: above 0 there is an error in the program."""
     ratios: dict[str, Ratio]
     """Means that are reported."""
     counts: dict[str, Tensor] = field(default_factory=dict)
     """Numbers that are reported."""
-    overflow: Tensor | None = None
-    """Batches whose rows did not fit: above 0 there is an error in the program."""
 
     def __add__(self, other: "Sums") -> "Sums":
         return self.replaced(self.stacked() + other.stacked())
 
+    def _parts(self) -> dict[str, Tensor]:
+        """All of it by name."""
+        parts = {"loss": self.loss, "count": self.count, "overflow": self.overflow}
+        for name, ratio in self.ratios.items():
+            parts |= {f"{name}: total": ratio.total, f"{name}: number": ratio.number}
+        return parts | self.counts
+
     def stacked(self) -> Tensor:
         """All of it in one float64 tensor, without gradient."""
-        parts = [self.loss, self.count]
-        parts += [part for ratio in self.ratios.values() for part in ratio]
-        parts += [*self.counts.values(), self.count * 0 if self.overflow is None else self.overflow]
-        return torch.stack([part.detach().double() for part in parts])
+        return torch.stack([part.detach().double() for part in self._parts().values()])
 
     def replaced(self, stacked: Tensor) -> "Sums":
         """The sums of this form that `stacked` would give."""
-        loss, count, *parts, overflow = stacked.unbind()
-        ratios = {name: Ratio(*parts[2 * k : 2 * k + 2]) for k, name in enumerate(self.ratios)}
-        counts = dict(zip(self.counts, parts[2 * len(ratios) :], strict=True))
-        return Sums(loss, count, ratios, counts, overflow)
+        parts = dict(zip(self._parts(), stacked.unbind(), strict=True))
+        numbers = {name: (f"{name}: total", f"{name}: number") for name in self.ratios}
+        return Sums(
+            loss=parts["loss"],
+            count=parts["count"],
+            overflow=parts["overflow"],
+            ratios={name: Ratio(parts[a], parts[b]) for name, (a, b) in numbers.items()},
+            counts={name: parts[name] for name in self.counts},
+        )
 
     def means(self) -> dict[str, float]:
         """Mean losses and accuracies, and counts, on the host; 0 where there was nothing."""
-        loss, count, *parts, overflow = self.stacked().tolist()
-        if overflow:
+        parts = dict(zip(self._parts(), self.stacked().tolist(), strict=True))
+        if parts["overflow"]:
             raise RuntimeError("more tokens were masked than the batch has rows for")
-        means = {"loss": loss / max(1.0, count)}
-        for k, name in enumerate(self.ratios):
-            means[name] = parts[2 * k] / max(1.0, parts[2 * k + 1])
-        return means | dict(zip(self.counts, parts[2 * len(self.ratios) :], strict=True))
+        means = {"loss": parts["loss"] / max(1.0, parts["count"])}
+        for name in self.ratios:
+            means[name] = parts[f"{name}: total"] / max(1.0, parts[f"{name}: number"])
+        return means | {name: parts[name] for name in self.counts}

@@ -340,9 +340,9 @@ class WordAligned(Objective):
     def learn(self, batch: Batch) -> Sums:
         """The sums of a batch; `link_distance` and `anchor_distance` are squared, of each."""
         assert batch.links is not None and batch.anchors is not None
-        hidden = self.predictor.encoder(batch.input_ids, batch).flatten(0, 1).float()
+        hidden = self.predictor.encoder(batch.input_ids, batch)[0].flatten(0, 1).float()
         with torch.no_grad():
-            before = self._initial(batch.input_ids, batch).flatten(0, 1).float()
+            before = self._initial(batch.input_ids, batch)[0].flatten(0, 1).float()
         offsets, linked = batch.links[:2]
         positions = torch.arange(len(hidden), device=linked.device)
         owners = positions.repeat_interleave(offsets.diff(), output_size=linked.numel())
@@ -355,6 +355,7 @@ class WordAligned(Objective):
         return Sums(
             loss=distance + self.regularization * moved,
             count=links,
+            overflow=torch.zeros_like(links),
             ratios={
                 "link_distance": Ratio(distance, links),
                 "anchor_distance": Ratio(moved, anchors),

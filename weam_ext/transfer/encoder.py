@@ -13,8 +13,9 @@ from transformers import AutoModel
 
 from weam_ext.common.errors import InputError, is_out_of_memory
 from weam_ext.common.files import file_digest
+from weam_ext.model.loading import check_vocabulary_size, load_model
 from weam_ext.text.bitext import blocks
-from weam_ext.text.tokenizer import fingerprint, load_tokenizer, reason
+from weam_ext.text.tokenizer import fingerprint, load_tokenizer
 from weam_ext.transfer.families.tagging import all_word_tokens, framer
 
 
@@ -50,7 +51,7 @@ class Encoder:
         self.precision = precision
         self.tokenizer = _load_tokenizer(directory)
         self.model = _load_model(directory)
-        hidden = _try(self.model, self.tokenizer, directory, max_length)
+        hidden = longest_states(self.model, self.tokenizer, directory, max_length)
         self.layers, self.width = len(hidden) - 1, hidden[0].shape[-1]
         self.model.to(self.device)
 
@@ -143,36 +144,24 @@ def _load_tokenizer(directory: Path) -> Any:
 
 
 def _load_model(directory: Path) -> Any:
-    try:
-        model, report = AutoModel.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except Exception as error:  # of any kind: safetensors and the configurations have their own
-        raise InputError(f"{directory}: no encoder there ({reason(error)})") from error
+    # Only a pooler may be made up at random: the layers do not read it.
+    needed = lambda model, name: "pooler." not in name  # noqa: E731
+    model = load_model(AutoModel, str(directory), "whole encoder", needed=needed)
     if model.config.is_encoder_decoder:
         raise InputError(f"{directory}: an encoder with a decoder, which is not supported")
-    # What is missing is made up at random. Only the pooler may be: the layers do not read it.
-    misfits = {name for name, *_ in report["mismatched_keys"]}
-    missing = sorted(n for n in {*report["missing_keys"], *misfits} if "pooler." not in n)
-    if missing:
-        raise InputError(f"{directory}: no weights that fit {', '.join(missing[:3])}")
     return model.eval()
 
 
 @torch.inference_mode()
-def _try(model: Any, tokenizer: Any, directory: Path, max_length: int) -> tuple[Tensor, ...]:
-    """The hidden states of the longest sequence."""
-    rows = model.get_input_embeddings().num_embeddings
-    if rows < len(tokenizer):
-        raise InputError(
-            f"{directory}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
-        )
-    # Tried out, since families count positions in their own ways, and on the host, since a GPU
-    # would not survive a bad index.
+def longest_states(
+    model: Any, tokenizer: Any, directory: Path, max_length: int
+) -> tuple[Tensor, ...]:
+    """The hidden states of the longest sequence; `InputError` for a model that cannot take it.
+
+    Tried out, since families count positions in their own ways, and on the host, since a GPU would
+    not survive a bad index.
+    """
+    check_vocabulary_size(str(directory), model, tokenizer)
     longest = torch.full((1, max_length), tokenizer.mask_token_id)
     try:
         hidden: tuple[Tensor, ...] = model(longest, output_hidden_states=True).hidden_states
@@ -180,6 +169,6 @@ def _try(model: Any, tokenizer: Any, directory: Path, max_length: int) -> tuple[
         if is_out_of_memory(error):
             raise
         raise InputError(
-            f"{directory}: the model takes fewer tokens than --max-length {max_length}"
+            f"{directory}: the model takes fewer tokens than the {max_length} of the task"
         ) from error
     return hidden

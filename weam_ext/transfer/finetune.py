@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
-from weam_ext.common.errors import InputError, is_out_of_memory
-from weam_ext.text.tokenizer import load_tokenizer, reason
+from weam_ext.common.errors import InputError
+from weam_ext.model.loading import load_model
+from weam_ext.text.tokenizer import load_tokenizer
+from weam_ext.transfer.encoder import longest_states
 from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import CORRELATIONS, Evaluation, Score
 from weam_ext.transfer.robust import RobustTrainer
@@ -354,37 +356,11 @@ def _model_inputs(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _load(directory: Path, family: Any, max_length: int, tokenizer: Any) -> Any:
     """The encoder with a new head; `InputError` where it is not all there or does not fit."""
-    try:
-        model, report = family.model_class.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            use_safetensors=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **family.head,
-        )
-    except Exception as error:  # of any kind: safetensors and the configurations have their own
-        raise InputError(
-            f"{directory}: no encoder for this task there ({reason(error)})"
-        ) from error
-    body = f"{model.base_model_prefix}."
-    misfits = {name for name, *_ in report["mismatched_keys"]}
-    missing = [n for n in {*report["missing_keys"], *misfits} if n.startswith(body)]
-    missing = sorted(name for name in missing if "pooler." not in name)
-    if missing:
-        raise InputError(f"{directory}: no weights that fit {', '.join(missing[:3])}")
-    rows = model.get_input_embeddings().num_embeddings
-    if rows < len(tokenizer):
-        raise InputError(
-            f"{directory}: the model knows {rows:,} tokens but the tokenizer has {len(tokenizer):,}"
-        )
-    try:
-        with torch.inference_mode():
-            model.base_model(torch.full((1, max_length), tokenizer.mask_token_id))
-    except (IndexError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise InputError(
-            f"{directory}: the model takes fewer tokens than the {max_length} of the task"
-        ) from error
+
+    def needed(model: Any, name: str) -> bool:
+        return name.startswith(f"{model.base_model_prefix}.") and "pooler." not in name
+
+    kind, what = family.model_class, "whole encoder for this task"
+    model = load_model(kind, str(directory), what, needed=needed, **family.head)
+    longest_states(model.base_model, tokenizer, directory, max_length)
     return model
