@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from weam_ext import _native
 from weam_ext.align.aligner import Aligner, MemoryPlan
-from weam_ext.align.links import Links
+from weam_ext.align.links import Alignment
 from weam_ext.align.settings import DIRECTIONS
 from weam_ext.text.toy_corpus import sentence_pairs
 
@@ -95,7 +95,7 @@ def one_direction(aligner: Aligner, direction: str) -> Aligner:
     for name in ("words", "word_ends"):
         half |= {f"{name}{side}": arrays[f"{name}{abs(side - number)}"] for side in (0, 1)}
     alone = Aligner(model="fast-align", heuristic=direction, **aligner.settings)
-    alone.model = load_model(aligner, half, number)
+    alone._model = load_model(aligner, half, number)
     return alone
 
 
@@ -123,7 +123,7 @@ def load_model(
 # ----------------------------------------------------------------------------------- the result
 
 
-def everything(aligner: Aligner, links: Links | None = None) -> bytes:
+def everything(aligner: Aligner, links: Alignment | None = None) -> bytes:
     """All the numbers that training and aligning made."""
     numbers = [
         [each.log_likelihood, each.perplexity, each.posterior_p0, each.posterior_feature]
@@ -133,7 +133,7 @@ def everything(aligner: Aligner, links: Links | None = None) -> bytes:
     single = [aligner.model.tension, aligner.model.length_ratio, aligner.model.null_totals]
     arrays = [np.array(numbers), np.array(single), *aligner.model.arrays().values()]
     if links is not None:
-        arrays += [links.offsets, links.pairs, *aligner.scores.values()]
+        arrays += [links.offsets, links.pairs, *links.scores.values()]
         if links.probability is not None:
             arrays.append(links.probability)
     return b"".join(array.tobytes() for array in arrays)

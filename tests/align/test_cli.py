@@ -154,8 +154,9 @@ def test_scores(align: Run, write: Write) -> None:
         (["--symmetrize", "union"], "union"),
     ):
         aligner = Aligner(model="fast-align", heuristic=heuristic)
-        links = aligner.fit_align(SOURCE, TARGET).to_pharaoh(by_target=heuristic == "forward")
-        scores = zip(*aligner.scores.values(), strict=True)
+        alignment = aligner.fit_align(SOURCE, TARGET)
+        links = alignment.to_pharaoh(by_target=heuristic == "forward")
+        scores = zip(*alignment.scores.values(), strict=True)
         rows = [
             f"{line} ||| {' '.join(f'{value:.6g}' for value in row)}\n"
             for line, row in zip(links.splitlines(), scores, strict=True)
@@ -820,7 +821,7 @@ def test_the_hmm_of_the_command_line_is_that_of_the_aligner(align: Run, write: W
     assert output == links.to_pharaoh()
     assert "ITERATION 10 (FINAL)" in errors
     scores = [float(line) for line in Path("scores").read_text().splitlines()]
-    assert scores == pytest.approx(aligner.scores[PER_WORD].tolist(), rel=1e-5, nan_ok=True)
+    assert scores == pytest.approx(links.scores[PER_WORD].tolist(), rel=1e-5, nan_ok=True)
     for flags in ([], ["--memory", "low"]):
         assert align("-i", text, "--model", "kept", *flags)[0] == output
     posteriors, _ = align("-i", text, "--model", "kept", "--posteriors", "--threshold", "0.7")

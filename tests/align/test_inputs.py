@@ -17,8 +17,8 @@ import pytest
 from aligners import MODES, SWITCHES, corpus, everything
 
 from weam_ext import InputError
-from weam_ext.align.aligner import Aligner, DroppedPairs, MemoryPlan, SpacesInWords
-from weam_ext.align.links import Links
+from weam_ext.align.aligner import Aligner, MemoryPlan, SpacesInWords
+from weam_ext.align.links import DroppedPairs, Links
 from weam_ext.text.bitext import BitextSource
 
 HMM_TOO = {"iterations", "p0", "alpha", "max_length", "max_memory", "threads", "memory", "temp_dir"}
@@ -94,8 +94,9 @@ def test_files_are_read_like_lists(heuristic: str, tmp_path: Path) -> None:
     tabs = write("tabs", [f"{a}\t{b}" for a, b in pairs])
     columns = write("columns", [f"{b}\t-\t{a}" for a, b in pairs])
     expected = Aligner(model="fast-align", heuristic=heuristic)
-    numbers = everything(expected, expected.fit_align(e, f))
-    assert expected.dropped == DroppedPairs(empty=1)
+    alignment = expected.fit_align(e, f)
+    numbers = everything(expected, alignment)
+    assert alignment.dropped == DroppedPairs(empty=1)
     forms: list[tuple[Any, ...]] = [
         two,
         (bars,),
@@ -107,8 +108,9 @@ def test_files_are_read_like_lists(heuristic: str, tmp_path: Path) -> None:
         for options in MODES.values():
             aligner = Aligner(model="fast-align", heuristic=heuristic, **options)
             assert everything(aligner, aligner.fit_align(*form)) == numbers
-            assert everything(aligner, aligner.align(*form)) == numbers
-            assert aligner.dropped == DroppedPairs(empty=1)
+            alignment = aligner.align(*form)
+            assert everything(aligner, alignment) == numbers
+            assert alignment.dropped == DroppedPairs(empty=1)
     part = BitextSource("x", (str(bars),), limit=7)
     fresh = [Aligner(model="fast-align", heuristic=heuristic) for _ in range(2)]
     assert fresh[0].fit_align(part) == fresh[1].fit_align(e[:7], f[:7])
@@ -211,15 +213,14 @@ def test_empty_and_over_long_pairs_have_no_links_and_are_counted() -> None:
         target.insert(at, f.split())
     aligner = Aligner(model="fast-align", max_length=20)
     for links in (aligner.fit_align(source, target), aligner.align(source, target)):
-        assert aligner.dropped == DroppedPairs(empty=3, too_long=2)
+        assert links.dropped == DroppedPairs(empty=3, too_long=2)
+        assert str(links.dropped) == "3 with an empty side, 2 over-long"
         assert [row for k, row in enumerate(links) if k not in gaps] == list(expected)
         assert all(links[k] == [] for k in gaps)
-    assert str(aligner.dropped) == "3 with an empty side, 2 over-long"
     # Twenty words are not over-long, and without a limit nothing is.
-    aligner.align(["a " * 20], ["b"])
-    assert aligner.dropped == DroppedPairs()
-    unlimited = Aligner(model="fast-align", max_length=0).fit(["a " * 3000], ["b " * 2000])
-    assert unlimited.dropped == DroppedPairs()
+    assert aligner.align(["a " * 20], ["b"]).dropped == DroppedPairs()
+    unlimited = Aligner(model="fast-align", max_length=0)
+    assert unlimited.fit_align(["a " * 3000], ["b " * 2000]).dropped == DroppedPairs()
 
 
 @pytest.mark.parametrize("pairs", [[], [("", "")], [("a", ""), ("", "b")], [("a b", "c")]])
@@ -493,12 +494,12 @@ def test_what_callbacks_keep_outlives_the_aligner() -> None:
     aligner = Aligner(model="fast-align", **MODES["files"])
     kept: list[tuple[Links, dict[str, Any]]] = []
     aligner.fit_text(aligner.read(source, target), take=lambda *block: kept.append(block))
-    expected, scores = aligner.align(source, target), aligner.scores
+    expected = aligner.align(source, target)
     arrays = aligner.model.arrays()
     copies = {name: array.copy() for name, array in arrays.items()}
     del aligner
     assert Links.concatenate([links for links, _ in kept]) == expected
-    for name, values in scores.items():
+    for name, values in expected.scores.items():
         assert np.array_equal(np.concatenate([block[name] for _, block in kept]), values)
     assert all(np.array_equal(array, copies[name]) for name, array in arrays.items())
 

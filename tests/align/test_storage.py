@@ -537,7 +537,7 @@ def changed_arrays(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
 def test_no_arrays_crash_the_aligner(arrays: dict[str, NDArray[Any]]) -> None:
     aligner = Aligner(model="fast-align", iterations=3)
     try:
-        aligner.model = load_model(SMALL, arrays)
+        aligner._model = load_model(SMALL, arrays)
     except ValueError:
         return
     use(aligner)

@@ -743,7 +743,7 @@ def interrupted(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("failure", [disk_full, interrupted])
 @pytest.mark.parametrize(
     "place",
-    ["pipeline.write_record", "chunks.write_shard", "chunks.write_lists", "pipeline.Aligner.fit",
+    ["pipeline.write_record", "chunks.write_shard", "chunks.write_lists", "pipeline.Aligner.fit_text",
      "chunks.Aligner.align", "pipeline.finish", "pipeline.rename_durably"],
 )  # fmt: skip
 def test_a_failure_leaves_nothing(

@@ -1,7 +1,7 @@
 """Word alignment: `Aligner`, and `python -m weam_ext.align`.
 
-    links = Aligner().fit_align(["the house", "the book"], ["la maison", "le livre"])
-    print(links.to_pharaoh())
+    alignment = Aligner().fit_align(["the house", "the book"], ["la maison", "le livre"])
+    print(alignment.to_pharaoh())
 
 The model is an HMM of both directions in agreement (Vogel, Ney & Tillmann 1996; Liang, Taskar &
 Klein 2006), or fast_align's (Dyer, Chahuneau & Smith 2013), trained natively.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from weam_ext import _native
 from weam_ext.align.hmm import Hmm, Prior, check_prior
-from weam_ext.align.links import Links
+from weam_ext.align.links import Alignment, DroppedPairs, Links
 from weam_ext.align.settings import (
     DIRECTIONS,
     checked,
@@ -29,6 +29,7 @@ from weam_ext.align.settings import (
     checked_settings,
     heuristics_of,
 )
+from weam_ext.align.storage import AlignerState, load_state, save_state
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.memory import available_memory, thread_count, used_memory
 from weam_ext.text.bitext import BitextSource, feed_bitext
@@ -36,25 +37,12 @@ from weam_ext.text.pharaoh import Link
 
 # Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
 PER_WORD = "per word"
+_UNTRAINED = "the aligner has not been trained: call fit first"
 
 Sentence = str | Sequence[str] | Sequence[int] | NDArray[np.integer[Any]]
 Text = Iterable[Sentence] | Path | BitextSource
 # What is given the links of a block of pairs, and their scores by direction.
 Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
-
-
-@dataclass(frozen=True)
-class DroppedPairs:
-    """Sentence pairs that were given empty link lists, by reason."""
-
-    empty: int = 0
-    too_long: int = 0
-
-    def __add__(self, other: "DroppedPairs") -> "DroppedPairs":
-        return DroppedPairs(self.empty + other.empty, self.too_long + other.too_long)
-
-    def __str__(self) -> str:
-        return f"{self.empty:,} with an empty side, {self.too_long:,} over-long"
 
 
 class SpacesInWords(UserWarning):
@@ -189,8 +177,6 @@ class Aligner:
         self._settings = checked_settings(self.kind, given)
         self._heuristic = checked_heuristic(self.kind, heuristic)
         self._max_length = checked("max_length", max_length)
-        self.dropped = DroppedPairs()
-        self.scores: dict[str, NDArray[np.float64]] = {}
         self._threads = thread_count(None if threads is None else checked("threads", threads))
         self._memory = checked("memory", memory)
         self._max_memory = None if max_memory is None else checked("max_memory", max_memory)
@@ -243,17 +229,50 @@ class Aligner:
         self._settings["threshold"] = checked("threshold", threshold)
 
     def save(self, directory: str | Path) -> None:
-        """Write the trained model to a directory; see `weam_ext.align.storage.save_aligner`."""
-        from weam_ext.align.storage import save_aligner
+        """Write the trained model to a directory; see `weam_ext.align.storage.save_state`."""
+        save_state(self.state(), checked("directory", directory))
 
-        save_aligner(self, directory)
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        *,
+        threads: int | None = None,
+        memory: str = "auto",
+        max_memory: int | None = None,
+        temp_dir: str | Path | None = None,
+    ) -> Self:
+        """Read what `save` wrote, to use with these resources (see `Aligner`).
 
-    @staticmethod
-    def load(directory: str | Path, **options: Any) -> "Aligner":
-        """Read what `save` wrote; see `weam_ext.align.storage.load_aligner`."""
-        from weam_ext.align.storage import load_aligner
+        Raises `InputError` for whatever is missing, wrong or changed.
+        """
+        resources: Any = {
+            "threads": threads, "memory": memory, "max_memory": max_memory, "temp_dir": temp_dir
+        }  # fmt: skip
+        cls(**resources)  # a mistake of the caller's is none of the file's
+        state = load_state(checked("directory", directory))
+        made = cls(
+            model=state.kind,
+            heuristic=state.heuristic,
+            max_length=state.max_length,
+            **state.settings,
+            **resources,
+        )
+        made._model, made.hmm = state.model, state.hmm
+        return made
 
-        return load_aligner(directory, **options)
+    def state(self) -> AlignerState:
+        """What `save` keeps; raises `RuntimeError` where there is no trained model."""
+        model = None if self.hmm else self.model
+        if self.hmm and not self.hmm.models:
+            raise RuntimeError(_UNTRAINED)
+        return AlignerState(
+            self.kind, self.heuristic, self.max_length, dict(self.settings), model, self.hmm
+        )
+
+    def __repr__(self) -> str:
+        trained = bool(self.hmm.models if self.hmm else self._model)
+        return f"Aligner(model={self.kind!r}, heuristic={self.heuristic!r}, trained={trained})"
 
     @property
     def model(self) -> _native.Model:
@@ -264,12 +283,8 @@ class Aligner:
         if self.hmm and self.hmm.models:
             return self.hmm.models[0]
         if self._model is None:
-            raise RuntimeError("the aligner has not been trained: call fit first")
+            raise RuntimeError(_UNTRAINED)
         return self._model
-
-    @model.setter
-    def model(self, model: _native.Model) -> None:
-        self._model = model
 
     # ------------------------------------------------------------------------------------- use
 
@@ -297,14 +312,16 @@ class Aligner:
         self.fit_text(text, init=init, prior=prior, progress=counting)
         return self
 
-    def align(self, source: Text, target: Text | None = None, *, posteriors: bool = False) -> Links:
+    def align(
+        self, source: Text, target: Text | None = None, *, posteriors: bool = False
+    ) -> Alignment:
         """The links of sentence pairs under the trained model; unseen words have the prior alone.
 
-        A pair with an empty side, or longer than `max_length`, has none (see `dropped`). With
-        `posteriors` each link has its posterior probability, the mean of both directions'.
+        A pair with an empty side, or longer than `max_length`, has none. With `posteriors` each
+        link has its posterior probability, the mean of both directions'.
         """
         text = self._read(source, target, model=self.model)
-        return self._collect(lambda take: self.align_text(text, take, posteriors=posteriors))
+        return self._collect(text, lambda take: self.align_text(text, take, posteriors=posteriors))
 
     def fit_align(
         self,
@@ -315,24 +332,20 @@ class Aligner:
         init: "Aligner | None" = None,
         prior: Prior | None = None,
         posteriors: bool = False,
-    ) -> Links:
+    ) -> Alignment:
         """`fit` and `align` on the same pairs; without `posteriors` in one pass."""
         self._check_start(init, prior)
         options: Any = {"init": init, "prior": prior, "progress": _counting(progress)}
         text = self._read(source, target, init=init)
         if not posteriors:
-            return self._collect(lambda take: self.fit_text(text, **options, take=take))
+            return self._collect(text, lambda take: self.fit_text(text, **options, take=take))
         self.fit_text(text, **options)
-        return self._collect(lambda take: self.align_text(text, take, posteriors=True))
+        return self._collect(text, lambda take: self.align_text(text, take, posteriors=True))
 
     def align_pair(self, source: Sentence, target: Sentence) -> list[Link]:
         """The links of one sentence pair, on this thread: 20 microseconds, of an HMM 200."""
         if self.hmm:
-            dropped, scores = self.dropped, self.scores
-            try:
-                return self.align([source], [target])[0]
-            finally:
-                self.dropped, self.scores = dropped, scores
+            return self.align([source], [target])[0]
         model, pair = self.model, (source, target)
         try:
             if self.heuristic != "backward":
@@ -468,7 +481,6 @@ class Aligner:
                 text.add(*(sides[::-1] if reversed_ else sides), self.max_length)
             except (TypeError, ValueError) as error:
                 _refuse(error)
-        self.dropped = DroppedPairs(*text.dropped)
         return text
 
     def _read(self, source: Text, target: Text | None, **options: Any) -> _native.Text:
@@ -575,22 +587,17 @@ class Aligner:
     def _budget(self) -> int:
         return self._max_memory or used_memory() + available_memory() * 4 // 5
 
-    def _collect(self, work: Callable[[Callable[..., object]], object]) -> Links:
-        """All the blocks of links that `work` hands on; the scores are kept."""
-        blocks: list[Links] = []
-        scores: list[Mapping[str, NDArray[np.float64]]] = []
-
-        def take(links: Links, block: dict[str, NDArray[np.float64]]) -> None:
-            blocks.append(links)
-            scores.append(block)
-
-        work(take)
-        none = np.zeros(0)
-        self.scores = {
-            name: np.concatenate([none, *(block[name] for block in scores)])
+    def _collect(self, text: _native.Text, work: Callable[[Take], object]) -> Alignment:
+        """All the blocks of links and scores that `work` hands on."""
+        blocks: list[tuple[Links, dict[str, NDArray[np.float64]]]] = []
+        dropped = DroppedPairs(*text.dropped)  # before training takes the text over
+        work(lambda links, scores: blocks.append((links, scores)))
+        links = Links.concatenate([block for block, _ in blocks])
+        scores = {
+            name: np.concatenate([np.zeros(0), *(scores[name] for _, scores in blocks)])
             for name in (*self._directions(), *((PER_WORD,) if self.hmm else ()))
         }
-        return Links.concatenate(blocks)
+        return Alignment(links.offsets, links.pairs, links.probability, scores, dropped)
 
     def _output(self, take: Take, posteriors: bool) -> _native.Output:
         def oriented(arrays: Any, scores: list[NDArray[np.float64]]) -> None:

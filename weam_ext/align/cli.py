@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from weam_ext import _native
-from weam_ext.align.aligner import PER_WORD, Aligner, DroppedPairs, MemoryPlan, told_spaces
+from weam_ext.align.aligner import PER_WORD, Aligner, MemoryPlan, told_spaces
 from weam_ext.align.hmm import Prior, read_dictionary
-from weam_ext.align.links import HEURISTICS, Links
+from weam_ext.align.links import HEURISTICS, DroppedPairs, Links
 from weam_ext.align.scoring import score
 from weam_ext.align.settings import DIRECTIONS, MEMORY_MODES, MODELS
-from weam_ext.align.storage import write_aligner
+from weam_ext.align.storage import write_state
 from weam_ext.common.errors import InputError, Parser, results, run, say
 from weam_ext.common.files import (
     check_apart,
@@ -388,6 +388,7 @@ def _align(
     options: argparse.Namespace,
 ) -> None:
     text = _read(aligner, init, bitext, options)
+    dropped = DroppedPairs(*text.dropped)
     if len(gold) > len(text):
         raise InputError(f"{options.gold} has {len(gold)} lines, the input only {len(text)}")
     output = _Output(aligner, options, len(gold))
@@ -399,13 +400,13 @@ def _align(
             aligner.align_text(text, output.take, posteriors=True)
     results().flush()  # a full disk leaves nothing to report
     if options.save:
-        write_aligner(aligner, Path(options.save))
+        write_state(aligner.state(), Path(options.save))
     for _, path, make in files:
         write_whole(Path(path), make())
     if options.pair_scores:
         lines = "".join(f"{value:.6g}\n" for value in output.per_word)
         write_whole(Path(options.pair_scores), lines.encode())
-    say(f"dropped pairs: {aligner.dropped}")
+    say(f"dropped pairs: {dropped}")
     _report_spaces(text.other_spaces)
     say(f"peak memory: {format_size(peak_memory())}")
     if gold:
@@ -696,13 +697,14 @@ def _force_align(aligner: Aligner, options: argparse.Namespace, bitext: BitextSo
     spaces = 0
     for pairs in arriving_bitext(bitext):
         sides = [[_words(pair[side], options.lowercase) for pair in pairs] for side in (0, 1)]
-        links = aligner.align(*sides).to_pharaoh(by_target=not options.reverse)
-        scores = aligner.scores[aligner.heuristic].tolist()
-        for row in zip(*sides, links.splitlines(), scores, strict=True):
+        alignment = aligner.align(*sides)
+        links = alignment.to_pharaoh(by_target=not options.reverse).splitlines()
+        scores = alignment.scores[aligner.heuristic].tolist()
+        for row in zip(*sides, links, scores, strict=True):
             results().write(_forced_row(*row))
         results().flush()
         total += sum(value for value in scores if not math.isnan(value))
-        dropped += aligner.dropped
+        dropped += alignment.dropped
         spaces += sum(bool(_OTHER_SPACE.search(" ".join(pair))) for pair in pairs if all(pair))
     say(f"dropped pairs: {dropped}")
     _report_spaces(spaces)

@@ -1,6 +1,7 @@
 """Finished word links: `Links`, symmetrisation and scoring."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Self
 
@@ -87,18 +88,22 @@ class Links:
         pair %= len(self)
         return slice(self.offsets[pair], self.offsets[pair + 1])
 
-    def part(self, start: int, stop: int) -> Self:
+    def __repr__(self) -> str:
+        known = ", with probabilities" if self.probability is not None else ""
+        return f"{type(self).__name__}({len(self):,} pairs, {len(self.pairs):,} links{known})"
+
+    def part(self, start: int, stop: int) -> "Links":
         """Pairs `start` up to `stop`, sharing this object's memory."""
         first, last = self.offsets[start], self.offsets[stop]
-        return type(self)(
+        return Links(
             self.offsets[start : stop + 1] - first,
             self.pairs[first:last],
             None if self.probability is None else self.probability[first:last],
         )
 
-    def inverted(self) -> Self:
+    def inverted(self) -> "Links":
         """Source and target exchanged."""
-        return self._sorted(self.offsets, self.pairs[:, ::-1], self.probability)
+        return Links._sorted(self.offsets, self.pairs[:, ::-1], self.probability)
 
     @classmethod
     def _sorted(
@@ -238,6 +243,42 @@ class Links:
             np.ones(len(source), np.bool_) if self.probability is None else self.probability[span]
         )
         return csr_array((values, (source, target)), shape)
+
+
+@dataclass(frozen=True)
+class DroppedPairs:
+    """Sentence pairs that were given empty link lists, by reason."""
+
+    empty: int = 0
+    too_long: int = 0
+
+    def __add__(self, other: "DroppedPairs") -> "DroppedPairs":
+        return DroppedPairs(self.empty + other.empty, self.too_long + other.too_long)
+
+    def __str__(self) -> str:
+        return f"{self.empty:,} with an empty side, {self.too_long:,} over-long"
+
+
+class Alignment(Links):
+    """The links of a text that was aligned, with its scores and how many pairs have none and why.
+
+    Attributes:
+        scores: float64 [pairs] for each direction, log-probabilities in nats, and for an HMM "per
+            word", the mean of both directions' for each word; NaN for a pair that was dropped.
+        dropped: the pairs that have no links because a side is empty or too long.
+    """
+
+    def __init__(
+        self,
+        offsets: ArrayLike,
+        pairs: ArrayLike,
+        probability: ArrayLike | None,
+        scores: dict[str, NDArray[np.float64]],
+        dropped: DroppedPairs,
+    ) -> None:
+        super().__init__(offsets, pairs, probability)
+        self.scores = scores
+        self.dropped = dropped
 
 
 def symmetrize(

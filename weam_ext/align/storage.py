@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from weam_ext import _native
-from weam_ext.align.aligner import Aligner
 from weam_ext.align.hmm import Hmm
-from weam_ext.align.settings import DEFAULTS, DIRECTIONS, checked
+from weam_ext.align.settings import (
+    DEFAULTS,
+    DIRECTIONS,
+    checked,
+    checked_heuristic,
+    checked_settings,
+)
 from weam_ext.align.stems import parse_stems
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.files import (
@@ -33,7 +39,25 @@ _DESCRIPTION = "aligner.json"
 _MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
 
-def save_aligner(aligner: Aligner, directory: str | Path) -> None:
+@dataclass(frozen=True)
+class AlignerState:
+    """What is kept of an `Aligner`; see there."""
+
+    kind: str
+    heuristic: str
+    max_length: int
+    settings: Mapping[str, Any]
+    model: _native.Model | None
+    """Trained, of fast-align."""
+    hmm: Hmm | None
+    """Trained, of an HMM."""
+
+    @property
+    def models(self) -> list[_native.Model]:
+        return self.hmm.models if self.hmm else [self.model] if self.model else []
+
+
+def save_state(state: AlignerState, directory: str | Path) -> None:
     """Write a trained aligner to a directory, which is made; one that is there is replaced.
 
     The description is a record with the SHA-256 of itself and of the tensors. Those: `rows` uint64
@@ -46,9 +70,9 @@ def save_aligner(aligner: Aligner, directory: str | Path) -> None:
     Raises `InputError` where that cannot be written, or another process writes there; the directory
     then holds the aligner that it held.
     """
-    folder = Path(checked("directory", directory))
+    folder = Path(directory)
     with _said_of(folder), owned(folder):
-        write_aligner(aligner, folder)
+        write_state(state, folder)
 
 
 @contextmanager
@@ -60,56 +84,48 @@ def _said_of(folder: Path) -> Iterator[None]:
         raise InputError(f"{folder}: cannot be written ({describe(error)})") from error
 
 
-def write_aligner(aligner: Aligner, folder: Path) -> None:
+def write_state(state: AlignerState, folder: Path) -> None:
     """The same for a process that owns the folder (`weam_ext.common.files.owned`).
 
     The description is written last, so that whenever this stops, the folder holds a whole aligner,
     old or new, and what it does not name is removed by the next.
     """
-    models = aligner.hmm.models if aligner.hmm else [aligner.model]
-    described = _describe(aligner, models)
     with _said_of(folder):
-        _write(aligner, models, described, folder)
+        remove_parts(folder)
+        part = folder / ".tensors.part"
+        tensors_durably(partial(save_file, _arrays(state)), part)
+        digest = file_digest(part)
+        tensors = folder / f"{digest[:16]}.safetensors"
+        rename_durably(part, tensors)
+        description = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": state.kind,
+            "heuristic": state.heuristic,
+            "max_length": state.max_length,
+            "settings": dict(state.settings),
+            **_describe(state),
+            "tensors": {"file": tensors.name, "sha256": digest},
+        }
+        part = folder / ".description.part"
+        write_record(part, description)
+        rename_durably(part, folder / _DESCRIPTION)
+        for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # it may hold others' files
+            if old.name != tensors.name:
+                old.unlink()
 
 
-def _write(
-    aligner: Aligner, models: list[_native.Model], described: dict[str, Any], folder: Path
-) -> None:
-    remove_parts(folder)
-    part = folder / ".tensors.part"
-    tensors_durably(partial(save_file, _arrays(aligner, models)), part)
-    digest = file_digest(part)
-    tensors = folder / f"{digest[:16]}.safetensors"
-    rename_durably(part, tensors)
-    description = {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": aligner.kind,
-        "heuristic": aligner.heuristic,
-        "max_length": aligner.max_length,
-        "settings": dict(aligner.settings),
-        **described,
-        "tensors": {"file": tensors.name, "sha256": digest},
-    }
-    part = folder / ".description.part"
-    write_record(part, description)
-    rename_durably(part, folder / _DESCRIPTION)
-    for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # the folder may hold others' files
-        if old.name != tensors.name:
-            old.unlink()
-
-
-def _arrays(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
-    if not aligner.hmm:
-        return models[0].arrays()
+def _arrays(state: AlignerState) -> dict[str, Any]:
+    if not state.hmm:
+        return state.models[0].arrays()
     return {
         f"{number}.{name}": array
-        for number, model in enumerate(models)
+        for number, model in enumerate(state.models)
         for name, array in model.arrays().items()
     }
 
 
-def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
+def _describe(state: AlignerState) -> dict[str, Any]:
     described = [
         {
             "tension": model.tension[: model.directions],
@@ -123,29 +139,23 @@ def _describe(aligner: Aligner, models: list[_native.Model]) -> dict[str, Any]:
                 for direction in range(model.directions)
             ],
         }
-        for model in models
+        for model in state.models
     ]
-    if not aligner.hmm:
+    if not state.hmm:
         return described[0]
-    if not models:
-        raise RuntimeError("the aligner has not been trained: call fit first")
-    stems = list(map(str, aligner.hmm.stems))
-    return {"stems": stems, "p0": aligner.hmm.p0, "models": described}
+    return {"stems": list(map(str, state.hmm.stems)), "p0": state.hmm.p0, "models": described}
 
 
-def load_aligner(directory: str | Path, **options: Any) -> Aligner:
-    """Read an aligner that `save_aligner` wrote; one that is being replaced is the old or the new.
+def load_state(directory: str | Path) -> AlignerState:
+    """Read what `save_state` wrote; one that is being replaced is the old or the new.
 
-    `options` are the arguments of `Aligner` that are no matter of the model: threads, memory,
-    max_memory, temp_dir. Raises `InputError` for whatever is missing, wrong or changed: all is
-    checked before it is used.
+    Raises `InputError` for whatever is missing, wrong or changed: all is checked before it is used.
     """
-    Aligner(**options)  # a mistake of the caller's is none of the file's
-    path = Path(checked("directory", directory)) / _DESCRIPTION
+    path = Path(directory) / _DESCRIPTION
     while True:
         description = _read_description(path)
         try:
-            return _load(path.parent, _Reading(description), options)
+            return _load(path.parent, _Reading(description))
         except FileNotFoundError as error:
             if _read_description(path) == description:  # no other process has replaced it
                 raise InputError(f"{error.filename or directory}: {error.strerror}") from error
@@ -207,38 +217,34 @@ class _Reading:
         return _Reading(self.take(name, dict))
 
 
-def _load(folder: Path, description: _Reading, options: dict[str, Any]) -> Aligner:
+def _load(folder: Path, description: _Reading) -> AlignerState:
     if (description.take("format", str), description.take("version", int)) != (FORMAT, VERSION):
         raise ValueError(f"not version {VERSION} of the format {FORMAT!r}")
-    kind, settings = description.take("model", str), description.take("settings", dict)
-    if (
-        kind not in DEFAULTS
-        or settings.keys() != DEFAULTS[kind].keys()
-        or None in settings.values()
-    ):
+    kind, given = description.take("model", str), description.take("settings", dict)
+    if kind not in DEFAULTS or given.keys() != DEFAULTS[kind].keys() or None in given.values():
         raise ValueError("'settings' are not those of a model that is known")
-    aligner = Aligner(
-        model=kind,
-        heuristic=description.take("heuristic", str),
-        max_length=description.take("max_length", int),
-        **settings,
-        **options,
-    )
-    tensors = description.within("tensors")
+    settings = checked_settings(kind, given)
+    heuristic = checked_heuristic(kind, description.take("heuristic", str))
+    max_length = checked("max_length", description.take("max_length", int))
+    arrays = _read_tensors(folder, description.within("tensors"))
+    model = hmm = None
+    if kind == "hmm":
+        hmm = _load_hmm(settings, description, arrays)
+    else:
+        directions = 1 if heuristic in DIRECTIONS else 2
+        chosen, measured = _native.Settings(**settings), _measured(description, directions)
+        model = _native.load_model(arrays, chosen, directions, *measured)
+    return AlignerState(kind, heuristic, max_length, settings, model, hmm)
+
+
+def _read_tensors(folder: Path, tensors: _Reading) -> dict[str, Any]:
     name = tensors.take("file", str)
     if Path(name).name != name:
         raise ValueError(f"{name!r} is not the name of a file beside it")
     if file_digest(folder / name) != tensors.take("sha256", str):
         raise ValueError(f"{name} has been changed or damaged (its SHA-256 differs)")
-    arrays = load_file(folder / name)
-    if kind == "hmm":
-        aligner.hmm = _load_hmm(aligner.settings, description, arrays)
-    else:
-        directions = 1 if aligner.heuristic in DIRECTIONS else 2
-        chosen = _native.Settings(**aligner.settings)
-        measured = _measured(description, directions)
-        aligner.model = _native.load_model(arrays, chosen, directions, *measured)
-    return aligner
+    arrays: dict[str, Any] = load_file(folder / name)
+    return arrays
 
 
 def _load_hmm(settings: Mapping[str, Any], description: _Reading, arrays: dict[str, Any]) -> Hmm:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from weam_ext.align.aligner import Aligner, SpacesInWords
+from weam_ext.align.links import DroppedPairs
 from weam_ext.common.errors import InputError, say
 from weam_ext.common.files import making, rename_durably, write_record
 from weam_ext.common.memory import thread_count
@@ -216,7 +217,9 @@ class _Work:
         aligner = _aligner(self.settings, self._aligner_options)
         try:
             with self._bar(f"{name}: training the aligner", " iterations") as bar:
-                aligner.fit(sides[0], sides[1], lambda _: bar.update())
+                text = aligner.read(*sides)
+                dropped = DroppedPairs(*text.dropped)
+                aligner.fit_text(text, progress=lambda _: bar.update())
         except ValueError as error:  # no pair is short enough for the aligner
             raise InputError(f"{where}: {error}") from error
         for path in sides:
@@ -227,7 +230,7 @@ class _Work:
             **aligner.settings,
             "heuristic": aligner.heuristic,
             "tension": aligner.tension,
-            "dropped": asdict(aligner.dropped),
+            "dropped": asdict(dropped),
         }
 
     def _finish(
