@@ -743,8 +743,8 @@ def interrupted(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("failure", [disk_full, interrupted])
 @pytest.mark.parametrize(
     "place",
-    ["pipeline.write_record", "chunks.write_shard", "chunks.write_lists", "pipeline.Aligner.fit_text",
-     "chunks.Aligner.align", "pipeline.finish", "pipeline.rename_durably"],
+    ["pipeline.write_record", "chunks.write_shard", "chunks.write_lists", "chunks.Aligner.align",
+     "pipeline.Aligner.fit_text", "pipeline.finish", "pipeline.rename_durably"],
 )  # fmt: skip
 def test_a_failure_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, failure: Callable[..., None]

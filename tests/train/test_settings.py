@@ -35,7 +35,6 @@ from weam_ext.train import build, settings
 from weam_ext.train import loop as train
 from weam_ext.train.checkpoint import load_state
 from weam_ext.transfer import cli as transfer_command
-from weam_ext.transfer import models
 
 Flags = list[str]
 
@@ -586,7 +585,7 @@ def test_home_is_meant_by_a_tilde_everywhere(
         ["--models", "a=~/kept", "--data=~", "--bitext", "x=~/toku.txt", "--output=~/scores"]
     )
     assert (options.data, options.output) == (home, home / "scores")
-    assert models.parse_models(options.models) == {"a": [home / "kept"]}
-    assert parse_bitext(options.bitext[0]).paths == (str(home / "toku.txt"),)
+    assert options.model_directories() == {"a": [home / "kept"]}
+    assert options.bitexts()[0].paths == (str(home / "toku.txt"),)
     assert parse_bitext(["a", "~/b"]).paths == ("a", str(home / "b"))
     assert report_command.parse(["~/scores"]).directory == home / "scores"

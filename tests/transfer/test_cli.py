@@ -385,7 +385,7 @@ def test_alignment_of_words(inputs: Path, tmp_path: Path) -> None:
         (["--models", "m=a", "m=b", "--tasks", "xnli", "--data", "/"], "two models are called"),
         (["--models", "m=a", "--tasks", "xnli"], "--data is needed"),
         (["--models", "m=a"], "nothing to do"),
-        (["--models", "m=a", "--tasks", "nope"], "invalid choice"),
+        (["--models", "m=a", "--tasks", "nope"], "unknown; there are"),
         (["--models", "m=a", "--tasks", "xnli", "--data", "/no/such"], "no such directory"),
         (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--settings", "few-shot"],
          "none of zero-shot"),

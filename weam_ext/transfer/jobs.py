@@ -1,75 +1,62 @@
 """The jobs of a grid: what names each cell, and the function that measures it."""
 
-import argparse
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from weam_ext.common.errors import InputError, describe, say
-from weam_ext.common.files import user_path
-from weam_ext.text.bitext import parse_bitext, parse_columns
+from weam_ext.common.files import content_digest
 from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.finetune import FineTuning, Plan, Setting
 from weam_ext.transfer.frozen import alignment, lexicon, probe, retrieval
 from weam_ext.transfer.grid import Job, Made
-from weam_ext.transfer.models import Model, encoder_of, facts_of, identified, parse_models
-from weam_ext.transfer.noise import Noise, parse_noises, read_lexicon
+from weam_ext.transfer.models import Model, encoder_of, facts_of, identified
+from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import Cell
-from weam_ext.transfer.tasks import TASKS, Examples, Limits, assign, read_task
-
-# ------------------------------------------------------------------------------------------ cells
-
-PROBES = ("udpos-probe", "panx-probe", "sib200-probe")
-RETRIEVAL = ("tatoeba", "ntrex", "flores", "multi30k")
-FROZEN = (*PROBES, *RETRIEVAL, "bitext", "alignment", "lexicon")
+from weam_ext.transfer.settings import PROBES, TransferSettings
+from weam_ext.transfer.tasks import TASKS, Examples, assign, read_task
 
 
-def jobs_of(options: argparse.Namespace) -> Iterator[Job]:
+def jobs_of(settings: TransferSettings) -> Iterator[Job]:
     """Every cell of the grid. A task that cannot be read makes its cells fail, not the others."""
-    models = identified(parse_models(options.models))
-    lexica = {}
-    for argument in options.lexicon:
-        code, equals, path = argument.partition("=")
-        if not (code and equals and path):
-            raise InputError(f"--lexicon {argument}: expected CODE=FILE")
-        lexica[code] = read_lexicon(user_path(path))
-    noises = tuple(parse_noises(options.noise, lexica, options.source))
+    models = identified(settings.model_directories())
+    lexica = settings.lexica()
+    noises = settings.noises(lexica)
     augmentation = [Noise("typos", 0.1), Noise("case", 0.1)]
     if lexica:
         augmentation += [Noise("synonyms", 0.2, lexica), Noise("code-switch", 0.2, lexica)]
-    for name in dict.fromkeys(options.tasks):
-        task_jobs = _fine_tuned if name in TASKS else _frozen
-        yield from task_jobs(name, options, models, noises, tuple(augmentation))
+    for name in settings.chosen_tasks:
+        if name in TASKS:
+            yield from _fine_tuned(name, settings, models, noises, tuple(augmentation))
+        else:
+            yield from _frozen(name, settings, models)
 
 
 def _fine_tuned(
     name: str,
-    options: argparse.Namespace,
+    settings: TransferSettings,
     models: Sequence[Model],
     noises: tuple[Noise, ...],
     augmentation: tuple[Noise, ...],
 ) -> Iterator[Job]:
     task = TASKS[name]
-    examples, fault = _attempt(lambda: _examples(name, options))
-    names = ("learning_rate", "epochs", "max_length", "batch_size")
-    given = {n: getattr(options, n) for n in names if getattr(options, n) is not None}
-    recipe = replace(task.recipe, **given)
+    examples, fault = _attempt(lambda: _examples(name, settings))
+    recipe, kinds = settings.recipe(task.recipe), settings.setting_list()
     reads = {
-        str(setting): list(_readings(setting, examples, options.source))
+        str(setting): list(_readings(setting, examples, settings.source))
         if examples
         else [("", None, fault)]
-        for setting in options.settings
+        for setting in kinds
     }
     for model in models:
-        for setting in options.settings:
+        for setting in kinds:
             for target, own, digest in reads[str(setting)]:
-                for way in options.fine_tuning:
-                    for seed in range(options.seeds):
+                for way in settings.fine_tuning:
+                    for seed in range(settings.seeds):
                         plan = Plan(
-                            setting, recipe, options.source, seed, way, options.radius, noises,
-                            augmentation, options.precision, options.device,
+                            setting, recipe, settings.source, seed, way, settings.radius, noises,
+                            augmentation, settings.precision, settings.device,
                         )  # fmt: skip
                         cell = Cell(
                             model=model.name,
@@ -112,7 +99,11 @@ def _readings(setting: Setting, examples: Examples, source: str) -> Iterator[Rea
 
 def _identity(plan: Plan, examples: Examples | None, target: str) -> dict[str, Any]:
     found: dict[str, Any] = {
-        **asdict(plan.recipe),
+        "learning_rate": plan.recipe.learning_rate,
+        "epochs": plan.recipe.epochs,
+        "max_length": plan.recipe.max_length,
+        "batch_size": plan.recipe.batch_size,
+        "warmup": plan.recipe.warmup,
         "source": plan.source,
         "fine_tuning": plan.way,
         "noises": [str(noise) for noise in plan.noises],
@@ -140,108 +131,99 @@ def _fine_tuner(
     return make
 
 
-def _examples(name: str, options: argparse.Namespace) -> Examples:
+def _examples(name: str, settings: TransferSettings) -> Examples:
     task = TASKS[name]
-    if options.hub:
+    if settings.hub:
         from weam_ext.transfer.hub import read_hub
 
-        loaded = read_hub(task, options.languages, options.source)
+        loaded = read_hub(task, settings.languages, settings.source)
     else:
-        loaded = read_task(task, options.data, options.languages, options.source)
-    limits = Limits(options.train_limit, options.select_limit, options.test_limit)
-    languages = options.languages
+        loaded = read_task(task, _data(settings), settings.languages, settings.source)
+    languages = settings.languages
     if languages is not None:
         # Of several tasks each has its own languages; none at all is a fault.
         there = {code for part in loaded for code in part.language.split("-")}
-        languages = [code for code in languages if code in there]
-        if absent := sorted(set(options.languages) - there):
+        if absent := sorted(set(languages) - there):
             say(f"{name}: has no {', '.join(absent)}")
-        if not languages:
-            raise InputError(f"{name}: has none of {', '.join(options.languages)}")
-    return assign(task, loaded, languages, options.source, limits, options.train_on_dev)
+        if not set(languages) & there:
+            raise InputError(f"{name}: has none of {', '.join(languages)}")
+        languages = tuple(code for code in languages if code in there)
+    return assign(
+        task, loaded, languages, settings.source, settings.limits(), settings.train_on_dev
+    )
 
 
-def _frozen(
-    name: str,
-    options: argparse.Namespace,
-    models: Sequence[Model],
-    noises: tuple[Noise, ...],
-    augmentation: tuple[Noise, ...],
-) -> Iterator[Job]:
-    length = options.max_length or 128
-    batch = options.batch_size or 64
-    made, fault = _attempt(lambda: _frozen_data(name, options))
+def _data(settings: TransferSettings) -> Path:
+    assert settings.data is not None  # the settings see to it
+    return settings.data
+
+
+def _frozen(name: str, settings: TransferSettings, models: Sequence[Model]) -> Iterator[Job]:
+    length = settings.max_length or 128
+    batch = settings.batch_size or 64
+    made, fault = _attempt(lambda: _frozen_data(name, settings))
+    digest, evaluate = made or (fault, None)
     for model in models:
-        for seed in range(1):
-            digest, evaluate = made or (fault, None)
-            cell = Cell(
-                model=model.name,
-                model_sha256=model.sha256,
-                task=name,
-                data_sha256=digest,
-                setting="frozen",
-                seed=seed,
-                options={"max_length": length, "precision": options.precision},
-            )
+        cell = Cell(
+            model=model.name,
+            model_sha256=model.sha256,
+            task=name,
+            data_sha256=digest,
+            setting="frozen",
+            seed=0,
+            options={"max_length": length, "precision": settings.precision},
+        )
 
-            def make(
-                _: Path, model: Model = model, evaluate: Any = evaluate, fault: str = fault
-            ) -> Made:
-                if model.fault or evaluate is None:
-                    raise InputError(model.fault or fault)
-                encoder = encoder_of(model.directory, length, options.device, options.precision)
-                facts = {"layers": encoder.layers} | facts_of(model.directory)
-                return list(evaluate(encoder, batch)), facts
+        def make(_: Path, model: Model = model) -> Made:
+            if model.fault or evaluate is None:
+                raise InputError(model.fault or fault)
+            encoder = encoder_of(model.directory, length, settings.device, settings.precision)
+            facts = {"layers": encoder.layers} | facts_of(model.directory)
+            return list(evaluate(encoder, batch)), facts
 
-            yield Job(cell, str(model.directory.resolve()), make)
+        yield Job(cell, str(model.directory.resolve()), make)
 
 
 Evaluate = Callable[[Encoder, int], Iterator[Any]]
 
 
-def _frozen_data(name: str, options: argparse.Namespace) -> tuple[str, Evaluate]:
+def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
     """The digest of a frozen task's data, and what evaluates an encoder on them."""
-    languages = options.languages
+    languages = settings.languages
     if name in PROBES:
-        examples = replace(_examples(name.removesuffix("-probe"), options), shots={}, translated={})
+        examples = replace(
+            _examples(name.removesuffix("-probe"), settings), shots={}, translated={}
+        )
         family = TASKS[name.removesuffix("-probe")].family()
         return examples.sha256, lambda e, batch: probe.evaluate(e, family, examples, 0, batch)
     if name == "alignment":
-        sets = alignment.read_gold_sets(options.data, tuple(options.gold))
-        sets = {k: v[: options.test_limit] for k, v in sets.items() if _meant(k, languages)}
-        return _digest(sets), lambda e, batch: alignment.evaluate(e, sets, batch)
+        sets = alignment.read_gold_sets(_data(settings), settings.gold or ())
+        sets = {k: v[: settings.test_limit] for k, v in sets.items() if _meant(k, languages)}
+        digest = content_digest({k: [pair.content() for pair in v] for k, v in sets.items()})
+        return digest, lambda e, batch: alignment.evaluate(e, sets, batch)
     if name == "lexicon":
-        entries = lexicon.read_dictionaries(options.data)
+        entries = lexicon.read_dictionaries(_data(settings))
         entries = {k: v for k, v in entries.items() if languages is None or k in languages}
         ordered = {k: sorted((w, sorted(o)) for w, o in v.items()) for k, v in entries.items()}
-        return _digest(ordered), lambda e, batch: lexicon.evaluate(e, entries, batch)
+        return content_digest(ordered), lambda e, batch: lexicon.evaluate(e, entries, batch)
     if name == "bitext":
-        columns = parse_columns(options.columns)
-        files = [parse_bitext(file, columns, options.test_limit) for file in options.bitext]
-        names = [source.name for source in files]
-        for one in names:
-            if names.count(one) > 1:
-                raise InputError(f"two bitexts are called {one!r}: write --bitext NAME=FILE")
-        pairs = {source.name: retrieval.read_pairs(source) for source in files}
+        pairs = {source.name: retrieval.read_pairs(source) for source in settings.bitexts()}
     else:
-        pairs = retrieval.published_pairs(name, options.data, options.source)
+        pairs = retrieval.published_pairs(name, _data(settings), settings.source)
         pairs = {k: v for k, v in pairs.items() if languages is None or k in languages}
-        if options.test_limit:
-            pairs = {k: replace(v, pairs=v.pairs[: options.test_limit]) for k, v in pairs.items()}
+        if settings.test_limit:
+            most = settings.test_limit
+            pairs = {k: replace(v, pairs=v.pairs[:most]) for k, v in pairs.items()}
     if not pairs:
-        raise InputError(f"{name}: has none of {', '.join(languages)}")
+        raise InputError(f"{name}: has none of {', '.join(languages or ())}")
     return (
-        _digest({k: v.sha256 for k, v in pairs.items()}),
+        content_digest({k: v.sha256 for k, v in pairs.items()}),
         lambda e, batch: retrieval.evaluate(e, pairs, batch),
     )
 
 
 def _meant(name: str, languages: Sequence[str] | None) -> bool:
     return languages is None or set(name.rpartition(":")[2].split("-")) - {"en"} <= set(languages)
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(repr(data).encode()).hexdigest()
 
 
 def _attempt(read: Callable[[], Any]) -> tuple[Any, str]:

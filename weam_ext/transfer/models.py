@@ -1,7 +1,6 @@
 """The models that a command compares, and what their checkpoints say of them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,24 +10,7 @@ from safetensors import safe_open
 
 from weam_ext.common.checkpoint_state import STATE, check_unchanged, read_state
 from weam_ext.common.errors import InputError, describe, say
-from weam_ext.common.files import user_path
 from weam_ext.transfer.encoder import Encoder, encoder_digest
-
-
-def parse_models(arguments: Sequence[str]) -> dict[str, list[Path]]:
-    """The command line's `--models NAME=DIR[,DIR...] ...`."""
-    models: dict[str, list[Path]] = {}
-    for argument in arguments:
-        name, _, directories = argument.partition("=")
-        if not name or not all(directories.split(",")):
-            raise InputError(f"--models {argument}: expected NAME=DIR[,DIR...]")
-        if name in models:
-            raise InputError(f"two models are called {name!r}: join their directories by commas")
-        models[name] = [user_path(directory) for directory in directories.split(",")]
-    return models
-
-
-# ----------------------------------------------------------------------------------------- models
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ The same example is distorted alike for every model: the generator is seeded by 
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,9 @@ def _typo(word: str, generator: np.random.Generator) -> str:
             return word[:place] + other + word[place + 1 :]
 
 
-def parse_noises(arguments: list[str], lexica: Mapping[str, Lexicon], source: str) -> list[Noise]:
+def parse_noises(
+    arguments: Sequence[str], lexica: Mapping[str, Lexicon], source: str
+) -> list[Noise]:
     """The command line's `--noise KIND=STRENGTH[,STRENGTH...] ...`."""
     found = []
     for argument in arguments:

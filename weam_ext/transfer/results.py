@@ -53,7 +53,16 @@ class Cell:
 
     @property
     def identity(self) -> str:
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+        fields = {
+            "model": self.model,
+            "model_sha256": self.model_sha256,
+            "task": self.task,
+            "data_sha256": self.data_sha256,
+            "setting": self.setting,
+            "seed": self.seed,
+            "options": self.options,
+        }
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

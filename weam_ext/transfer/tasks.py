@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from weam_ext.common.errors import InputError
+from weam_ext.common.files import content_digest
+from weam_ext.common.registry import Registry
 from weam_ext.transfer.families.answering import (
     MLQA_FORMATS,
     TYDIQA_FORMATS,
@@ -62,33 +64,32 @@ class Task:
 
 _TAGGING = Recipe(epochs=10)
 _ANSWERING = Recipe(learning_rate=3e-5, epochs=3, max_length=384, warmup=500)
-TASKS = {
-    task.name: task
-    for task in (
-        Task("xnli", "XNLI", XNLI_FORMATS, lambda: Classification(NLI)),
-        Task(
-            "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both"
-        ),
-        Task("pawsx", "PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE)),
-        Task(
-            "sib200", "SIB-200 topics", SIB_FORMATS, lambda: Classification(TOPICS),
-            parallel_train=True,
-        ),
-        Task("stsb", "STS-B", STS_FORMATS, Similarity),
-        Task("xcopa", "XCOPA", XCOPA_FORMATS, MultipleChoice),
-        Task("udpos", "UD parts of speech", UDPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING),
-        Task("panx", "PAN-X names", PANX_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING),
-        Task(
-            "mlqa", "MLQA", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING, crossing="answers"
-        ),
-        Task(
-            "mlqa-gxlt", "MLQA G-XLT", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING,
-            crossing="both",
-        ),
-        Task("xquad", "XQuAD", XQUAD_FORMATS, lambda: Answering("squad"), _ANSWERING),
-        Task("tydiqa", "TyDiQA-GoldP", TYDIQA_FORMATS, lambda: Answering("squad"), _ANSWERING),
-    )
-}  # fmt: skip
+TASKS: Registry[Task] = Registry("tasks")
+for _task in (
+    Task("xnli", "XNLI", XNLI_FORMATS, lambda: Classification(NLI)),
+    Task(
+        "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both"
+    ),
+    Task("pawsx", "PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE)),
+    Task(
+        "sib200", "SIB-200 topics", SIB_FORMATS, lambda: Classification(TOPICS),
+        parallel_train=True,
+    ),
+    Task("stsb", "STS-B", STS_FORMATS, Similarity),
+    Task("xcopa", "XCOPA", XCOPA_FORMATS, MultipleChoice),
+    Task("udpos", "UD parts of speech", UDPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING),
+    Task("panx", "PAN-X names", PANX_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING),
+    Task(
+        "mlqa", "MLQA", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING, crossing="answers"
+    ),
+    Task(
+        "mlqa-gxlt", "MLQA G-XLT", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING,
+        crossing="both",
+    ),
+    Task("xquad", "XQuAD", XQUAD_FORMATS, lambda: Answering("squad"), _ANSWERING),
+    Task("tydiqa", "TyDiQA-GoldP", TYDIQA_FORMATS, lambda: Answering("squad"), _ANSWERING),
+):  # fmt: skip
+    TASKS.add(_task.name)(_task)
 
 
 # ----------------------------------------------------------------------------------------- splits
@@ -110,10 +111,16 @@ class Examples:
     @property
     def sha256(self) -> str:
         """Of all that is used."""
-        digest = hashlib.sha256()
-        for part in (self.train, self.select, self.test, self.translated, self.shots):
-            digest.update(repr(part).encode())
-        return digest.hexdigest()
+        by_language = {
+            "select": self.select,
+            "test": self.test,
+            "translated": self.translated,
+            "shots": self.shots,
+        }
+        content: dict[str, Any] = {"train": [example.content() for example in self.train]}
+        for name, part in by_language.items():
+            content[name] = {code: [x.content() for x in found] for code, found in part.items()}
+        return content_digest(content)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ class Choice:
     choices: tuple[str, str]
     label: int
 
+    def content(self) -> list[object]:
+        """What identifies it; each field is named, so that no other one changes a cell."""
+        return [self.key, self.premise, self.question, self.choices, self.label]
+
     @property
     def group(self) -> str:
         return self.key

@@ -42,6 +42,10 @@ class Text:
     shared: str = ""
     """The same for examples that share a text."""
 
+    def content(self) -> list[object]:
+        """What identifies it; each field is named, so that no other one changes a cell."""
+        return [self.key, self.first, self.second, self.label, self.shared]
+
     @property
     def group(self) -> str:
         """What a cut in two leaves together."""

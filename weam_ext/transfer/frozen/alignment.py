@@ -39,6 +39,10 @@ class GoldPair:
     sure: frozenset[Link]
     possible: frozenset[Link]
 
+    def content(self) -> list[object]:
+        """What identifies it; each field is named, so that no other one changes a cell."""
+        return [self.key, self.source, self.target, sorted(self.sure), sorted(self.possible)]
+
 
 def read_gold_sets(data: Path, sets: tuple[str, ...] = ()) -> dict[str, list[GoldPair]]:
     """The gold sets under folders `wa-*`, by "SET:SOURCE-TARGET".
