@@ -65,6 +65,8 @@ class Option(NamedTuple):
     parse: Callable[[str], Any] | None
     again: bool
     identity: bool
+    flags: tuple[str, ...] | None
+    switch: bool
 
 
 def option(
@@ -78,6 +80,8 @@ def option(
     parse: Callable[[str], Any] | None = None,
     again: bool = False,
     identity: bool = True,
+    flags: tuple[str, ...] | None = None,
+    switch: bool = False,
 ) -> Any:
     """A field of a settings class.
 
@@ -96,8 +100,12 @@ def option(
         parse: makes the value from a string, where the type alone does not say how.
         again: the flag may be given several times; the field is a tuple with a value of each time.
         identity: whether it decides what is computed, and not only where, or how fast.
+        flags: the flag's forms, where they are not --name alone.
+        switch: of a bool, whether there is --name alone, without --no-name.
     """
-    said = {"option": Option(help, group, rule, choices, metavar, parse, again, identity)}
+    said = {
+        "option": Option(help, group, rule, choices, metavar, parse, again, identity, flags, switch)
+    }
     if default is REQUIRED:
         return field(kw_only=True, metadata=said)
     if callable(default):
@@ -130,15 +138,16 @@ def flag(name: str) -> str:
 
 
 def _check(name: str, said: Option, value: Any) -> None:
+    shown = said.flags[-1] if said.flags else flag(name)
     for each in _flat(value):
         if isinstance(each, int | float) and not said.parse and not abs(each) < _LARGEST:  # nor NaN
-            raise InputError(f"{flag(name)} must be a number below 2^31, not {each}")
+            raise InputError(f"{shown} must be a number below 2^31, not {each}")
         if isinstance(each, str | Path) and ("\0" in str(each) or not str(each).strip()):
-            raise InputError(f"{flag(name)} must be a name, not {str(each)!r}")
+            raise InputError(f"{shown} must be a name, not {str(each)!r}")
         if said.choices and each is not None and each not in said.choices:
-            raise InputError(f"{flag(name)} must be one of {', '.join(said.choices)}, not {each}")
+            raise InputError(f"{shown} must be one of {', '.join(said.choices)}, not {each}")
     if value is not None and said.rule and not said.rule.allows(value):
-        raise InputError(f"{flag(name)} must be {said.rule.expected}")
+        raise InputError(f"{shown} must be {said.rule.expected}, not {value}")
 
 
 def _flat(value: Any) -> list[Any]:
@@ -197,13 +206,13 @@ def add_flags(parser: argparse.ArgumentParser, settings: type[Settings]) -> None
         more: dict[str, Any] = {"default": argparse.SUPPRESS, "help": _help(each)}
         more["required"] = each.default is each.default_factory is MISSING
         if kind.scalar is bool:
-            more["action"] = argparse.BooleanOptionalAction
+            more["action"] = "store_true" if said.switch else argparse.BooleanOptionalAction
         else:
             shown = f"{{{','.join(said.choices)}}}" if said.choices else _METAVARS[kind.scalar]
             more |= {"type": kind.parse(said), "nargs": kind.nargs}
             more["metavar"] = said.metavar or shown
             more["action"] = "append" if said.again else "store"
-        groups[group].add_argument(flag(each.name), **more)
+        groups[group].add_argument(*said.flags or [flag(each.name)], dest=each.name, **more)
 
 
 def _help(each: "Field[Any]") -> str:
@@ -211,7 +220,7 @@ def _help(each: "Field[Any]") -> str:
     factory = each.default_factory
     default = each.default if factory is MISSING else factory()
     text = _said(each).help.replace("%", "%%")
-    if default is None or default is MISSING:
+    if default is None or default is MISSING or _said(each).switch:
         return text
     shown = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
     if isinstance(default, tuple):
