@@ -1,12 +1,15 @@
 """The objectives over whole models, against dense float64 versions of their formulas."""
 
 import copy
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from runs import flags, logged
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -26,12 +29,13 @@ from weam_ext.data.shards import Shards, open_prepared
 from weam_ext.model.heads import split_model
 from weam_ext.model.predictor import MaskedPredictor
 from weam_ext.model.sums import Sums
-from weam_ext.ops.mask import MaskedRows
+from weam_ext.ops.mask import MASKING_POLICIES, MaskedRows, mask_tokens
 from weam_ext.prepare.pipeline import prepare
 from weam_ext.prepare.settings import PrepareSettings
 from weam_ext.text.bitext import BitextSource, MonolingualSource
 from weam_ext.text.tokenizer import wordpiece
 from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
+from weam_ext.train import loop as train
 from weam_ext.train.objectives import MLM, OBJECTIVES, TLM, WEAM, Masking, WordAligned
 
 CPU = torch.device("cpu")
@@ -419,3 +423,41 @@ def test_names() -> None:
     assert [name for name, kind in OBJECTIVES.items() if not kind.masks] == ["word-aligned"]
     with pytest.raises(InputError, match="none called"):
         OBJECTIVES["bert"]
+
+
+def test_an_objective_of_ones_own(inputs: Path, tmp_path: Path) -> None:
+    """What a user's package adds is chosen by its name, like those that are there."""
+
+    @OBJECTIVES.add("own")
+    class Own(TLM):
+        """Translation language modelling at twice the loss."""
+
+        def learn(self, batch: Batch) -> Sums:
+            sums = super().learn(batch)
+            return replace(sums, loss=2 * sums.loss)
+
+    try:
+        train.main(flags(inputs, tmp_path / "own", objective="own", steps=1))
+        train.main(flags(inputs, tmp_path / "tlm", objective="tlm", steps=1))
+    finally:
+        del OBJECTIVES._added["own"]
+    own, tlm = (logged(tmp_path / name, "train")[0]["loss"] for name in ("own", "tlm"))
+    assert own == pytest.approx(2 * tlm)
+
+
+def test_a_masking_policy_of_ones_own(inputs: Path, tmp_path: Path) -> None:
+    @MASKING_POLICIES.add("own")
+    def first_half(*given: Any, probability: float, **named: Any) -> MaskedRows:
+        """Half of what is asked for."""
+        return mask_tokens(*given, probability=probability / 2, **named)
+
+    try:
+        for name, masking, probability in (("own", "own", 0.3), ("half", "independent", 0.15)):
+            train.main(
+                flags(inputs, tmp_path / name, masking=masking, mask_probability=probability,
+                      steps=2)
+            )  # fmt: skip
+    finally:
+        del MASKING_POLICIES._added["own"]
+    own, half = (logged(tmp_path / name, "train")[-1]["masked"] for name in ("own", "half"))
+    assert own == half

@@ -342,6 +342,7 @@ class Trainer:
             record,
             self.description["corpora"],
             self.measured,
+            objective=self.objective.CARD,
             step=self.step,
             steps=self.steps,
             license=settings.license,

@@ -6,22 +6,13 @@ from typing import Any
 
 import yaml
 
-_PAPERS = {
-    "mlm": "masked language modelling ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805))",
-    "tlm": "translation language modelling "
-    "([Conneau & Lample 2019](https://arxiv.org/abs/1901.07291))",
-    "word-aligned": "alignment of the vectors of linked words "
-    "([Cao et al. 2020](https://arxiv.org/abs/2002.03518))",
-    "weam": "word-exchange aligning pre-training "
-    "([Yang et al. 2021](https://arxiv.org/abs/2106.01732))",
-}
-
 
 def model_card(
     settings: dict[str, Any],
     corpora: Sequence[dict[str, Any]],
     heldout: dict[str, dict[str, float]],
     *,
+    objective: str,
     step: int,
     steps: int,
     license: str,
@@ -33,13 +24,14 @@ def model_card(
         settings: those of the run.
         corpora: as in `prepared.json`.
         heldout: the last held-out means, by corpus.
+        objective: what it was trained with (`Objective.CARD`).
     """
     return "\n".join(
         [
             *_front_matter(settings, corpora, license),
             f"# {settings['objective']}, step {step:,} of {steps:,}",
             "",
-            f"Trained by weam_ext {_version()} with {_PAPERS[settings['objective']]}"
+            f"Trained by weam_ext {_version()} with {objective}"
             f"{_control(settings)}, from {_origin(settings)}.",
             "",
             "## Data",

@@ -139,6 +139,8 @@ class Objective(nn.Module):
         layout: how pairs are shown to it, where that is not `LAYOUT`.
     """
 
+    CARD: ClassVar[str] = "an objective of its own"
+    """What it is called on the model cards of what it trained, with its paper."""
     LAYOUT: ClassVar[Layout] = Layout()
     """How pairs are shown to the model."""
     masks: ClassVar[bool] = True
@@ -199,12 +201,17 @@ class Objective(nn.Module):
 class MLM(Objective):
     """Masked language modelling of each sentence alone (Devlin et al. 2019)."""
 
+    CARD = "masked language modelling ([Devlin et al. 2019](https://arxiv.org/abs/1810.04805))"
     LAYOUT = Layout(together=False, linked=False)
 
 
 @OBJECTIVES.add("tlm")
 class TLM(Objective):
     """Masked language modelling of both sentences of a pair at once (Conneau & Lample 2019)."""
+
+    CARD = (
+        "translation language modelling ([Conneau & Lample 2019](https://arxiv.org/abs/1901.07291))"
+    )
 
 
 @OBJECTIVES.add("weam")
@@ -223,6 +230,9 @@ class WEAM(Objective):
         languages: how many there are, for "language".
     """
 
+    CARD = (
+        "word-exchange aligning pre-training ([Yang et al. 2021](https://arxiv.org/abs/2106.01732))"
+    )
     exchange = True
 
     def __init__(
@@ -298,6 +308,10 @@ class WordAligned(Objective):
         regularization: 1 in the paper.
     """
 
+    CARD = (
+        "alignment of the vectors of linked words "
+        "([Cao et al. 2020](https://arxiv.org/abs/2002.03518))"
+    )
     LAYOUT = Layout(together=False, link_mode="last", one_to_one=True, anchors=True)
     masks = False
     needs_initial = True
