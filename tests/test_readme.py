@@ -1,8 +1,10 @@
 """What .ci/readme.py takes for a command: nothing that a document tells readers to run is lost."""
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,3 +83,24 @@ def test_a_failure_is_told(readme: Any, tmp_path: Any) -> None:
     assert readme.call(readme.Command("sh", "true; read line || echo none"), tmp_path) == ""
     assert readme.call(readme.Command("sh", "echo said; false; true"), tmp_path) == "said\n"
     assert "NameError" in readme.call(readme.Command("python", "nothing"), tmp_path)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PLACE = re.compile(r"`((?:weam_ext|csrc|python|benchmarks|tests|docs|recipes)/[\w./]+)`")
+NAME = re.compile(r"`weam_ext((?:\.[a-z_]\w*)*)(?:\.([A-Z]\w*))?`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    for place in PLACE.findall(text):
+        assert (ROOT / place).exists(), place
+    for modules, name in NAME.findall(text):
+        parts = modules.split(".")[1:]
+        found: Any = importlib.import_module("weam_ext")
+        for k, part in enumerate(parts, 1):
+            try:
+                found = importlib.import_module(".".join(["weam_ext", *parts[:k]]))
+            except ModuleNotFoundError:
+                found = getattr(found, part)
+        assert not name or hasattr(found, name), f"weam_ext{modules}.{name}"

@@ -1,4 +1,4 @@
-"""The WEAM loss, written from its formulas (method.md, section 1; Yang et al. 2021)."""
+"""The WEAM loss, written from its formulas (Yang et al. 2021, arXiv:2106.01732)."""
 
 import math
 from collections.abc import Sequence

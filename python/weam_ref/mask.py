@@ -48,7 +48,7 @@ def mask_tokens(
     unit: str = "token",
     exact: bool = False,
 ) -> MaskedRows:
-    """Choose and mask tokens (method.md, section 1); the random words are those of `philox.words`.
+    """Choose and mask tokens; the random words are those of `philox.words`.
 
     `links[a]` lists the flattened positions linked to flattened position a. A capacity of None is
     as many rows as there are; with an `exchange_capacity` of 0, or without links, no row is

@@ -579,7 +579,7 @@ def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
 
 
 def test_golden_example() -> None:
-    """Figure 1 of the paper: positions 1 to 12, padded at the end (method.md, section 1)."""
+    """Figure 1 of the paper: positions 1 to 12, padded at the end."""
     golden: Any = [sample([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]
     batch = Collator(tokenizer("WordPiece"), Layout())(golden, [(0, 0)])
     assert matrix(batch) == {(3, 8), (8, 3), (4, 7), (7, 4), (5, 10), (10, 5)}

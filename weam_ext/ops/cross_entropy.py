@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from weam_ext.ops.constants import IGNORED
 from weam_ext.ops.triton import launcher
 
-# A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768 (performance.md), 6 m V H
+# A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768, 6 m V H
 # FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
 # gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
 # 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half

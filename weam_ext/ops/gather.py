@@ -1,4 +1,4 @@
-"""The cross-lingual gather: the hidden vectors that the predictions read (method.md, section 1).
+"""The cross-lingual gather: the hidden vectors that the predictions read (Yang et al. 2021).
 
 With A the symmetric matrix of token links, 0/1 or the weights of soft links, and deg its row sums,
 

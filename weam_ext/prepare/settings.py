@@ -30,16 +30,6 @@ Source = BitextSource | MonolingualSource
 class PrepareSettings(Settings, group="words and links"):
     """How text becomes shards; part of what identifies a prepared directory."""
 
-    heldout: int = option(
-        300,
-        "How many pairs or lines of each text are kept out of training, at most a tenth of it; "
-        "copies of a pair go with it.",
-        group="text",
-        rule=at_least(1),
-    )
-    seed: int = option(
-        0, "The seed of every random choice.", group="text", rule=within(0, 2**31 - 1)
-    )
     words: str = option(
         "bert",
         "How text is split into the words that are aligned: bert splits raw text as BERT does, "
@@ -70,6 +60,16 @@ class PrepareSettings(Settings, group="words and links"):
         "What becomes of longer ones: they are dropped, or truncated with their links.",
         group="tokens",
         choices=OVERLONG,
+    )
+    heldout: int = option(
+        300,
+        "How many pairs or lines of each text are kept out of training, at most a tenth of it; "
+        "copies of a pair go with it.",
+        group="text",
+        rule=at_least(1),
+    )
+    seed: int = option(
+        0, "The seed of every random choice.", group="text", rule=within(0, 2**31 - 1)
     )
 
     def __post_init__(self) -> None:
