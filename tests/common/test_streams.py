@@ -87,7 +87,7 @@ def program(tmp_path: Path, body: str) -> str:
 @both
 def test_a_limit_on_the_size_of_files(shell: Shell) -> None:
     Path("links").write_text(LINKS * 200_000)
-    done = shell("ulimit -f 100; weam atools -c convert -i links > out")
+    done = shell("ulimit -f 100; weam align.atools -c convert -i links > out")
     assert done.stderr == b"weam_ext.align.atools: error: standard output: File too large\n"
     assert done.returncode == 2
 
@@ -107,12 +107,12 @@ def test_the_file_that_found_no_room_is_named(shell: Shell, flag: str) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "atools -c convert -i links",
-        "atools -c fmeasure -i links -j links",
+        "align.atools -c convert -i links",
+        "align.atools -c fmeasure -i links -j links",
         "align -i text",
         "align -i text --model hmm --posteriors",
         "align -i text -f table",
-        "invented --language toku",
+        "text.toy_corpus --language toku",
         "align --help",
     ],
 )
@@ -210,8 +210,8 @@ def test_pipes_that_do_not_block_are_waited_for(start: Start) -> None:
         ("align -i - --gold - < text", "-i - and --gold -: standard input can be only one of them"),
         ("align -i text --lexicon -",
          "--lexicon -: standard output is for the links (a file is ./-)"),
-        ("atools -c convert -i text >> text", "standard output and -i text are the same file"),
-        ("atools -c union -i text -j - <two >> two", "standard output and -j - are the same file"),
+        ("align.atools -c convert -i text >> text", "standard output and -i text are the same file"),
+        ("align.atools -c union -i text -j - <two >> two", "standard output and -j - are the same file"),
     ],
 )  # fmt: skip
 def test_no_file_is_written_over_another(shell: Shell, command: str, fault: str) -> None:
@@ -231,7 +231,7 @@ def test_files_that_may_be_the_same(shell: Shell) -> None:
     for command in (
         "align --source text --target text > /dev/null -p /dev/null --lexicon /dev/null",
         "align --source - --target text --lexicon ./- < text",
-        "atools -c union -i text -j text >> new",
+        "align.atools -c union -i text -j text >> new",
     ):
         assert shell(f"weam {command}").returncode == 0
     assert Path("-").read_text().startswith("0-0 0-0 0.5")
@@ -286,7 +286,7 @@ def test_libraries_that_take_no_such_names_are_a_sentence(shell: Shell, tmp_path
 # -------------------------------------------------------------------------------- closed streams
 
 
-@pytest.mark.parametrize("command", ["align -i -", "atools -c convert -i -", "align -i - -f table"])
+@pytest.mark.parametrize("command", ["align -i -", "align.atools -c convert -i -", "align -i - -f table"])
 @both
 def test_closed_standard_input(shell: Shell, command: str) -> None:
     Path("table").write_text("a\tb\t-1\n")
@@ -297,7 +297,7 @@ def test_closed_standard_input(shell: Shell, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["align -i text --lexicon lex", "atools -c convert -i -", "invented --language toku"]
+    "command", ["align -i text --lexicon lex", "align.atools -c convert -i -", "text.toy_corpus --language toku"]
 )
 @both
 def test_closed_standard_output(shell: Shell, command: str) -> None:
@@ -370,7 +370,7 @@ def test_every_program_is_run_in_this_way() -> None:
         path
         for folder in ("weam_ext", "recipes", "benchmarks")
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if '__name__ == "__main__"' in (text := path.read_text("utf-8"))
+        if '\nif __name__ == "__main__"' in (text := path.read_text("utf-8"))
         and not text.startswith('"""Run one program and write what it took')
     ]
     assert len(programs) > 12
