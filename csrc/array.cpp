@@ -89,7 +89,7 @@ void Region::move_to_file(const std::string& directory) {
   swap(moved);
 }
 
-void Region::forget(std::size_t begin, std::size_t end) const {
+void Region::release_pages(std::size_t begin, std::size_t end) const {
   if (file_ < 0 || !data_) return;
   static const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   begin = (begin + page - 1) / page * page;

@@ -30,7 +30,7 @@ class Region {
   void reserve(std::size_t bytes);
   void move_to_file(const std::string& directory);
   // Lets the system drop these pages of a file from memory; they are read again when touched.
-  void forget(std::size_t begin, std::size_t end) const;
+  void release_pages(std::size_t begin, std::size_t end) const;
 
  private:
   void swap(Region& other) noexcept {
@@ -93,8 +93,10 @@ class Array {
   }
 
   void move_to_file(const std::string& directory) { region_.move_to_file(directory); }
-  void forget(std::size_t begin, std::size_t end) const { region_.forget(begin * sizeof(T), end * sizeof(T)); }
-  void forget() const { forget(0, size_); }
+  void release_pages(std::size_t begin, std::size_t end) const {
+    region_.release_pages(begin * sizeof(T), end * sizeof(T));
+  }
+  void release_pages() const { release_pages(0, size_); }
 
  private:
   void grow(std::size_t count) {

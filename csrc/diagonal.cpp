@@ -129,14 +129,14 @@ void align_diagonal(const DiagonalModel& model, const Bitext& bitext, const Para
   const LengthTables lengths = length_tables(model, bitext);
   const std::vector<std::size_t> chunks = chunk_pairs(bitext);
   std::vector<Decoder> decoders(parallel.threads, Decoder{model, bitext, lengths, {}, {}, {}});
-  std::vector<Slots> slots;
-  if (bitext.size() > kFewPairs) slots.assign(parallel.threads, Slots(table.null_row[0].size()));
+  std::vector<RowNumbers> numberings;
+  if (bitext.size() > kFewPairs) numberings.assign(parallel.threads, RowNumbers(table.null_row[0].size()));
   for (const Range range : cut_pairs(bitext, chunks, kTileBytes)) {
     const Range pairs{chunks[range.begin], chunks[range.end]};
     std::optional<Tile> tile;
-    if (!slots.empty()) {
+    if (!numberings.empty()) {
       tile = list_occurrences(bitext, {0, table.sources()}, pairs);
-      add_lists(*tile, bitext, table, slots, parallel);
+      add_lists(*tile, bitext, table, numberings, parallel);
     }
     AlignedBlock block;
     block.begin = pairs.begin;

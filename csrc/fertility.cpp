@@ -101,7 +101,7 @@ void count_fertility(const Word* given, const Chain& chain, double unit, std::ui
     const double numbers[kFertilities] = {all.none[s], all.one[s], all.two[s], std::max(0.0, 1 - few)};
     for (std::size_t n = 0; n < kFertilities; ++n) {
       const auto units = static_cast<std::uint64_t>(numbers[n] / unit + 0.5);
-      if (units) __atomic_fetch_add(counts + std::size_t{given[i]} * kFertilities + n, units, __ATOMIC_RELAXED);
+      if (units) add_relaxed(counts[std::size_t{given[i]} * kFertilities + n], units);
     }
   }
 }

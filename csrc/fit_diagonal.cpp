@@ -82,10 +82,9 @@ struct PartialSums {
 // log but the likelihood that it reports.
 class Trainer {
  public:
-  Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_words, const Layout& layout,
-          const DiagonalModel* init, const Parallel& parallel, DiagonalModel& model);
+  Trainer(Bitext& bitext, const TrainOptions& options, const DiagonalModel* init, DiagonalModel& model);
   void favor(const std::vector<CellCount>& hinted);
-  void train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last);
+  void train(const Sink& sink, bool measure_last);
   std::optional<Tile> take_index() { return std::move(index_); }
 
  private:
@@ -98,8 +97,8 @@ class Trainer {
 
   Tile make_tile(Range words, Range block, bool with_lists);
   Range pairs_of(Range block) const { return {pair_chunks_[block.begin], pair_chunks_[block.end]}; }
-  void forget_pairs(Range block) const;
-  void forget_rows(Range words) const;
+  void release_pairs(Range block) const;
+  void release_rows(Range words) const;
 
   void measure(bool uniform, const Sink& sink);
   void measure_block(Range words, Range block, const Tile* tile, std::vector<Statistics>* statistics,
@@ -113,16 +112,17 @@ class Trainer {
   template <int kDirections, class Add>
   void for_each_occurrence(const Tile& tile, std::size_t word, Worker& worker, Add add) const;
   template <int kDirections>
-  void add_occurrences(const Tile& tile, std::size_t word, Worker& worker, Slots& slots, double* sums) const;
+  void add_occurrences(const Tile& tile, std::size_t word, Worker& worker, RowNumbers& numberings, double* sums) const;
   void finish_row(Word word, const double* sums, Worker& worker);
   void update_backward();
   void update_null(int d);
 
   Bitext& bitext_;
+  const TrainOptions& options_;
   const std::size_t source_words_, target_words_;
   const Layout& layout_;
-  const DiagonalModel* const init_;
   const Parallel& parallel_;
+  const DiagonalModel* const init_;
   DiagonalModel& model_;
   const int directions_;
   std::vector<std::size_t> pair_chunks_;
@@ -131,7 +131,7 @@ class Trainer {
   std::optional<Tile> index_;
   std::optional<LengthTables> lengths_;
   std::vector<Worker> workers_;
-  std::vector<Slots> slots_;
+  std::vector<RowNumbers> numberings_;
   Array<float> gain_[2];  // by generated token: posterior = gain * prior * t
   PartialSums partial_[2];
   std::vector<double> column_cells_;  // by target word: its cells
@@ -140,34 +140,34 @@ class Trainer {
   bool uniform_;                   // whether every t is kUnseen
 };
 
-Trainer::Trainer(Bitext& bitext, std::size_t source_words, std::size_t target_words, const Layout& layout,
-                 const DiagonalModel* init, const Parallel& parallel, DiagonalModel& model)
+Trainer::Trainer(Bitext& bitext, const TrainOptions& options, const DiagonalModel* init, DiagonalModel& model)
     : bitext_(bitext),
-      source_words_(source_words),
-      target_words_(target_words),
-      layout_(layout),
+      options_(options),
+      source_words_(options.vocabulary[0]),
+      target_words_(options.vocabulary[1]),
+      layout_(options.layout),
+      parallel_(options.parallel),
       init_(init),
-      parallel_(parallel),
       model_(model),
       directions_(model.table.directions),
-      workers_(parallel.threads),
-      slots_(parallel.threads, Slots(target_words)),
+      workers_(parallel_.threads),
+      numberings_(parallel_.threads, RowNumbers(target_words_)),
       uniform_(!init) {
   if (in_files()) {
-    for (Array<Word>& words : bitext.words) words.move_to_file(layout.directory);
-    bitext.pairs.move_to_file(layout.directory);
-    model.table.columns.move_to_file(layout.directory);
-    model.table.t.move_to_file(layout.directory);
+    for (Array<Word>& words : bitext.words) words.move_to_file(layout_.directory);
+    bitext.pairs.move_to_file(layout_.directory);
+    model.table.columns.move_to_file(layout_.directory);
+    model.table.t.move_to_file(layout_.directory);
     for (int d = 0; d < directions_; ++d) {
-      gain_[d].move_to_file(layout.directory);
-      partial_[d].z.move_to_file(layout.directory);
-      partial_[d].feature.move_to_file(layout.directory);
-      partial_[d].best.move_to_file(layout.directory);
-      partial_[d].partner.move_to_file(layout.directory);
+      gain_[d].move_to_file(layout_.directory);
+      partial_[d].z.move_to_file(layout_.directory);
+      partial_[d].feature.move_to_file(layout_.directory);
+      partial_[d].best.move_to_file(layout_.directory);
+      partial_[d].partner.move_to_file(layout_.directory);
     }
   }
   pair_chunks_ = chunk_pairs(bitext);
-  blocks_ = cut_pairs(bitext, pair_chunks_, layout.keep_index ? Layout::kUnlimited : layout.tile_bytes);
+  blocks_ = cut_pairs(bitext, pair_chunks_, layout_.keep_index ? Layout::kUnlimited : layout_.tile_bytes);
   build_table();
   cut_table();
   set_up();
@@ -192,15 +192,15 @@ void Trainer::build_table() {
   TTable& table = model_.table;
   const std::vector<Range> whole{{0, pair_chunks_.size() - 1}};
   for (const Range words : count_ranges_) {
-    RowBuilder rows(bitext_, words, init_ ? &init_->table : nullptr, slots_, parallel_);
+    RowBuilder rows(bitext_, words, init_ ? &init_->table : nullptr, numberings_, parallel_);
     for (const Range block : in_files() ? blocks_ : whole) {
       Tile tile = list_occurrences(bitext_, words, pairs_of(block));
       rows.add(tile, layout_.keep_index);
       if (layout_.keep_index) index_ = std::move(tile);
-      forget_pairs(block);
+      release_pairs(block);
     }
     rows.append_to(table);
-    table.columns.forget();
+    table.columns.release_pages();
   }
   table.t.resize(table.cells() * directions_);
 }
@@ -230,11 +230,11 @@ void Trainer::set_up() {
     const std::size_t size = table.cells() * directions_;
     std::fill(table.t.begin() + size * chunk / kChunks, table.t.begin() + size * (chunk + 1) / kChunks, kUnseen);
   });
-  table.t.forget();
+  table.t.release_pages();
   for (int d = 0; d < directions_; ++d) {
     table.null_row[d].assign(d == 0 ? target_words_ : source_words_, kUnseen);
     gain_[d].assign(generated(d).size() + kLanes, 0.0f);  // whole lanes are read
-    gain_[d].forget();
+    gain_[d].release_pages();
     model_.tension[d] = model_.settings.favor_diagonal ? model_.settings.tension : 0.0;
   }
   if (directions_ == 2) column_cells_ = count_columns(table, target_words_, parallel_);
@@ -286,13 +286,13 @@ void Trainer::favor(const std::vector<CellCount>& hinted) {
   uniform_ = uniform_ && hinted.empty();
 }
 
-void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, const Sink& sink, bool measure_last) {
+void Trainer::train(const Sink& sink, bool measure_last) {
   const DiagonalSettings& settings = model_.settings;
   for (int d = 0; d < directions_; ++d) lengths_->set_tension(d, model_.tension[d]);
   for (int iteration = 1; iteration <= settings.iterations; ++iteration) {
     const bool last = measure_last && iteration == settings.iterations;
     measure(iteration == 1 && uniform_ && !last, last ? sink : Sink());  // uniform sums know no best links
-    if (progress) progress(model_);
+    if (options_.progress) options_.progress(model_);
     if (last) return;
     count();
     if (directions_ == 2) update_backward();
@@ -310,32 +310,32 @@ void Trainer::train(const std::function<void(const DiagonalModel&)>& progress, c
 Tile Trainer::make_tile(Range words, Range block, bool with_lists) {
   if (parallel_.poll) parallel_.poll();
   Tile tile = list_occurrences(bitext_, words, pairs_of(block));
-  if (with_lists) add_lists(tile, bitext_, model_.table, slots_, parallel_);
+  if (with_lists) add_lists(tile, bitext_, model_.table, numberings_, parallel_);
   return tile;
 }
 
-void Trainer::forget_pairs(Range block) const {
+void Trainer::release_pairs(Range block) const {
   if (!in_files()) return;
   const Range pairs = pairs_of(block);
-  bitext_.pairs.forget(pairs.begin, pairs.end);
-  const auto forget = [&](int side, const auto& array) {
+  bitext_.pairs.release_pages(pairs.begin, pairs.end);
+  const auto release_pages = [&](int side, const auto& array) {
     const Span first = bitext_.pairs[pairs.begin].sides[side], last = bitext_.pairs[pairs.end - 1].sides[side];
-    array.forget(first.begin, std::size_t{last.begin} + last.length);
+    array.release_pages(first.begin, std::size_t{last.begin} + last.length);
   };
-  for (int side = 0; side < 2; ++side) forget(side, bitext_.words[side]);
+  for (int side = 0; side < 2; ++side) release_pages(side, bitext_.words[side]);
   for (int d = 0; d < directions_; ++d) {
-    forget(1 - d, gain_[d]);
-    forget(1 - d, partial_[d].z);
-    forget(1 - d, partial_[d].feature);
-    forget(1 - d, partial_[d].best);
-    forget(1 - d, partial_[d].partner);
+    release_pages(1 - d, gain_[d]);
+    release_pages(1 - d, partial_[d].z);
+    release_pages(1 - d, partial_[d].feature);
+    release_pages(1 - d, partial_[d].best);
+    release_pages(1 - d, partial_[d].partner);
   }
 }
 
-void Trainer::forget_rows(Range words) const {
+void Trainer::release_rows(Range words) const {
   const TTable& table = model_.table;
-  table.columns.forget(table.rows[words.begin], table.rows[words.end]);
-  table.t.forget(table.rows[words.begin] * directions_, table.rows[words.end] * directions_);
+  table.columns.release_pages(table.rows[words.begin], table.rows[words.end]);
+  table.t.release_pages(table.rows[words.begin] * directions_, table.rows[words.end] * directions_);
 }
 
 // ---------------------------------------------------------------------------------------- the first pass
@@ -362,9 +362,9 @@ void Trainer::measure(bool uniform, const Sink& sink) {
       AlignedBlock aligned;
       measure_block(words, block, tile, last ? parts : nullptr, last && sink ? &aligned : nullptr);
       if (last && sink) sink(std::move(aligned));
-      forget_pairs(block);
+      release_pairs(block);
     }
-    if (in_files()) forget_rows(words);
+    if (in_files()) release_rows(words);
   }
   for (int d = 0; d < directions_; ++d) {
     Statistics whole;
@@ -470,9 +470,9 @@ void Trainer::count() {
       std::optional<Tile> made;
       if (!index_) made = make_tile(words, block, false);
       count_tile(index_ ? *index_ : *made, sums.empty() ? nullptr : sums.data(), block.end == blocks.back().end);
-      forget_pairs(block);
+      release_pairs(block);
     }
-    if (in_files()) forget_rows(words);
+    if (in_files()) release_rows(words);
   }
 }
 
@@ -491,9 +491,9 @@ void Trainer::count_tile(const Tile& tile, double* sums, bool finish) {
         row = worker.sums.data();
       }
       if (directions_ == 2) {
-        add_occurrences<2>(tile, word, worker, slots_[thread], row);
+        add_occurrences<2>(tile, word, worker, numberings_[thread], row);
       } else {
-        add_occurrences<1>(tile, word, worker, slots_[thread], row);
+        add_occurrences<1>(tile, word, worker, numberings_[thread], row);
       }
       if (finish) finish_row(static_cast<Word>(e), row, worker);
     }
@@ -525,14 +525,15 @@ void Trainer::for_each_occurrence(const Tile& tile, std::size_t word, Worker& wo
 
 // Adds prior/Z of every occurrence of a word to the sums of its row.
 template <int kDirections>
-void Trainer::add_occurrences(const Tile& tile, std::size_t word, Worker& worker, Slots& slots, double* sums) const {
+void Trainer::add_occurrences(const Tile& tile, std::size_t word, Worker& worker, RowNumbers& numberings,
+                              double* sums) const {
   if (tile.first[word] == tile.first[word + 1]) return;
   const auto add = [&](std::size_t number, const float* weight) {
     double* const sum = sums + number * kDirections;
     for (int d = 0; d < kDirections; ++d) sum[d] += weight[d];
   };
   if (tile.has_lists()) {
-    tile.numbers(tile.begins[word], word, [&](const auto* numbers) {  // and all behind it
+    tile.numbers(tile.begins[word], word, [&](auto numbers) {  // and all behind it
       for_each_occurrence<kDirections>(tile, word, worker, [&](const float* weights, const Word*, std::size_t length) {
         for (std::size_t j = 0; j < length; ++j) add(numbers[j], weights + j * kDirections);
         numbers += length;
@@ -542,11 +543,11 @@ void Trainer::add_occurrences(const Tile& tile, std::size_t word, Worker& worker
   }
   const TTable& table = model_.table;
   const std::uint64_t row = table.rows[tile.words.begin + word];
-  slots.begin_row(table.columns.data() + row, table.rows[tile.words.begin + word + 1] - row);
+  numberings.begin_row(table.columns.data() + row, table.rows[tile.words.begin + word + 1] - row);
   for_each_occurrence<kDirections>(tile, word, worker,
                                    [&](const float* weights, const Word* target, std::size_t length) {
                                      for (std::size_t j = 0; j < length; ++j)
-                                       add(slots.find(target[j]), weights + j * kDirections);
+                                       add(numberings.find(target[j]), weights + j * kDirections);
                                    });
 }
 
@@ -614,8 +615,8 @@ void Trainer::update_backward() {
         table.t[cell * 2 + 1] = static_cast<float>(table.t[cell * 2 + 1] * scales[table.columns[cell]]);
       }
     }
-    table.columns.forget(begin, end);
-    table.t.forget(begin * 2, end * 2);
+    table.columns.release_pages(begin, end);
+    table.t.release_pages(begin * 2, end * 2);
   });
 }
 
@@ -630,88 +631,24 @@ void Trainer::update_null(int d) {
 
 }  // namespace
 
-// ------------------------------------------------------------------------------------------------ memory
-
-Footprint predict_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words, int directions,
-                            const Parallel& parallel) {
-  const std::uint64_t source = bitext.words[0].size(), target = bitext.words[1].size();
-  std::uint64_t visits = 0, most = 0;
-  for (const Pair& pair : bitext.pairs) {
-    const std::uint64_t own = std::uint64_t{pair.sides[0].length} * pair.sides[1].length;
-    visits += own;
-    most = std::max(most, own);
-  }
-  Footprint footprint;
-  footprint.cells = estimate_cells(bitext, source_words, target_words);
-  footprint.text = (source + target) * sizeof(Word) + bitext.size() * sizeof(Pair);
-  const std::uint64_t tokens = directions == 2 ? source + target : target;
-  const std::uint64_t words = source_words + target_words;
-  const std::uint64_t per_thread = words * sizeof(FixedSum) + target_words * (sizeof(FixedSum) + sizeof(Word));
-  const std::uint64_t cells = static_cast<std::uint64_t>(footprint.cells);
-  footprint.fixed = words * 64 + parallel.threads * per_thread;
-  footprint.table = cells * (sizeof(Word) + directions * (sizeof(float) + sizeof(double)));
-  footprint.index = source * (sizeof(Tile::Occurrence) + 12) + visits * 2 + visits / 4;
-  footprint.tile = most * 2 + most / 4;
-  const std::uint64_t common = footprint.fixed + cells * (sizeof(Word) + directions * sizeof(float)) +
-                               tokens * sizeof(float) + tokens * sizeof(Link) / 8;
-  footprint.fast = common + footprint.index;
-  footprint.low = common + std::min(footprint.index, std::max(footprint.tile, 2 * kTileBytes));
-  return footprint;
-}
-
-std::uint64_t needed_bytes(const Footprint& footprint, const Layout& layout) {
-  const std::uint64_t pairs = std::max(footprint.longest, std::min(footprint.together, layout.pair_bytes));
-  if (layout.keep_index) return footprint.fast + pairs;
-  if (layout.directory.empty()) return footprint.low + pairs;
-  const std::uint64_t tile = std::min(footprint.index, std::max(footprint.tile, 2 * layout.tile_bytes));
-  return footprint.fixed + tile + std::max(footprint.random, std::min(footprint.table, layout.table_bytes)) + pairs;
-}
-
-Layout low_layout() {
-  Layout layout;
-  layout.keep_index = false;
-  layout.tile_bytes = kTileBytes;
-  return layout;
-}
-
-bool fits(const Footprint& footprint, std::uint64_t needed, std::uint64_t bytes) {
-  return footprint.text + needed + footprint.longest <= bytes;
-}
-
-Layout choose_layout(const Footprint& footprint, std::uint64_t bytes, const std::string& directory) {
-  if (fits(footprint, footprint.fast, bytes)) return Layout();
-  Layout layout = low_layout();
-  if (fits(footprint, footprint.low, bytes)) return layout;
-  layout.directory = directory;
-  // Each part is another pass: no more of them than a text of this size is worth.
-  const std::uint64_t least = std::min<std::uint64_t>(footprint.text, 1 << 20);
-  layout.tile_bytes = std::clamp(bytes / 8, std::max(least, std::min(footprint.index / 1024, kTileBytes)), kTileBytes);
-  layout.table_bytes = std::max({bytes / 2, least, footprint.table / 64});
-  return layout;
-}
-
-DiagonalModel fit_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words, int directions,
-                           const DiagonalSettings& settings, const Layout& layout, const DiagonalModel* init,
-                           const Parallel& parallel, const std::function<void(const DiagonalModel&)>& progress,
-                           const Sink& sink) {
+DiagonalModel fit_diagonal(Bitext& bitext, int directions, const DiagonalSettings& settings,
+                           const TrainOptions& options, const DiagonalModel* init, const Sink& sink) {
   DiagonalModel model;
   model.settings = settings;
   model.table.directions = directions;
-  Trainer(bitext, source_words, target_words, layout, init, parallel, model).train(progress, sink, true);
+  Trainer(bitext, options, init, model).train(sink, true);
   return model;
 }
 
-DiagonalStart start_diagonal(Bitext& bitext, std::size_t source_words, std::size_t target_words,
-                             const DiagonalSettings& settings, const Hints& hints, const Layout& layout,
-                             const DiagonalModel* init, const Parallel& parallel,
-                             const std::function<void(const DiagonalModel&)>& progress) {
+DiagonalStart start_diagonal(Bitext& bitext, const DiagonalSettings& settings, const Hints& hints,
+                             const TrainOptions& options, const DiagonalModel* init) {
   DiagonalStart start;
   start.model.settings = settings;
   start.model.table.directions = 2;
-  Trainer trainer(bitext, source_words, target_words, layout, init, parallel, start.model);
-  start.hinted = hinted_cells(start.model.table, hints, init ? &init->table : nullptr, parallel);
+  Trainer trainer(bitext, options, init, start.model);
+  start.hinted = hinted_cells(start.model.table, hints, init ? &init->table : nullptr, options.parallel);
   if (!init) trainer.favor(start.hinted);
-  trainer.train(progress, Sink(), false);
+  trainer.train(Sink(), false);
   start.index = trainer.take_index();
   return start;
 }

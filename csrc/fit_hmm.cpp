@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <numeric>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -22,8 +21,6 @@ constexpr std::size_t kChunks = 256;
 constexpr double kUnit = 0x1p-24;
 // Jumps have so few parameters that this many pairs tell them.
 constexpr std::size_t kJumpPairs = 20000;
-// Bytes of a word and of its spelling, here and where they come from.
-constexpr std::size_t kSpelling = 128;
 
 struct Measures {
   double log_likelihood = 0, null = 0;
@@ -50,9 +47,9 @@ WEAM_CLONES void normalize_cells(float* __restrict t, const std::uint64_t* __res
 
 class HmmTrainer {
  public:
-  HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index, std::vector<CellCount> hinted,
-             const DiagonalModel* init, const Parallel& parallel, HmmModel& model);
-  void train(const std::function<void(const DiagonalModel&)>& progress);
+  HmmTrainer(const Bitext& bitext, const TrainOptions& options, DiagonalStart&& start, const DiagonalModel* init,
+             HmmModel& model);
+  void train();
 
  private:
   const Array<Word>& generated(int d) const { return bitext_.words[1 - d]; }
@@ -66,16 +63,16 @@ class HmmTrainer {
   void update_fertilities();
 
   const Bitext& bitext_;
-  const Layout& layout_;
-  const DiagonalModel* const init_;
+  const TrainOptions& options_;
   const Parallel& parallel_;
+  const DiagonalModel* const init_;
   HmmModel& model_;
   std::vector<std::size_t> pair_chunks_;
   std::vector<Range> blocks_;
   std::optional<Tile> index_;
   std::vector<CellCount> hinted_;
   std::vector<Worker> workers_;
-  std::vector<Slots> slots_;
+  std::vector<RowNumbers> numberings_;
   Array<std::uint64_t> counts_;
   std::vector<std::uint64_t> old_counts_;  // of the cells of init
   std::vector<double> column_cells_;
@@ -86,36 +83,36 @@ class HmmTrainer {
   Gate gate_;
 };
 
-HmmTrainer::HmmTrainer(const Bitext& bitext, const Layout& layout, std::optional<Tile> index,
-                       std::vector<CellCount> hinted, const DiagonalModel* init, const Parallel& parallel,
-                       HmmModel& model)
+HmmTrainer::HmmTrainer(const Bitext& bitext, const TrainOptions& options, DiagonalStart&& start,
+                       const DiagonalModel* init, HmmModel& model)
     : bitext_(bitext),
-      layout_(layout),
+      options_(options),
+      parallel_(options.parallel),
       init_(init),
-      parallel_(parallel),
       model_(model),
       pair_chunks_(chunk_pairs(bitext)),
-      blocks_(cut_pairs(bitext, pair_chunks_, layout.keep_index ? Layout::kUnlimited : layout.tile_bytes)),
-      index_(std::move(index)),
-      hinted_(std::move(hinted)),
-      workers_(parallel.threads),
-      gate_(layout.pair_bytes) {
+      blocks_(
+          cut_pairs(bitext, pair_chunks_, options.layout.keep_index ? Layout::kUnlimited : options.layout.tile_bytes)),
+      index_(std::move(start.index)),
+      hinted_(std::move(start.hinted)),
+      workers_(parallel_.threads),
+      gate_(options.layout.pair_bytes) {
   const TTable& table = model.base.table;
   const std::size_t target_words = table.null_row[0].size();
-  if (!index_) slots_.assign(parallel.threads, Slots(target_words));
-  column_cells_ = count_columns(table, target_words, parallel);
+  if (!index_) numberings_.assign(parallel_.threads, RowNumbers(target_words));
+  column_cells_ = count_columns(table, target_words, parallel_);
   for (int d = 0; d < 2; ++d) old_fertilities_[d] = model.fertility[d].counts;
-  if (!layout.directory.empty()) counts_.move_to_file(layout.directory);
+  if (!options.layout.directory.empty()) counts_.move_to_file(options.layout.directory);
   counts_.resize(table.cells());
   if (init && !init->totals[0].empty()) {
-    const std::vector<float> counts = recover_counts(*init, target_words, parallel);
+    const std::vector<float> counts = recover_counts(*init, target_words, parallel_);
     for (std::size_t cell = 0; cell < init->table.cells(); ++cell) {
       old_counts_.push_back(static_cast<std::uint64_t>(counts[cell * 2] / kUnit + 0.5));
     }
   }
 }
 
-void HmmTrainer::train(const std::function<void(const DiagonalModel&)>& progress) {
+void HmmTrainer::train() {
   for (int iteration = 0; iteration < model_.settings.iterations; ++iteration) {
     expect();
     update_words();
@@ -127,7 +124,7 @@ void HmmTrainer::train(const std::function<void(const DiagonalModel&)>& progress
         return sum.value();
       });
     }
-    if (progress) progress(model_.base);
+    if (options_.progress) options_.progress(model_.base);
   }
 }
 
@@ -163,7 +160,7 @@ void HmmTrainer::expect() {
     for (const Range block : blocks_) {
       if (parallel_.poll) parallel_.poll();
       Tile tile = list_occurrences(bitext_, {0, table.sources()}, {pair_chunks_[block.begin], pair_chunks_[block.end]});
-      add_lists(tile, bitext_, table, slots_, parallel_);
+      add_lists(tile, bitext_, table, numberings_, parallel_);
       expect_block(block, tile);
     }
   }
@@ -226,13 +223,13 @@ void HmmTrainer::count_links(std::size_t k, const Tile& tile, Worker& worker) {
     const float* const column = forward.posterior(0) + i + 1;
     const float* const row = backward.posterior(i) + 1;
     std::uint64_t* const counts = counts_.data() + table.rows[sentence[i]];
-    tile.numbers(tile.list[entry], sentence[i] - tile.words.begin, [&](const auto* numbers) {
+    tile.numbers(tile.list[entry], sentence[i] - tile.words.begin, [&](auto numbers) {
       for (std::size_t j = 0; j < target; ++j) {
         const float both = column[j * width] * row[j];
         const auto units =
             static_cast<std::uint64_t>(static_cast<std::int64_t>(both * static_cast<float>(1 / kUnit) + 0.5f));
         if (units == 0) continue;
-        __atomic_fetch_add(counts + numbers[j], units, __ATOMIC_RELAXED);
+        add_relaxed(counts[numbers[j]], units);
         worker.linked[0][j] += both;
         worker.linked[1][i] += both;
       }
@@ -300,48 +297,21 @@ void HmmTrainer::update_fertilities() {
 
 }  // namespace
 
-Footprint predict_hmm_footprint(const Bitext& bitext, std::size_t source_words, std::size_t target_words,
-                                const Parallel& parallel) {
-  Footprint footprint = predict_footprint(bitext, source_words, target_words, 2, parallel);
-  const std::uint64_t cells = static_cast<std::uint64_t>(footprint.cells), counts = cells * sizeof(std::uint64_t);
-  const std::uint64_t words = (source_words + target_words) * (kFertilities * 3 * sizeof(double) + kSpelling) +
-                              parallel.threads * target_words * sizeof(std::uint64_t);
-  footprint.fixed += words;
-  footprint.table += counts;
-  footprint.random = cells * (sizeof(Word) + 2 * sizeof(float)) + counts;
-  footprint.fast += words + counts;
-  footprint.low += words + counts;
-  std::vector<std::uint64_t> pairs;
-  for (const Pair& pair : bitext.pairs) pairs.push_back(pair_bytes(pair));
-  const auto most = std::min<std::ptrdiff_t>(parallel.threads, static_cast<std::ptrdiff_t>(pairs.size()));
-  std::partial_sort(pairs.begin(), pairs.begin() + most, pairs.end(), std::greater<>());
-  footprint.longest = most ? pairs[0] : 0;
-  footprint.together = std::accumulate(pairs.begin(), pairs.begin() + most, std::uint64_t{0});
-  return footprint;
-}
-
-std::uint64_t kept_bytes(const Footprint& footprint, std::size_t words) {
-  return static_cast<std::uint64_t>(footprint.cells) * (sizeof(Word) + 2 * sizeof(float)) + words * 64;
-}
-
-HmmModel fit_hmm(Bitext& bitext, std::size_t source_words, std::size_t target_words, const HmmSettings& settings,
-                 const Hints& hints, const Layout& layout, const HmmModel* init, const Parallel& parallel,
-                 const std::function<void(const DiagonalModel&)>& progress) {
+HmmModel fit_hmm(Bitext& bitext, const HmmSettings& settings, const Hints& hints, const TrainOptions& options,
+                 const HmmModel* init) {
   HmmModel model;
   model.settings = settings;
   DiagonalSettings start;
   start.iterations = settings.start_iterations;
   const DiagonalModel* const base = init ? &init->base : nullptr;
-  DiagonalStart started =
-      start_diagonal(bitext, source_words, target_words, start, hints, layout, base, parallel, progress);
+  DiagonalStart started = start_diagonal(bitext, start, hints, options, base);
   model.base = std::move(started.model);
   model.base.settings = trained_settings(settings);
   for (int d = 0; init && d < 2; ++d) {
     model.jumps[d] = init->jumps[d];
     if (settings.fertility) model.fertility[d] = init->fertility[d];
   }
-  HmmTrainer(bitext, layout, std::move(started.index), std::move(started.hinted), base, parallel, model)
-      .train(progress);
+  HmmTrainer(bitext, options, std::move(started), base, model).train();
   return model;
 }
 

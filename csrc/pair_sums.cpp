@@ -127,8 +127,8 @@ void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext,
     tile.prefetch_list(entry + kRows);
     const Word word = sentence[tile.position[entry]];
     const float* const row = table.t.data() + table.rows[word] * kDirections;
-    tile.numbers(tile.list[entry], word - tile.words.begin, [&](const auto* numbers) {
-      using Number = std::remove_const_t<std::remove_reference_t<decltype(*numbers)>>;
+    tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
+      using Number = typename decltype(numbers)::Number;
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
         if (!kComplete && numbers[j] == Tile::kMissing<Number>) {
           std::fill(t, t + kDirections, kUnseen);

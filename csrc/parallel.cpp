@@ -13,7 +13,7 @@ namespace weam {
 
 namespace {
 
-struct Crew {
+struct Workers {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stop{false};
   std::mutex mutex;
@@ -51,44 +51,44 @@ struct Crew {
 
 void Parallel::run(std::size_t chunks, const std::function<void(std::size_t, int)>& body) const {
   if (chunks == 0) return;
-  Crew crew;
+  Workers workers;
   if (!poll && (threads == 1 || chunks == 1)) {
-    crew.work(chunks, 0, body);
+    workers.work(chunks, 0, body);
   } else {
     const int size = static_cast<int>(std::min<std::size_t>(std::max(threads, 1), chunks));
-    std::vector<std::thread> workers;
-    workers.reserve(static_cast<std::size_t>(size));
-    std::unique_lock<std::mutex> lock(crew.mutex);
+    std::vector<std::thread> running;
+    running.reserve(static_cast<std::size_t>(size));
+    std::unique_lock<std::mutex> lock(workers.mutex);
     for (int thread = 0; thread < size; ++thread) {
       try {
-        workers.emplace_back([&crew, chunks, thread, &body] {
-          crew.begin();
-          crew.work(chunks, thread, body);
-          std::lock_guard<std::mutex> done(crew.mutex);
-          --crew.working;
-          crew.finished.notify_one();
+        running.emplace_back([&workers, chunks, thread, &body] {
+          workers.begin();
+          workers.work(chunks, thread, body);
+          std::lock_guard<std::mutex> done(workers.mutex);
+          --workers.working;
+          workers.finished.notify_one();
         });
       } catch (const std::exception&) {
         break;  // fewer threads than asked for still finish the work
       }
     }
-    crew.starting = crew.working = static_cast<int>(workers.size());
-    while (!crew.finished.wait_for(lock, std::chrono::milliseconds(50), [&] { return crew.working == 0; })) {
+    workers.starting = workers.working = static_cast<int>(running.size());
+    while (!workers.finished.wait_for(lock, std::chrono::milliseconds(50), [&] { return workers.working == 0; })) {
       lock.unlock();
-      if (poll && !crew.stop) {
+      if (poll && !workers.stop) {
         try {
           poll();
         } catch (...) {
-          crew.fail(std::current_exception());
+          workers.fail(std::current_exception());
         }
       }
       lock.lock();
     }
     lock.unlock();
-    for (std::thread& worker : workers) worker.join();
-    if (workers.empty()) crew.work(chunks, 0, body);
+    for (std::thread& thread : running) thread.join();
+    if (running.empty()) workers.work(chunks, 0, body);
   }
-  if (crew.error) std::rethrow_exception(crew.error);
+  if (workers.error) std::rethrow_exception(workers.error);
 }
 
 }  // namespace weam

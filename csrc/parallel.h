@@ -2,7 +2,9 @@
 // that is what makes every result the same at any thread count.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 namespace weam {
@@ -16,5 +18,10 @@ struct Parallel {
   // once every thread has stopped.
   void run(std::size_t chunks, const std::function<void(std::size_t chunk, int thread)>& body) const;
 };
+
+// Adds whole numbers to one that several threads add to: the sum is the same in any order.
+inline void add_relaxed(std::uint64_t& sum, std::uint64_t value) {
+  std::atomic_ref<std::uint64_t>(sum).fetch_add(value, std::memory_order_relaxed);
+}
 
 }  // namespace weam

@@ -42,14 +42,15 @@ void place_lists(Tile& tile, const Bitext& bitext, const std::vector<std::uint64
 // Writes the lists of a word, in which number(target word) is the cell.
 template <class Number>
 void write_lists(Tile& tile, const Bitext& bitext, std::size_t word, Number number) {
-  unsigned char* const at = tile.cells.data() + tile.begins[word];
-  if (tile.wide[word]) {
-    auto* cell = reinterpret_cast<std::uint32_t*>(at);
-    for_each_visit(tile, bitext, word, [&](Word met) { *cell++ = number(met); });
-  } else {
-    auto* cell = reinterpret_cast<std::uint16_t*>(at);
-    for_each_visit(tile, bitext, word, [&](Word met) { *cell++ = static_cast<std::uint16_t>(number(met)); });
-  }
+  unsigned char* at = tile.cells.data() + tile.begins[word];
+  const auto write = [&]<class T>(T) {
+    for_each_visit(tile, bitext, word, [&](Word met) {
+      const T cell = static_cast<T>(number(met));
+      std::memcpy(at, &cell, sizeof cell);
+      at += sizeof cell;
+    });
+  };
+  tile.wide[word] ? write(std::uint32_t{}) : write(std::uint16_t{});
 }
 
 // Calls body(word, thread) for every word of a tile, counted from words.begin.
@@ -138,7 +139,7 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
   return tile;
 }
 
-void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<Slots>& slots,
+void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<RowNumbers>& numberings,
                const Parallel& parallel) {
   const std::uint64_t* const rows = table.rows.data() + tile.words.begin;
   std::vector<std::uint64_t> sizes(tile.words.size());
@@ -146,27 +147,27 @@ void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vecto
   place_lists(tile, bitext, sizes);
   for_each_word(tile, parallel, [&](std::size_t word, int thread) {
     if (tile.first[word] == tile.first[word + 1]) return;
-    Slots& slot = slots[thread];
+    RowNumbers& slot = numberings[thread];
     slot.begin_row(table.columns.data() + rows[word], sizes[word]);
-    write_lists(tile, bitext, word, [&](Word met) { return met == kUnknown ? Slots::kNone : slot.find(met); });
+    write_lists(tile, bitext, word, [&](Word met) { return met == kUnknown ? RowNumbers::kNone : slot.find(met); });
   });
 }
 
-RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<Slots>& slots,
+RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<RowNumbers>& numberings,
                        const Parallel& parallel)
-    : bitext_(bitext), words_(words), slots_(slots), parallel_(parallel), rows_(words.size()) {
+    : bitext_(bitext), words_(words), numberings_(numberings), parallel_(parallel), rows_(words.size()) {
   if (!base) return;
   for (std::size_t e = words.begin; e < std::min(words.end, base->sources()); ++e) {
     rows_[e - words.begin].assign(base->columns.begin() + base->rows[e], base->columns.begin() + base->rows[e + 1]);
   }
 }
 
-std::uint64_t RowBuilder::count_new(const Tile& tile, std::size_t word, Slots& slots) const {
-  slots.begin_row(rows_[word].data(), rows_[word].size());
+std::uint64_t RowBuilder::count_new(const Tile& tile, std::size_t word, RowNumbers& numberings) const {
+  numberings.begin_row(rows_[word].data(), rows_[word].size());
   std::uint64_t count = 0;
   for_each_visit(tile, bitext_, word, [&](Word met) {
-    if (slots.find(met) != Slots::kNone) return;
-    slots.add(met);
+    if (numberings.find(met) != RowNumbers::kNone) return;
+    numberings.add(met);
     ++count;
   });
   return count;
@@ -178,20 +179,20 @@ void RowBuilder::add(Tile& tile, bool with_lists) {
     for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
       sizes[word] = rows_[word].size() + (tile.visits[word + 1] - tile.visits[word]);
       // Few rows are as large as they could be: these are counted.
-      if (sizes[word] > 0xffff) sizes[word] = rows_[word].size() + count_new(tile, word, slots_[thread]);
+      if (sizes[word] > 0xffff) sizes[word] = rows_[word].size() + count_new(tile, word, numberings_[thread]);
     });
     place_lists(tile, bitext_, sizes);
   }
-  std::vector<std::vector<Word>> met_by(slots_.size());
+  std::vector<std::vector<Word>> met_by(numberings_.size());
   for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
     if (tile.first[word] == tile.first[word + 1]) return;
     std::vector<Word>& met = met_by[thread];
     met.clear();
-    Slots& slot = slots_[thread];
+    RowNumbers& slot = numberings_[thread];
     slot.begin_row(rows_[word].data(), rows_[word].size());
     const auto number = [&](Word target) {
       const std::uint32_t known = slot.find(target);
-      if (known != Slots::kNone) return known;
+      if (known != RowNumbers::kNone) return known;
       met.push_back(target);
       return slot.add(target);
     };
@@ -246,7 +247,7 @@ std::vector<double> count_columns(const TTable& table, std::size_t target_words,
   parallel.run(kChunks, [&](std::size_t chunk, int thread) {
     const std::size_t begin = columns.size() * chunk / kChunks, end = columns.size() * (chunk + 1) / kChunks;
     for (std::size_t cell = begin; cell < end; ++cell) ++parts[thread][columns[cell]];
-    columns.forget(begin, end);
+    columns.release_pages(begin, end);
   });
   std::vector<double> cells(target_words, 0.0);
   for (const std::vector<std::uint32_t>& part : parts) {
@@ -278,15 +279,15 @@ double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_
   for_each([&](Word word, std::uint32_t pair, std::uint32_t) {
     if (sampled[word] && (found[word].empty() || found[word].back() != pair)) found[word].push_back(pair);
   });
-  Slots slots(target_words);
+  RowNumbers numberings(target_words);
   double cells = 0;
   for (const std::vector<std::uint32_t>& pairs : found) {
-    slots.begin_row();
+    numberings.begin_row();
     for (const std::uint32_t pair : pairs) {
       const Word* const met = bitext.sentence(1, pair);
       for (std::uint32_t j = 0; j < bitext.pairs[pair].sides[1].length; ++j) {
-        if (slots.find(met[j]) != Slots::kNone) continue;
-        slots.add(met[j]);
+        if (numberings.find(met[j]) != RowNumbers::kNone) continue;
+        numberings.add(met[j]);
         ++cells;
       }
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "array.h"
@@ -40,6 +41,24 @@ struct TTable {
   void sort_rows(const Parallel& parallel);
   // The cells of a word with others, kNoCell where there is none or a word is kUnknown. The rows must be sorted.
   void find(Word source, const Word* targets, std::size_t count, std::uint64_t* cells) const;
+};
+
+// Whole numbers that lie one behind the other in bytes of whatever alignment.
+template <class T>
+class Packed {
+ public:
+  using Number = T;
+
+  explicit Packed(const unsigned char* at) : at_(at) {}
+  Number operator[](std::size_t k) const {
+    Number number;
+    std::memcpy(&number, at_ + k * sizeof number, sizeof number);
+    return number;
+  }
+  void operator+=(std::size_t count) { at_ += count * sizeof(Number); }
+
+ private:
+  const unsigned char* at_;
 };
 
 // The index of a range of source words within a range of sentence pairs: where each word occurs and, with lists, for
@@ -80,63 +99,63 @@ struct Tile {
   template <class Use>
   void numbers(std::uint64_t byte, std::size_t word, Use use) const {
     if (wide[word]) {
-      use(reinterpret_cast<const std::uint32_t*>(cells.data() + byte));
+      use(Packed<std::uint32_t>(cells.data() + byte));
     } else {
-      use(reinterpret_cast<const std::uint16_t*>(cells.data() + byte));
+      use(Packed<std::uint16_t>(cells.data() + byte));
     }
   }
 };
 
 // For one thread: the number of each target word in the current row. An entry older than the row is none of it, so
 // nothing is cleared between rows.
-class Slots {
+class RowNumbers {
  public:
   static constexpr std::uint32_t kNone = Tile::kMissing<std::uint32_t>;
 
-  explicit Slots(std::size_t target_words) : slots_(target_words, 0) {}
+  explicit RowNumbers(std::size_t target_words) : numberings_(target_words, 0) {}
 
   void begin_row() {
     row_ = next_;
-    if (row_ + std::uint64_t{slots_.size()} < kNone) return;
-    std::fill(slots_.begin(), slots_.end(), 0);
+    if (row_ + std::uint64_t{numberings_.size()} < kNone) return;
+    std::fill(numberings_.begin(), numberings_.end(), 0);
     row_ = next_ = 1;
   }
   void begin_row(const Word* columns, std::size_t size) {
     begin_row();
     for (std::size_t k = 0; k < size; ++k) add(columns[k]);
   }
-  std::uint32_t find(Word word) const { return slots_[word] >= row_ ? slots_[word] - row_ : kNone; }
+  std::uint32_t find(Word word) const { return numberings_[word] >= row_ ? numberings_[word] - row_ : kNone; }
   std::uint32_t add(Word word) {
-    slots_[word] = next_;
+    numberings_[word] = next_;
     return next_++ - row_;
   }
 
  private:
-  std::vector<std::uint32_t> slots_;
+  std::vector<std::uint32_t> numberings_;
   std::uint32_t row_ = 1, next_ = 1;
 };
 
 Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
 
 // Gives a tile its lists, over the finished rows of a table, which need not have all of its cells.
-void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<Slots>& slots,
+void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<RowNumbers>& numberings,
                const Parallel& parallel);
 
 // Appends the rows of a range of words to the table: first what they have in `base`, if any, in the same order. A range
 // comes in blocks of sentence pairs. The tile of an only block may be kept, with its lists.
 class RowBuilder {
  public:
-  RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<Slots>& slots,
+  RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<RowNumbers>& numberings,
              const Parallel& parallel);
   void add(Tile& tile, bool with_lists);
   void append_to(TTable& table);
 
  private:
-  std::uint64_t count_new(const Tile& tile, std::size_t word, Slots& slots) const;
+  std::uint64_t count_new(const Tile& tile, std::size_t word, RowNumbers& numberings) const;
 
   const Bitext& bitext_;
   const Range words_;
-  std::vector<Slots>& slots_;
+  std::vector<RowNumbers>& numberings_;
   const Parallel& parallel_;
   std::vector<std::vector<Word>> rows_;
 };

@@ -95,7 +95,7 @@ void use(DiagonalModel& model, const Vocabulary* vocabularies) {
   parameters_text(model.table, vocabularies[0], vocabularies[1], true, -4, alone);
   const std::size_t words = std::max(vocabularies[0].size(), vocabularies[1].size()) + 3;
   Bitext more = test::random_bitext(3, 10, words);
-  fit_diagonal(more, words, words, model.table.directions, DiagonalSettings(), Layout(), &model, alone, {}, {});
+  fit_diagonal(more, model.table.directions, DiagonalSettings(), {{words, words}, Layout(), alone, {}}, &model, {});
 }
 
 void use_hmm(const HmmModel& model, const Vocabulary* vocabularies) {

@@ -157,7 +157,8 @@ TEST(an_interrupt_stops_training) {
   const Parallel parallel{2, [&] {
                             if (++polls == 3) throw Interrupt();
                           }};
-  CHECK_THROWS(Interrupt, fit_diagonal(bitext, kWords, kWords, 2, settings, layouts()[1], nullptr, parallel, {}, {}));
+  CHECK_THROWS(Interrupt,
+               fit_diagonal(bitext, 2, settings, {{kWords, kWords}, layouts()[1], parallel, {}}, nullptr, {}));
 }
 
 TEST(a_directory_that_is_not_there_is_an_error) {

@@ -70,8 +70,8 @@ inline Trained train(Bitext& bitext, std::size_t words, int directions, const La
       append_bytes(trained.scores[d], block.scores[d]);
     }
   };
-  trained.model =
-      fit_diagonal(bitext, words, words, directions, DiagonalSettings(), layout, init, Parallel{threads, {}}, {}, sink);
+  trained.model = fit_diagonal(bitext, directions, DiagonalSettings(),
+                               {{words, words}, layout, Parallel{threads, {}}, {}}, init, sink);
   return trained;
 }
 
@@ -99,7 +99,7 @@ inline HmmModel train_hmm(Bitext& bitext, std::size_t words, const Layout& layou
                           const HmmModel* init = nullptr) {
   HmmSettings settings;
   settings.fertility = true;
-  return fit_hmm(bitext, words, words, settings, hints(words), layout, init, Parallel{threads, {}}, {});
+  return fit_hmm(bitext, settings, hints(words), {{words, words}, layout, Parallel{threads, {}}, {}}, init);
 }
 
 // The links and all the scores of a text, one block after the other.

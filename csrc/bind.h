@@ -1,4 +1,8 @@
-// What the parts of the Python module share.
+// What the parts of the Python module share. The work runs without the GIL.
+//
+// Whatever Python calls, and from whatever thread or callback, is done or refused with an exception. Objects come as
+// shared_ptr: one whose __init__ has not run (of T.__new__(T)) has none, which pybind11 refuses; a plain reference
+// would be to memory that nobody has set.
 #pragma once
 
 #include <pybind11/functional.h>
@@ -34,6 +38,12 @@ inline void require(bool valid, const std::string& what) {
   if (!valid) throw std::invalid_argument(what);
 }
 
+// Throws IndexError.
+inline int checked(int index, int size, const char* what) {
+  if (index < 0 || index >= size) throw std::out_of_range("there is no " + std::string(what) + std::to_string(index));
+  return index;
+}
+
 inline Parallel parallel_of(int threads) {
   require(threads >= 1, "threads must be at least 1");
   return {std::min(threads, kMostThreads), check_interrupt};
@@ -51,7 +61,7 @@ py::array_t<T> view_of(std::shared_ptr<Owner> owner, const T* data, std::vector<
 py::tuple to_arrays(Links&& links);
 
 // An array that is of one piece and aligned: a copy where the caller's is not.
-constexpr int kPlain = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};
 using Offsets = py::array_t<std::int64_t, kPlain>;
 using LinkPairs = py::array_t<std::int32_t, kPlain>;
 using Probabilities = py::array_t<float, kPlain>;
@@ -60,6 +70,8 @@ Links from_arrays(const Offsets& offsets, const LinkPairs& pairs,
                   const std::optional<Probabilities>& probability = std::nullopt);
 
 void bind_links(py::module_& m);
-void bind_aligner(py::module_& m);
+void bind_text(py::module_& m);
+void bind_model(py::module_& m);
+void bind_train(py::module_& m);
 
 }  // namespace weam

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "bindings.h"
+#include "bind.h"
 #include "errors.h"
 #include "symmetrize.h"
 
