@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <utility>
 
 namespace weam {
@@ -26,18 +28,77 @@ void Text::add(const py::sequence& source, const py::sequence& target, std::size
         throw py::type_error("pair " + std::to_string(k) + ": " + error.what());
       }
     }
-    const std::size_t longest = std::max(words[0]->size(), words[1]->size());
-    const bool is_empty = words[0]->empty() || words[1]->empty();
-    const bool is_long = !is_empty && max_length && longest > max_length;
-    dropped.empty += is_empty;
-    dropped.too_long += is_long;
-    other_spaces += !is_empty && !is_long && (sentences[0].other_spaces() || sentences[1].other_spaces());
-    for (int side = 0; side < 2; ++side) {
-      numbers[side].clear();
-      if (is_empty || is_long) continue;
-      for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
+    for (int side = 0; side < 2; ++side) numbers[side].clear();
+    if (take(words[0]->size(), words[1]->size(), max_length)) {
+      other_spaces += sentences[0].other_spaces() || sentences[1].other_spaces();
+      for (int side = 0; side < 2; ++side) {
+        for (const std::string_view word : *words[side]) numbers[side].push_back(number(side, word));
+      }
     }
     bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
+  }
+}
+
+bool Text::take(std::size_t source_length, std::size_t target_length, std::size_t max_length) {
+  const bool is_empty = source_length == 0 || target_length == 0;
+  const bool is_long = !is_empty && max_length && std::max(source_length, target_length) > max_length;
+  dropped.empty += is_empty;
+  dropped.too_long += is_long;
+  return !is_empty && !is_long;
+}
+
+namespace {
+
+// The sentences of a side whose words have numbers, checked.
+struct NumberedSide {
+  NumberedSide(std::string_view vocabulary, const Offsets& offsets, const Numbers& numbers)
+      : offsets(offsets.data(), static_cast<std::size_t>(offsets.size())),
+        numbers(numbers.data(), static_cast<std::size_t>(numbers.size())) {
+    for (std::size_t end; !vocabulary.empty(); vocabulary.remove_prefix(end + 1)) {
+      end = vocabulary.find('\n');
+      require(end != vocabulary.npos, "the last word of a vocabulary ends with a line feed, too");
+      words.push_back(vocabulary.substr(0, end));
+    }
+    require(!this->offsets.empty() && this->offsets.front() >= 0 && std::ranges::is_sorted(this->offsets) &&
+                static_cast<std::size_t>(this->offsets.back()) <= this->numbers.size(),
+            "the offsets of the sentences do not ascend within their words");
+    require(std::ranges::all_of(this->numbers, [&](std::int32_t n) { return n >= 0 && std::size_t(n) < words.size(); }),
+            "the number of a word is not in the vocabulary");
+    known.resize(words.size());
+  }
+  std::size_t size() const { return offsets.size() - 1; }
+  std::span<const std::int32_t> sentence(std::size_t k) const {
+    return numbers.subspan(offsets[k], offsets[k + 1] - offsets[k]);
+  }
+
+  std::vector<std::string_view> words;
+  std::span<const std::int64_t> offsets;
+  std::span<const std::int32_t> numbers;
+  std::vector<std::optional<Word>> known;  // of the words that have been met, their numbers in the text
+};
+
+}  // namespace
+
+void Text::add_numbered(const std::array<py::bytes, 2>& vocabularies, const std::array<Offsets, 2>& offsets,
+                        const std::array<Numbers, 2>& numbers, std::size_t max_length) {
+  const Use use(*this, true);
+  NumberedSide sides[2] = {{vocabularies[0], offsets[0], numbers[0]}, {vocabularies[1], offsets[1], numbers[1]}};
+  require(sides[0].size() == sides[1].size(), "source has " + std::to_string(sides[0].size()) +
+                                                  " sentences, target has " + std::to_string(sides[1].size()));
+  const py::gil_scoped_release release;
+  std::vector<Word> words[2];
+  for (std::size_t k = 0; k < sides[0].size(); ++k) {
+    const bool taken = take(sides[0].sentence(k).size(), sides[1].sentence(k).size(), max_length);
+    for (int side = 0; side < 2; ++side) {
+      words[side].clear();
+      if (!taken) continue;
+      for (const std::int32_t local : sides[side].sentence(k)) {
+        std::optional<Word>& known = sides[side].known[static_cast<std::size_t>(local)];
+        if (!known) known = number(side, sides[side].words[static_cast<std::size_t>(local)]);
+        words[side].push_back(*known);
+      }
+    }
+    bitext.add(words[0].data(), words[0].size(), words[1].data(), words[1].size());
   }
 }
 
@@ -164,6 +225,19 @@ void bind_text(py::module_& m) {
             text->add(source, target, max_length);
           },
           py::arg("source"), py::arg("target"), py::arg("max_length"))
+      .def(
+          "add_numbered",
+          [](const TextPointer& text, const std::array<py::bytes, 2>& vocabularies,
+             const std::array<Offsets, 2>& offsets, const std::array<Numbers, 2>& numbers,
+             std::size_t max_length) { text->add_numbered(vocabularies, offsets, numbers, max_length); },
+          py::arg("vocabularies"), py::arg("offsets"), py::arg("numbers"), py::arg("max_length"))
+      .def(
+          "keep_in_files",
+          [](const TextPointer& text, const std::string& directory) {
+            const Text::Use use(*text, true);
+            text->keep_in_files(directory);
+          },
+          py::arg("directory"))
       .def(
           "renamed",
           [](const TextPointer& text, const std::array<std::vector<std::string>, 2>& words,

@@ -16,6 +16,8 @@
 
 namespace weam {
 
+using Numbers = py::array_t<std::int32_t, kPlain>;
+
 // The words of a sentence, and what keeps them alive.
 class Sentence {
  public:
@@ -152,6 +154,9 @@ class Text {
 
   // A pair with an empty side, or one longer than `max_length` words (0: any), becomes an empty pair.
   void add(const py::sequence& source, const py::sequence& target, std::size_t max_length);
+  // The same for sentences whose words have numbers in a vocabulary of their own: that is, by side, a word a line.
+  void add_numbered(const std::array<py::bytes, 2>& vocabularies, const std::array<Offsets, 2>& offsets,
+                    const std::array<Numbers, 2>& numbers, std::size_t max_length);
 
   const Vocabulary& vocabulary(int side) const {
     return learn_ ? vocabularies_[checked(side, 2, "side ")] : model_->vocabulary(side);
@@ -192,6 +197,8 @@ class Text {
     for (const Array<Word>& words : bitext.words) words.release_pages();
     bitext.pairs.release_pages();
   }
+  // Whether a pair of sentences is kept; if not, an empty one takes its place.
+  bool take(std::size_t source_length, std::size_t target_length, std::size_t max_length);
   Word number(int side, std::string_view word) {
     return learn_ ? vocabularies_[side].intern(word) : model_->vocabularies[side].find(word);
   }

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_Bytes = bytes
 _Sentence = str | Sequence[str] | Sequence[int] | NDArray[Any]
 _Links = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32] | None]
 
@@ -97,6 +98,14 @@ class Text:
     def add(
         self, source: Sequence[_Sentence], target: Sequence[_Sentence], max_length: int
     ) -> None: ...
+    def add_numbered(
+        self,
+        vocabularies: Sequence[_Bytes],
+        offsets: Sequence[NDArray[np.int64]],
+        numbers: Sequence[NDArray[np.int32]],
+        max_length: int,
+    ) -> None: ...
+    def keep_in_files(self, directory: str | _Bytes) -> None: ...
     def renamed(self, words: Sequence[Sequence[str]], model: Model | None, learn: bool) -> Text: ...
     def words(self, side: int) -> list[str]: ...
     def __len__(self) -> int: ...

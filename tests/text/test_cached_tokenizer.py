@@ -11,7 +11,7 @@ from small_tokenizers import FAMILIES, tokenizer
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from weam_ext.text import cached_tokenizer as pieces
-from weam_ext.text.cached_tokenizer import Pieces, separable
+from weam_ext.text.cached_tokenizer import Pieces, Tokenised, separable
 from weam_ext.text.words import segmenter, word_ids
 
 LETTERS = "abeÉ'.\u0301\u3099今がก่▁"
@@ -66,7 +66,13 @@ def looked_up(tokenise: Pieces, texts: Sequence[str]) -> Rows:
     columns = [
         [values[start:end].tolist() for start, end in pairwise(at)] for at, values in found[:3]
     ]
-    return list(zip(*columns, found.joined, strict=True))
+    return list(zip(*columns, joined(found), strict=True))
+
+
+def joined(found: Tokenised) -> list[str]:
+    """The words of each text, between blanks."""
+    words, (at, numbers) = found.vocabulary, found.vocabulary_ids
+    return [" ".join(words[n] for n in numbers[start:end]) for start, end in pairwise(at)]
 
 
 @pytest.mark.parametrize("words", ["bert", "blanks"])
@@ -134,4 +140,4 @@ def test_lower_case_is_that_of_the_words() -> None:
     text = "ΑΣ ΑΣ'Σ İx ẞ"
     found = Pieces(backend("WordPiece"), "bert", lowercase=True)([text])
     words = " ".join(text[start:end] for start, end in segmenter("bert")(text))
-    assert found.joined == [words.lower()]
+    assert joined(found) == [words.lower()]

@@ -34,13 +34,14 @@ from weam_ext.common.errors import InputError, describe
 from weam_ext.common.memory import available_memory, thread_count, used_memory
 from weam_ext.text.bitext import BitextSource, feed_bitext
 from weam_ext.text.pharaoh import Link
+from weam_ext.text.words import NumberedWords
 
 # Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
 PER_WORD = "per word"
 _UNTRAINED = "the aligner has not been trained: call fit first"
 
 Sentence = str | Sequence[str] | Sequence[int] | NDArray[np.integer[Any]]
-Text = Iterable[Sentence] | Path | BitextSource
+Text = Iterable[Sentence] | Path | BitextSource | NumberedWords
 # What is given the links of a block of pairs, and their scores by direction.
 Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 
@@ -94,7 +95,8 @@ class Aligner:
     (words set off by blanks), of sequences of words or of whole numbers, or of one-dimensional
     integer arrays (a number stands for the word of its decimal digits); or two line-aligned files
     as `Path`; or `source` alone is the `Path` of a file of "source ||| target" or tab-separated
-    lines, or a `BitextSource`.
+    lines, or a `BitextSource`; or both are `NumberedWords`, of which nothing is split or looked at
+    but each distinct word.
 
     Args:
         model: one of `MODELS`.
@@ -446,21 +448,36 @@ class Aligner:
         *,
         init: "Aligner | None" = None,
         model: _native.Model | None = None,
+        into: _native.Text | None = None,
         lowercase: bool = False,
         on_bytes: Callable[[int], object] = lambda size: None,
     ) -> _native.Text:
         """Sentence pairs as numbers, for `fit_text` and `align_text`.
 
         With `model`, words that it does not know are unknown; else they are learnt, after those of
-        `init`. Files can be lower-cased; `on_bytes` is told how much has been read.
+        `init`. Sentences that are not in files are added to those of `into`, if any. Files can be
+        lower-cased; `on_bytes` is told how much has been read.
         """
         self._check_start(init)
-        if self.hmm:  # its models know stems
+        if into is not None:
+            text = into
+        elif self.hmm:  # its models know stems
             text = _native.Text(None, learn=True)
         else:
             text = _native.Text(init.model if init else model, learn=model is None)
         reversed_ = self._reversed()
         files = _files(source, target)
+        if isinstance(source, NumberedWords) and isinstance(target, NumberedWords):
+            words = (target, source) if reversed_ else (source, target)
+            text.add_numbered(
+                [side.vocabulary for side in words],
+                [side.sentences.offsets for side in words],
+                [side.sentences.values for side in words],
+                self.max_length,
+            )
+            if text.bytes > self._budget() // 4:
+                text.keep_in_files(self._temp_dir)
+            return text
         if files:
             columns = files.columns
             reader = _native.TextReader(

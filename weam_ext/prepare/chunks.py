@@ -16,9 +16,10 @@ from weam_ext.align.links import Links
 from weam_ext.common.ragged import Ints, Lists, read_lists, write_lists
 from weam_ext.data.shards import COLUMNS, PROBABILITY, SPLITS, write_shard
 from weam_ext.prepare.settings import Counts, PrepareSettings
-from weam_ext.text.bitext import BitextSource
 from weam_ext.text.cached_tokenizer import Pieces, Tokenised
+from weam_ext.text.words import NumberedWords
 
+SIDES = ("source", "target")
 SHARD_PAIRS = 65_536
 SHARD_CHARACTERS = 1 << 25
 """A range ends with the line that reaches so many, so that long lines take no more memory."""
@@ -49,10 +50,10 @@ def cut(lines: Iterable[tuple[str, ...]]) -> Iterator[Range]:
 
 
 class Part(NamedTuple):
-    """The files of a range between its two stages: columns, and what the aligner reads."""
+    """The files of a range between its two stages: columns, and the words that they number."""
 
     columns: Path
-    sides: tuple[Path, Path]
+    vocabularies: tuple[Path, Path]
 
     @classmethod
     def of(cls, directory: Path, corpus: int, number: int) -> "Part":
@@ -63,11 +64,17 @@ class Part(NamedTuple):
         )
 
     def remove(self) -> None:
-        for path in (self.columns, *self.sides):
+        for path in (self.columns, *self.vocabularies):
             path.unlink(missing_ok=True)
 
-    def bitext(self) -> BitextSource:
-        return BitextSource(self.columns.name, (str(self.sides[0]), str(self.sides[1])))
+    def bitext(self) -> tuple[NumberedWords, NumberedWords]:
+        """What the aligner reads."""
+        columns = read_lists(self.columns)
+        source, target = (
+            NumberedWords(path.read_bytes(), columns[f"{name}_vocabulary_ids"])
+            for name, path in zip(SIDES, self.vocabularies, strict=True)
+        )
+        return source, target
 
     def digests(self) -> Digests:
         """Of the pairs that were kept."""
@@ -92,16 +99,14 @@ def tokenise(
     kept = ~overlong if settings.overlong == "drop" else np.ones(len(rows), bool)
     lengths = _truncated(lengths, room) * kept
     columns = {"digest": Lists.of_lengths(kept, _digests(lines, rows[kept], settings.seed))}
-    for name, side, length in zip(("source", "target"), sides, lengths, strict=False):
+    for name, path, side, length in zip(SIDES, part.vocabularies, sides, lengths, strict=False):
         columns[f"{name}_ids"] = side.ids.take(rows, length)
         columns[f"{name}_words"] = side.words.take(rows, length)
         columns[f"{name}_numbers"] = side.numbers.take(rows)
+        if len(sides) == 2:
+            columns[f"{name}_vocabulary_ids"] = side.vocabulary_ids.take(rows)
+            path.write_bytes("".join(f"{word}\n" for word in side.vocabulary).encode())
     write_lists(part.columns, columns, durable=False)
-    if len(sides) == 2:
-        for path, side in zip(part.sides, sides, strict=True):
-            # Between blanks, so that no word is taken for a byte-order mark, or for half of the
-            # line's end, or for the first bytes of a compressed file.
-            path.write_bytes("".join(f" {side.joined[row]} \n" for row in rows.tolist()).encode())
     return Counts(read=len(lines[0]), empty=len(lines[0]) - len(rows), overlong=int(overlong.sum()))
 
 
@@ -167,7 +172,7 @@ def finish(
     rows = np.flatnonzero(columns["digest"].lengths)
     out = np.isin(columns["digest"].values, chosen)
     if aligner:
-        found = aligner.align(part.bitext(), posteriors=settings.posteriors)
+        found = aligner.align(*part.bitext(), posteriors=settings.posteriors)
         columns |= _shown_links(found, columns)
     else:
         nothing = Lists.empty(len(columns["digest"].offsets) - 1)
@@ -195,7 +200,7 @@ def _shown_links(links: Links, columns: dict[str, Lists]) -> dict[str, Lists]:
     rows = np.repeat(np.arange(count), np.diff(links.offsets))
     shown = np.ones(len(rows), bool)
     ends = []
-    for side, name in enumerate(("source", "target")):
+    for side, name in enumerate(SIDES):
         numbers, words = columns[f"{name}_numbers"], columns[f"{name}_words"]
         number = numbers.values[numbers.offsets[rows] + links.pairs[:, side]].astype(np.int64)
         shown &= (number >= 0) & (number <= _highest(words)[rows])

@@ -208,22 +208,17 @@ class _Work:
         """Train the aligner on all parts and save it; what prepared.json says of it."""
         if not bitext:
             return None
-        sides = tuple(self.directory / side for side in ("source.words", "target.words"))
-        for side, path in enumerate(sides):
-            with path.open("wb") as file:
-                for part in parts:
-                    with part.sides[side].open("rb") as rest:
-                        shutil.copyfileobj(rest, file)
         aligner = _aligner(self.settings, self._aligner_options)
         try:
             with self._bar(f"{name}: training the aligner", " iterations") as bar:
-                text = aligner.read(*sides)
+                text = None
+                for part in parts:
+                    text = aligner.read(*part.bitext(), into=text)
+                assert text
                 dropped = DroppedPairs(*text.dropped)
                 aligner.fit_text(text, progress=lambda _: bar.update())
         except ValueError as error:  # no pair is short enough for the aligner
             raise InputError(f"{where}: {error}") from error
-        for path in sides:
-            path.unlink()
         aligner.save(self._model)
         return {
             "model": aligner.kind,

@@ -36,13 +36,15 @@ class Tokenised(NamedTuple):
     words: int32, the word of each token, or -1.
     numbers: int32, for each of the segmenter's words its number, or -1 where no token shows it;
         words that share a token have become one.
-    joined: the segmenter's words, separated by blanks.
+    vocabulary_ids: int32, the segmenter's words of each text as numbers in `vocabulary`.
+    vocabulary: the distinct words of these texts.
     """
 
     ids: Lists
     words: Lists
     numbers: Lists
-    joined: list[str]
+    vocabulary_ids: Lists
+    vocabulary: list[str]
 
 
 class Pieces:
@@ -51,7 +53,7 @@ class Pieces:
     Args:
         backend: the tokenizer; special tokens in a text are text.
         words: one of `weam_ext.text.words.SEGMENTERS`.
-        lowercase: the joined words.
+        lowercase: whether the vocabulary holds the words in lower case.
     """
 
     def __init__(self, backend: Tokenizer, words: str, lowercase: bool) -> None:
@@ -62,18 +64,28 @@ class Pieces:
         self._find_words = segmenter(words)
         self._lowercase = lowercase
         self._separable = separable(backend)
+        self._vocabulary: dict[str, int] = {}
         self._forget()
 
     def __call__(self, texts: Sequence[str]) -> Tokenised:
+        if len(self._vocabulary) > _MOST_PIECES:
+            self._vocabulary = {}
+            self._forget()
         done = [self._look_up(block) for block in blocks(texts, _TEXTS)]
+        nothing = (Lists.empty(0),) * 4
+        ids, words, numbers, known = map(_concatenate, zip(nothing, *done, strict=True))
+        used, vocabulary_ids = np.unique(known.values, return_inverse=True)
+        names = list(self._vocabulary)
         return Tokenised(
-            _concatenate([each.ids for each in done]),
-            _concatenate([each.words for each in done]),
-            _concatenate([each.numbers for each in done]),
-            [line for each in done for line in each.joined],
+            ids,
+            words,
+            numbers,
+            known._replace(values=vocabulary_ids.astype(np.int32)),
+            [names[number] for number in used.tolist()],
         )
 
-    def _look_up(self, texts: list[str]) -> Tokenised:
+    def _look_up(self, texts: list[str]) -> tuple[Lists, Lists, Lists, Lists]:
+        """Ids, words and numbers of `Tokenised`, and the numbers in `self._vocabulary`."""
         cut = list(map(self._cut, texts))
         pieces = "\n".join(cut).split("\n")
         self._learn([piece for piece in dict.fromkeys(pieces) if piece not in self._known])
@@ -92,18 +104,13 @@ class Pieces:
             shifts = np.repeat(shift, taken.lengths).astype(np.int32)
             return of_texts(Lists(taken.offsets, taken.values + shifts * (taken.values >= 0)))
 
-        names = [self._joined[row] for row in rows.tolist()]
-        joined = [
-            " ".join(filter(None, names[start:end]))
-            for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-        ]
-        looked_up = Tokenised(
+        looked_up = (
             of_texts(self._ids.take(rows)),
             numbered_on(self._words),
             numbered_on(self._numbers),
-            joined,
+            of_texts(self._vocabulary_ids.take(rows)),
         )
-        if not self._separable or len(self._joined) > _MOST_PIECES or (
+        if not self._separable or len(self._known) > _MOST_PIECES or (
             self._characters > _MOST_CHARACTERS
         ):  # fmt: skip
             self._forget()
@@ -119,15 +126,15 @@ class Pieces:
 
     def _forget(self) -> None:
         self._known: dict[str, int] = {}
-        self._ids = self._words = self._numbers = Lists.empty(0)
+        self._ids = self._words = self._numbers = self._vocabulary_ids = Lists.empty(0)
         self._counts = np.zeros(0, np.int64)
-        self._joined: list[str] = []
         self._characters = 0
 
     def _learn(self, pieces: list[str]) -> None:
         if not pieces:
             return
         ids, words, numbers = [self._ids], [self._words], [self._numbers]
+        vocabulary_ids = [self._vocabulary_ids]
         for some in _by_characters(pieces):
             encoded = self._backend.encode_batch(some, add_special_tokens=False)
             spans = [self._find_words(piece) for piece in some]
@@ -142,15 +149,26 @@ class Pieces:
                     np.concatenate(found.words).astype(np.int32),
                 )
             )
-            for piece, row in zip(some, spans, strict=True):
-                line = " ".join([piece[start:end] for start, end in row])
-                self._joined.append(line.lower() if self._lowercase else line)
+            vocabulary_ids.append(self._number(some, spans))
             counts = [row.max(initial=-1) + 1 for row in found.words]
             self._counts = np.concatenate([self._counts, counts])
             self._characters += sum(map(len, some))
-        self._ids, self._words, self._numbers = map(_concatenate, (ids, words, numbers))
+        self._ids, self._words, self._numbers, self._vocabulary_ids = map(
+            _concatenate, (ids, words, numbers, vocabulary_ids)
+        )
         for piece in pieces:
             self._known[piece] = len(self._known)
+
+    def _number(self, pieces: list[str], spans: Sequence[list[tuple[int, int]]]) -> Lists:
+        """The words of each piece, which the vocabulary learns."""
+        names = [
+            piece[start:end] for piece, row in zip(pieces, spans, strict=True) for start, end in row
+        ]
+        if self._lowercase:
+            names = [name.lower() for name in names]
+        vocabulary = self._vocabulary
+        found = [vocabulary.setdefault(name, len(vocabulary)) for name in names]
+        return Lists.of_lengths(np.array(list(map(len, spans))), np.array(found, np.int32))
 
 
 def _concatenate(parts: Sequence[Lists]) -> Lists:
