@@ -200,6 +200,19 @@ class TextReader {
   bool finished_ = false;
 };
 
+// split_pair for Python: both sides less the blanks around them, and whether the file is tab-separated.
+py::tuple split_line(const py::str& line, const std::optional<Columns>& columns, std::optional<bool> tabs) {
+  const auto stripped = [](std::string_view side) {
+    const std::size_t begin = std::min(side.find_first_not_of(" \t"), side.size());
+    return py::str(side.substr(begin, side.find_last_not_of(" \t") + 1 - begin));
+  };
+  Py_ssize_t size = 0;
+  const char* const text = PyUnicode_AsUTF8AndSize(line.ptr(), &size);
+  if (!text) throw py::error_already_set();
+  const Sides sides = split_pair({text, static_cast<std::size_t>(size)}, columns, tabs, 0);
+  return py::make_tuple(stripped(sides[0]), stripped(sides[1]), tabs);
+}
+
 PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<py::object> unequal_lines;
 
 void translate_unequal_lines(std::exception_ptr pointer) {
@@ -258,6 +271,7 @@ void bind_text(py::module_& m) {
           [](const TextPointer& text) { return std::pair(text->bitext.words[0].size(), text->bitext.words[1].size()); })
       .def_property_readonly("other_spaces", [](const TextPointer& text) { return text->other_spaces; })
       .def_property_readonly("bytes", [](const TextPointer& text) { return text->bytes(); });
+  m.def("split_line", &split_line, py::arg("line"), py::arg("columns"), py::arg("tabs"));
   using ReaderPointer = std::shared_ptr<TextReader>;
   py::class_<TextReader, ReaderPointer>(m, "TextReader")
       .def(py::init<TextPointer, int, std::optional<std::array<std::size_t, 2>>, std::size_t, std::uint64_t, bool, int,

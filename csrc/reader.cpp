@@ -64,19 +64,13 @@ std::size_t count_words(std::string_view text) {
   return words;
 }
 
-struct Sides {
-  std::string_view text[2];
-};
-
-using Columns = std::array<std::size_t, 2>;
-
 Sides split_columns(std::string_view line, const Columns& columns, std::uint64_t number) {
   Sides sides;
   std::size_t column = 0, begin = 0, end = 0;
   for (; end != line.npos; begin = end + 1, ++column) {
     end = line.find('\t', begin);
     for (int side = 0; side < 2; ++side) {
-      if (column == columns[side]) sides.text[side] = line.substr(begin, end - begin);
+      if (column == columns[side]) sides[side] = line.substr(begin, end - begin);
     }
   }
   const std::size_t wanted = std::max(columns[0], columns[1]);
@@ -98,19 +92,10 @@ std::size_t find_bars(std::string_view line) {
 
 bool has_words(std::string_view line) { return line.find_first_not_of(" \t") != line.npos; }
 
-// A line with nothing on it is an empty pair.
-Sides split_line(std::string_view line, const ReaderOptions& options, std::optional<bool> tabs, std::uint64_t number) {
-  if (!has_words(line)) return {};
-  if (!tabs) throw LineError(0, number, "no '|||' and no tab between source and target");
-  if (!*tabs) {
-    const std::size_t bars = find_bars(line);
-    if (bars != line.npos) return {{line.substr(0, bars), line.substr(bars + 3)}};
-    throw LineError(0, number, "no '|||' between source and target, unlike the lines before it");
-  }
-  if (line.find('\t') != line.npos) return split_columns(line, options.columns.value_or(Columns{0, 1}), number);
-  throw LineError(0, number,
-                  options.columns ? "no tab between source and target, although columns were asked for"
-                                  : "no tab between source and target, unlike the lines before it");
+// Whether a file is tab-separated, by a line of it; nothing where the line does not tell.
+std::optional<bool> tells_tabs(std::string_view line) {
+  if (find_bars(line) != line.npos) return false;
+  return line.find('\t') != line.npos && has_words(line) ? std::optional(true) : std::nullopt;
 }
 
 // Of three bytes of UTF-8, whether such a character begins there; without branches, for the compiler to vectorize.
@@ -124,6 +109,22 @@ WEAM_INLINE unsigned char begins_other_space(unsigned char a, unsigned char b, u
 }
 
 }  // namespace
+
+Sides split_pair(std::string_view line, const std::optional<Columns>& columns, std::optional<bool>& tabs,
+                 std::uint64_t number) {
+  if (!has_words(line)) return {};
+  if (!tabs) tabs = columns ? std::optional(true) : tells_tabs(line);
+  if (!tabs) throw LineError(0, number, "no '|||' and no tab between source and target");
+  if (!*tabs) {
+    const std::size_t bars = find_bars(line);
+    if (bars != line.npos) return {line.substr(0, bars), line.substr(bars + 3)};
+    throw LineError(0, number, "no '|||' between source and target, unlike the lines before it");
+  }
+  if (line.find('\t') != line.npos) return split_columns(line, columns.value_or(Columns{0, 1}), number);
+  throw LineError(0, number,
+                  columns ? "no tab between source and target, although columns were asked for"
+                          : "no tab between source and target, unlike the lines before it");
+}
 
 std::size_t valid_utf8(std::string_view text) {
   const char* at = text.data();
@@ -280,11 +281,9 @@ void BitextReader::drop_surplus(int file) {
 void BitextReader::tell_format(std::size_t pairs) {
   if (options_.columns) tabs_ = true;
   for (std::size_t k = 0; !tabs_ && k < pairs; ++k) {
-    const std::string_view line = files_[0][k];
-    if (!has_words(line)) continue;
-    const bool bars = find_bars(line) != line.npos;
-    if (!bars && line.find('\t') == line.npos) return;  // which is an error
-    tabs_ = !bars;
+    if (!has_words(files_[0][k])) continue;
+    tabs_ = tells_tabs(files_[0][k]);
+    return;  // where it does not tell, it is in error
   }
 }
 
@@ -314,6 +313,7 @@ void BitextReader::read_pairs(std::size_t pairs) {
 
 void BitextReader::read_chunk(Chunk& chunk) const {
   const char* valid[2];
+  std::optional<bool> tabs = tabs_;
   bool spaces = false;  // few texts have any
   for (int file = 0; file < options_.files; ++file) {
     const std::string_view text = files_[file].text(chunk.begin, chunk.end);
@@ -324,13 +324,13 @@ void BitextReader::read_chunk(Chunk& chunk) const {
     const std::uint64_t number = files_[0].dropped() + k + 1;
     Sides sides;
     for (int file = 0; file < options_.files; ++file) {
-      const std::string_view line = sides.text[file] = files_[file][k];
+      const std::string_view line = sides[file] = files_[file][k];
       if (line.data() + line.size() > valid[file]) throw LineError(file, number, invalid_utf8(line, valid[file]));
     }
-    if (options_.files == 1) sides = split_line(sides.text[0], options_, tabs_, number);
+    if (options_.files == 1) sides = split_pair(sides[0], options_.columns, tabs, number);
     std::size_t lengths[2];
     for (int side = 0; side < 2; ++side) {
-      lengths[side] = count_words(sides.text[side]);
+      lengths[side] = count_words(sides[side]);
       if (lengths[side] > kMaxWords) {
         throw LineError(options_.files == 1 ? 0 : side, number, "more than " + std::to_string(kMaxWords) + " words");
       }
@@ -339,10 +339,9 @@ void BitextReader::read_chunk(Chunk& chunk) const {
     const bool too_long = !empty && options_.max_length && std::max(lengths[0], lengths[1]) > options_.max_length;
     chunk.empty += empty;
     chunk.too_long += too_long;
-    chunk.other_spaces +=
-        spaces && !empty && !too_long && (has_other_space(sides.text[0]) || has_other_space(sides.text[1]));
+    chunk.other_spaces += spaces && !empty && !too_long && (has_other_space(sides[0]) || has_other_space(sides[1]));
     for (int side = 0; side < 2; ++side) {
-      chunk.sides[side].add(sides.text[side], empty || too_long ? 0 : lengths[side]);
+      chunk.sides[side].add(sides[side], empty || too_long ? 0 : lengths[side]);
     }
   }
 }

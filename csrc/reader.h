@@ -1,4 +1,4 @@
-// Bitext as integers: the bytes of text files in, both sides of a corpus out. Reads what weam_ext/corpus.py reads.
+// Bitext as integers: the bytes of text files in, both sides of a corpus out. Reads what weam_ext/text/bitext.py reads.
 #pragma once
 
 #include <array>
@@ -19,14 +19,21 @@ namespace weam {
 // The length of the longest beginning that is UTF-8.
 std::size_t valid_utf8(std::string_view text);
 
+using Columns = std::array<std::size_t, 2>;     // of source and target, from 0
+using Sides = std::array<std::string_view, 2>;  // of a pair
+
+// The source and the target of a line that holds both; a line with nothing on it is an empty pair. `tabs` is whether
+// the file is tab-separated, which its first line with anything on it tells if it is not known: one with "|||" between
+// blanks, that all lines are split at their first one; one with a tab, that they have columns, of which the first two
+// are meant. Throws LineError.
+Sides split_pair(std::string_view line, const std::optional<Columns>& columns, std::optional<bool>& tabs,
+                 std::uint64_t number);
+
 struct ReaderOptions {
-  int files = 1;  // 1: both sides on each line; 2: line-aligned files of a side each
-  // Of source and target, from 0, where all lines are tab-separated. Where none are given, the first line with anything
-  // on it tells: one with "|||" between blanks, that all lines are split there; one with a tab, that they have columns,
-  // of which the first two are meant.
-  std::optional<std::array<std::size_t, 2>> columns;
-  std::size_t max_length = 0;  // words; 0: any
-  std::uint64_t limit = 0;     // pairs; 0: all
+  int files = 1;                   // 1: both sides on each line; 2: line-aligned files of a side each
+  std::optional<Columns> columns;  // where all lines are tab-separated
+  std::size_t max_length = 0;      // words; 0: any
+  std::uint64_t limit = 0;         // pairs; 0: all
   // Bytes of text that a thread reads at a time. What is read does not depend on it.
   std::size_t chunk = std::size_t{1} << 20;
 };

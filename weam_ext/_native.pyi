@@ -118,6 +118,10 @@ class Text:
     @property
     def bytes(self) -> int: ...
 
+def split_line(
+    line: str, columns: tuple[int, int] | None, tabs: bool | None
+) -> tuple[str, str, bool | None]: ...
+
 class TextReader:
     def __init__(
         self,

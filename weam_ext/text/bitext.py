@@ -190,48 +190,19 @@ def arriving_bitext(source: BitextSource) -> Iterator[list[tuple[str, str]]]:
 
 
 class _Splitter:
-    """Splits the lines of one file in two, as csrc/reader.cpp does."""
+    """Splits the lines of one file in two, as the aligner's own reader does."""
 
     def __init__(self, source: BitextSource) -> None:
         (self._path,) = source.paths
-        self._columns = source.columns
-        self._tabs = True if source.columns else None  # not known before the first line with words
+        self._columns = source.columns and (source.columns[0] - 1, source.columns[1] - 1)
+        self._tabs: bool | None = None  # not known before the first line with words
 
     def __call__(self, number: int, line: str) -> tuple[str, str]:
-        if not line.strip(_BLANKS):
-            return "", ""
-        bars = -1 if self._tabs else _find_bars(line)
-        if self._tabs is None and (bars >= 0 or "\t" in line):
-            self._tabs = bars < 0
-        if self._tabs and "\t" in line:
-            return self._split_columns(number, line.split("\t"))
-        if self._tabs is not False or bars < 0:
-            raise InputError(f"{where(self._path, number)}: {self._fault()}")
-        return line[:bars].strip(_BLANKS), line[bars + 3 :].strip(_BLANKS)
-
-    def _split_columns(self, number: int, fields: list[str]) -> tuple[str, str]:
-        left, right = self._columns or (1, 2)
-        if len(fields) < max(left, right):
-            raise InputError(
-                f"{where(self._path, number)}: no column {max(left, right)}, only {len(fields)}"
-            )
-        return fields[left - 1].strip(_BLANKS), fields[right - 1].strip(_BLANKS)
-
-    def _fault(self) -> str:
-        if self._tabs is None:
-            return "no '|||' and no tab between source and target"
-        if self._columns:
-            return "no tab between source and target, although columns were asked for"
-        separator = "tab" if self._tabs else "'|||'"
-        return f"no {separator} between source and target, unlike the lines before it"
-
-
-def _find_bars(line: str) -> int:
-    """Where the first "|||" between blanks is, or -1."""
-    at = line.find("|||")
-    while at >= 0 and line[max(at - 1, 0) : at + 4].strip(_BLANKS) != "|||":
-        at = line.find("|||", at + 1)
-    return at
+        try:
+            source, target, self._tabs = _native.split_line(line, self._columns, self._tabs)
+        except _native.LineError as error:
+            raise InputError(f"{where(self._path, number)}: {error.args[2]}") from None
+        return source, target
 
 
 def _two_files(left: str, right: str) -> Iterator[tuple[str, str]]:
