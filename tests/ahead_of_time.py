@@ -290,7 +290,10 @@ def calls(everything: bool) -> dict[str, Call]:
     for name, dtype in WIDE.items():
         for size in (119_547, 30_522) if everything else (119_547,):
             found |= head_calls(name, dtype, size)
-    for length in (1, 5, 16, 40, 100, 128, 129, 130, 200, 255, 256, 300, 384, 512, 2000):
+    # One of each power of two that is sorted, of those that 16 divides and of those that it does not.
+    brief = (5, 40, 128, 129, 384, 2000)
+    lengths = (1, 5, 16, 40, 100, 128, 129, 130, 200, 255, 256, 300, 384, 512, 2000)
+    for length in lengths if everything else brief:
         if everything:
             found |= mask_calls(length)
         else:

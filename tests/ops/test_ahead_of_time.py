@@ -84,7 +84,7 @@ def test_offsets_of_rows_have_64_bits(calls: dict[str, list[Kernel] | str]) -> N
 
 def test_masking_takes_three_launches(calls: dict[str, list[Kernel] | str]) -> None:
     masks = [list_ for name, list_ in calls.items() if name.startswith("mask")]
-    assert len(masks) > 60
+    assert len(masks) > 50
     for launched in masks:
         assert isinstance(launched, list)
         assert [k["kernel"] for k in launched] == ["_write_keys", "_select", "_number"]

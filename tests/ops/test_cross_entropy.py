@@ -521,7 +521,7 @@ def test_the_operator_is_sound(with_bias: bool, wanted: tuple[bool, ...], device
     torch.library.opcheck(OPERATOR, (rows, weight, offset, labels, weights, 4, rows.dtype, *wanted))
 
 
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.long)])
 def test_compiled_whole_it_is_the_same(backend: str, device: str) -> None:
     rows, weight, bias, labels, weights = example(9, dtype=torch.float32, device=device)
 
