@@ -290,7 +290,7 @@ def calls(everything: bool) -> dict[str, Call]:
     for name, dtype in WIDE.items():
         for size in (119_547, 30_522) if everything else (119_547,):
             found |= head_calls(name, dtype, size)
-    # One of each power of two that is sorted, of those that 16 divides and of those that it does not.
+    # One of each power of two that is sorted, and of those that 16 divides or not.
     brief = (5, 40, 128, 129, 384, 2000)
     lengths = (1, 5, 16, 40, 100, 128, 129, 130, 200, 255, 256, 300, 384, 512, 2000)
     for length in lengths if everything else brief:
