@@ -1,23 +1,20 @@
 """The data sets as they are published: in little, the real ones, and broken."""
 
+import re
 from pathlib import Path
 
 import pytest
 from helpers import real_data
-from transfer_files import nli, read_parts, small_data, squad, write
+from transfer_files import nli, run, small_data, squad, write
 
 from weam_ext.common.errors import InputError
-from weam_ext.transfer.families.answering import TYDIQA_FORMATS
 from weam_ext.transfer.families.classification import (
-    PAWSX_FORMATS,
-    SIB_FORMATS,
-    STS_FORMATS,
-    XNLI_FORMATS,
+    Classification,
     Text,
 )
-from weam_ext.transfer.families.formats import Part
-from weam_ext.transfer.families.tagging import PANX_FORMATS, UDPOS_FORMATS
-from weam_ext.transfer.tasks import TASKS, Examples, Limits, assign, read_task
+from weam_ext.transfer.families.formats import Format, Part
+from weam_ext.transfer.files import Source, fields, read_lines
+from weam_ext.transfer.tasks import TASKS, Examples, Limits, Recipe, Task, assign, read_task
 
 # ------------------------------------------------------------------------------------ real files
 
@@ -30,56 +27,6 @@ def test_generalised_xnli() -> None:
     mixed = loaded[Part("dev", "fr-sw")][7]
     assert mixed.first == loaded[Part("dev", "fr-fr")][7].first
     assert mixed.second == loaded[Part("dev", "sw-sw")][7].second
-
-
-# --------------------------------------------------------------------------------- other layouts
-
-
-def test_originals(tmp_path: Path) -> None:
-    """XNLI 1.0, MultiNLI, PAWS-X, UD, WikiANN, SIB-200, STS-B and TyDi QA as first published."""
-    header = "language\tgold_label\tsentence1_binary_parse\tsentence1\tsentence2\n"
-    rows = "".join(f"{c}\tneutral\tx\ta {c} {k}\tb\n" for k in range(4) for c in ("en", "fr"))
-    write(tmp_path / "XNLI-1.0/xnli.dev.tsv", header + rows)
-    write(
-        tmp_path / "multinli_1.0/multinli_1.0_train.txt",
-        "gold_label\tsentence1\tsentence2\n-\ta\tb\nentailment\tc\td\n",
-    )
-    found = read_parts(tmp_path, XNLI_FORMATS)
-    assert [x.group for x in found[Part("dev", "fr")]] == ["dev-0", "dev-0", "dev-0", "dev-1"]
-    assert [x.label for x in found[Part("train", "en")]] == ["entailment"]
-    paws = "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n2\tNS\tb\t0\n"
-    write(tmp_path / "x-final/de/test_2k.tsv", paws)
-    write(tmp_path / "x-final/de/translated_train.tsv", paws)
-    found = read_parts(tmp_path, PAWSX_FORMATS)
-    assert [(x.key, x.label) for x in found[Part("test", "de")]] == [("test-1", "1")]
-    assert len(found[Part("translated", "de")]) == 1
-    write(
-        tmp_path / "ud-2.5/UD_German-GSD/de_gsd-ud-dev.conllu",
-        "# text = im Haus\n1-2\tim"
-        + "\t_" * 8
-        + "\n1\tin\tin\tADP"
-        + "\t_" * 6
-        + "\n2\tdem\tder\tDET"
-        + "\t_" * 6
-        + "\n3\tHaus\tHaus\tNOUN"
-        + "\t_" * 6
-        + "\n\n",
-    )
-    (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
-    assert (sentence.words, sentence.tags) == (("in", "dem", "Haus"), ("ADP", "DET", "NOUN"))
-    write(tmp_path / "wikiann/de/test", "de:Ada\tB-PER\nde::\tO\n\n")
-    (sentence,) = read_parts(tmp_path, PANX_FORMATS)[Part("test", "de")]
-    assert sentence.words == ("Ada", ":")
-    write(
-        tmp_path / "sib-200/data/annotated/deu_Latn/dev.tsv",
-        "index_id\tcategory\ttext\n7\ttravel\tin die Stadt\n",
-    )
-    assert read_parts(tmp_path, SIB_FORMATS)[Part("dev", "de")][0].key == "7"
-    write(tmp_path / "stsbenchmark/sts-dev.csv", "g\tf\t2012\t1\t2.5\ta\tb\n")
-    assert read_parts(tmp_path, STS_FORMATS)[Part("dev", "en")][0].label == "2.5"
-    questions = [("swahili-1", "a b c", "?", "b"), ("korean-2", "a b c", "?", "c")]
-    write(tmp_path / "tydiqa/tydiqa-goldp-v1.1-train.json", squad(questions))
-    assert set(read_parts(tmp_path, TYDIQA_FORMATS)) == {Part("train", "sw"), Part("train", "ko")}
 
 
 # ----------------------------------------------------------------------------------------- splits
@@ -131,3 +78,36 @@ def test_examples_are_told_apart() -> None:
     one = Examples([Text("1", "a", "b", "neutral")], {}, {})
     two = Examples([Text("1", "a", "c", "neutral")], {}, {})
     assert one.sha256 != two.sha256
+
+
+# ------------------------------------------------------------------------------ a task of one's own
+
+MOODS = ("glad", "sad")
+
+
+def moods(source: Source, part: Part) -> list[Text]:
+    """Lines "mood TAB text"; line n is the same example in every language."""
+    rows = (fields(line, 2) for line in read_lines(source))
+    return [Text(f"{part.split}-{k}", text, None, mood) for k, (mood, text) in enumerate(rows)]
+
+
+FORMAT = Format(("moods",), re.compile(r"/(?P<lang>[a-z]+)\.(?P<split>train|dev|test)$"), moods)
+
+
+def test_a_task_of_ones_own(encoder: Path, tmp_path: Path) -> None:
+    """What a user's package adds is chosen by its name, like those that are there."""
+    lines = "".join(f"{MOODS[k % 2]}\ttext {k}\n" for k in range(12))
+    for name in ("en.train", "en.dev", "en.test", "de.dev", "de.test"):
+        write(tmp_path / "data/moods" / name, lines)
+    own = Task("moods", "Moods", ((FORMAT,),), lambda: Classification(MOODS), Recipe(epochs=1))
+    TASKS.add(own.name)(own)
+    try:
+        rows = run(encoder, tmp_path / "data", tmp_path / "out", "--tasks", "moods")
+    finally:
+        del TASKS._added["moods"]
+    assert {(row.cell.task, row.language) for row in rows} == {("moods", "en"), ("moods", "de")}
+    for row in rows:
+        assert row.gold == [MOODS[k % 2] for k in range(12)]
+        assert row.facts["trained_on"] == 12 and {*row.predictions} <= {*MOODS}
+    with pytest.raises(InputError, match="--tasks moods: unknown"):
+        run(encoder, tmp_path / "data", tmp_path / "out", "--tasks", "moods")

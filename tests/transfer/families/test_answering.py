@@ -103,3 +103,24 @@ def test_the_best_span() -> None:
     # The best start, 3, and the best end, 2, are in the wrong order; 2 to 2 is 7, 3 to 4 is 8.
     assert best_span(start, end, own) == (8.0, (13, 20))
     assert best_span(start, end, []) == (-math.inf, (0, 0))
+
+
+def test_tydi_qa_as_first_published(tmp_path: Path) -> None:
+    questions = [("swahili-1", "a b c", "?", "b"), ("korean-2", "a b c", "?", "c")]
+    write(tmp_path / "tydiqa/tydiqa-goldp-v1.1-train.json", squad(questions))
+    assert set(read_parts(tmp_path, TYDIQA_FORMATS)) == {Part("train", "sw"), Part("train", "ko")}
+
+
+def test_a_question_without_an_answer(tmp_path: Path) -> None:
+    content = json.loads(squad([("q1", "a b", "?", "b")]))
+    content["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
+    path = write(tmp_path / "xquad/xquad.de.json", json.dumps(content))
+    assert fault(tmp_path, XQUAD_FORMATS) == f"{path}: question q1 has no answer"
+    write(path, '{"data": []}')
+    assert fault(tmp_path, XQUAD_FORMATS) == f"{path}: no questions"
+
+
+def test_whether_an_answer_stands_where_it_is_said_to() -> None:
+    assert Question("k", "Das Haus", "?", (("Haus", 4),)).aligned
+    assert not Question("k", "Das Haus", "?", (("Haus", 3),)).aligned
+    assert not Question("k", "Das Haus", "?", (("", 0),)).aligned

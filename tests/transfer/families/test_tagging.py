@@ -16,6 +16,9 @@ from weam_ext.transfer.families.tagging import (
     UPOS,
     Sentence,
     Tagging,
+    all_word_tokens,
+    framer,
+    word_tokens,
 )
 from weam_ext.transfer.results import Score
 
@@ -73,3 +76,52 @@ def test_tags_known_by_hand() -> None:
     assert scores["accuracy"] == [Score(3.0, 4.0)]
     # seqeval joins equal neighbours: DET, NOUN NOUN, VERB against DET, NOUN, VERB VERB.
     assert scores["f1"] == [Score(2.0, 6.0)]
+
+
+UD = """# text = im Haus
+1-2\tim{rest}
+1\tin\tin\tADP{more}
+2\tdem\tder\tDET{more}
+2.1\tleer\tleer\tVERB{more}
+3\tHaus\tHaus\tNOUN{more}
+
+""".format(rest="\t_" * 8, more="\t_" * 6)
+
+
+def test_universal_dependencies_as_first_published(tmp_path: Path) -> None:
+    """Neither ranges nor empty nodes are words."""
+    path = write(tmp_path / "ud-2.5/UD_German-GSD/de_gsd-ud-dev.conllu", UD)
+    (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
+    assert (sentence.words, sentence.tags) == (("in", "dem", "Haus"), ("ADP", "DET", "NOUN"))
+    write(path, UD.replace("NOUN", "N"))
+    assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 6: 'N' is no universal tag"
+    write(path, UD.replace("\t_\n", "\n"))
+    assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 2: 9 fields instead of CoNLL-U's 10"
+
+
+def test_wikiann_as_first_published(tmp_path: Path) -> None:
+    write(tmp_path / "wikiann/de/test", "de:Ada\tB-PER\nde::\tO\n\n")
+    (sentence,) = read_parts(tmp_path, PANX_FORMATS)[Part("test", "de")]
+    assert sentence.words == ("Ada", ":")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_token_has_its_word(family: str) -> None:
+    own = tokenizer(family)
+    words = ["mira", "zzz", "[MASK]", "今天", "dalo"]
+    ((ids, owners),) = all_word_tokens(own, [words])
+    assert len(ids) == len(owners) and sorted(owners) == owners
+    assert set(owners) - {-1} == set(range(5))
+    assert own.mask_token_id not in ids  # words are words
+    ((again, first),) = word_tokens(own, [words])
+    assert again == ids
+    assert [w for w in first if w >= 0] == list(range(5))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frame_is_the_tokenizer_s(family: str) -> None:
+    own = tokenizer(family)
+    ids = own("mira dalo", add_special_tokens=False)["input_ids"]
+    row, places = framer(own)(ids)
+    assert row["input_ids"] == own("mira dalo")["input_ids"]
+    assert [row["input_ids"][place] for place in places] == ids
