@@ -69,3 +69,24 @@ def test_links_as_the_reference(source: list[list[float]], target: list[list[flo
 def test_words_are_linked_where_any_of_their_tokens_are() -> None:
     linked = torch.tensor([[True, False], [False, True], [False, True]])
     assert word_links(linked, [0, 0, -1], [0, 1]) == {(0, 0), (0, 1)}
+
+
+def test_gold_sets_as_published(tmp_path: Path) -> None:
+    data = small_data(tmp_path)
+    write(data / "wa-xl/it/test.tsv", "the house\tla casa\t0-0 1-1\n")
+    write(data / "wa-xl/it/dev.tsv", "not read")
+    write(data / "wa-xl/ru/dev.tsv", "house\tдом\t0-0\n")
+    found = alignment.read_gold_sets(data)
+    assert set(found) == {"toy:en-de", "xl:en-it", "xl:en-ru"}
+    assert found["xl:en-it"][0].target == ("la", "casa")
+    second = found["toy:en-de"][1]
+    assert (second.sure, second.possible - second.sure) == ({(0, 0), (2, 2)}, {(1, 1)})
+    assert set(alignment.read_gold_sets(data, ("toy",))) == {"toy:en-de"}
+    write(data / "wa-xl/it/test.tsv", "the house\tla casa\n")
+    with pytest.raises(InputError, match="line 1: 2 tab-separated fields instead of 3"):
+        alignment.read_gold_sets(data)
+    write(data / "wa-toy/gold.de", "das Haus\n")
+    with pytest.raises(InputError, match=r"has 2 lines, .* 1, .* 2"):
+        alignment.read_gold_sets(data)
+    with pytest.raises(InputError, match=r"no gold word alignments \(folders wa-\*\) there"):
+        alignment.read_gold_sets(data, ("none",))

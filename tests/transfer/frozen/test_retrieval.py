@@ -1,5 +1,6 @@
 """Retrieval: neighbours as the reference finds them, and the pairs that it is asked of."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,10 +8,21 @@ import torch
 from helpers import real_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transfer_files import LAYERS, write
 from weam_ref.retrieval import retrieval_accuracy
 
+from weam_ext.common.errors import InputError
+from weam_ext.text.bitext import BitextSource
+from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.frozen import retrieval
-from weam_ext.transfer.frozen.retrieval import METHODS, nearest_neighbours, retrieval_pairs
+from weam_ext.transfer.frozen.retrieval import (
+    METHODS,
+    directions,
+    nearest_neighbours,
+    published_pairs,
+    read_pairs,
+    retrieval_pairs,
+)
 
 
 def accuracy(
@@ -138,3 +150,59 @@ def test_retrieval_sets() -> None:
     assert {len(x.pairs) + x.empty + x.duplicates for x in flores.values()} == {1012}
     real_data("bitext-multi30k")
     assert set(retrieval.published_pairs("multi30k", data)) == {"cs", "de", "fr"}
+
+
+def test_published_layouts(tmp_path: Path) -> None:
+    write(tmp_path / "tatoeba/tatoeba.deu-eng.deu", "eins\nzwei\n")
+    write(tmp_path / "tatoeba/tatoeba.deu-eng.eng", "one\ntwo\n")
+    write(tmp_path / "multi-ntrex/all.tsv", "eng\tdeu\tfra\none\teins\tun\ntwo\tzwei\tdeux\n")
+    for code, text in (("eng_Latn", "one\ntwo\n"), ("zho_Hant", "一\n二\n")):
+        write(tmp_path / f"flores200/devtest/{code}.devtest", text)
+    (german,) = published_pairs("tatoeba", tmp_path).items()
+    assert (german[0], german[1].pairs) == ("de", [("one", "eins"), ("two", "zwei")])
+    assert published_pairs("ntrex", tmp_path)["fr"].pairs == [("one", "un"), ("two", "deux")]
+    assert list(published_pairs("ntrex", tmp_path, "de")) == ["en", "fr"]
+    assert published_pairs("flores", tmp_path)["zh-Hant"].pairs[1] == ("two", "二")
+    with pytest.raises(InputError, match="no files of multi30k there"):
+        published_pairs("multi30k", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "text", "message"),
+    [
+        ("tatoeba", "tatoeba/de-en.de", "eins\n", "has 2 lines but .* has 1"),
+        ("tatoeba", "tatoeba/de-en.de", "eins\n \n", r"tatoeba, de: 1 sentence pairs .*\(1 empty"),
+        ("ntrex", "multi-ntrex/a.tsv", "eng\tdeu\none\n", "line 2: 1 columns instead of 2"),
+        ("ntrex", "multi-ntrex/a.tsv", "fra\tdeu\nun\teins\n", "line 1: no column en"),
+    ],
+)
+def test_published_files_that_are_broken(
+    task: str, name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "tatoeba/de-en.en", "one\ntwo\n")
+    write(tmp_path / name, text)
+    with pytest.raises(InputError, match=message):
+        published_pairs(task, tmp_path)
+
+
+def test_one_pair_is_nothing_to_retrieve_among(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.txt", "a ||| b\na ||| c\n")
+    with pytest.raises(InputError, match=r"x\.txt: 1 sentence pairs .*0 empty, 1 duplicates"):
+        read_pairs(BitextSource("x", (str(path),)))
+
+
+def test_directions_have_length_one_or_none() -> None:
+    found = directions(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), centred=False)
+    assert found.tolist() == [[0.6, 0.8], [0.0, 0.0]]
+    assert directions(torch.tensor([[1.0], [1.0]]), centred=True).tolist() == [[0.0], [0.0]]
+
+
+def test_a_sentence_is_its_own_translation(inputs: Path) -> None:
+    encoder = Encoder(inputs / "a", 8, "cpu", "fp32")
+    same = retrieval_pairs("de", [(text, text) for text in ("ido", "mira", "dalo venn " * 8)])
+    found = list(retrieval.evaluate(encoder, {"de": same}, 2, ["cosine"]))
+    assert len(found) == (LAYERS + 1) * 2
+    for row in found:
+        assert row.predictions == ["0 0", "1 1", "2 2"]
+        assert [score.part for score in row.metrics["accuracy"]] == [1.0] * 3
+        assert row.notes["truncated"] == [1, 1] and row.notes["sha256"] == same.sha256
