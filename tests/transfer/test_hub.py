@@ -36,3 +36,29 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.importlib, "import_module", absent)
     with pytest.raises(InputError, match=r"pip install 'weam-ext\[hub\]'"):
         hub.read_hub(TASKS["xnli"], None, "en")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"premise": "a", "hypothesis": "b", "label": 7}, "row 0: IndexError"),
+        ({"premise": "a", "label": 1}, r"row 0: KeyError\('hypothesis'\)"),
+        ({"premise": "a", "hypothesis": "b", "label": None}, "row 0: TypeError"),
+    ],
+)
+def test_rows_that_are_not_as_expected(
+    row: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Library:
+        @staticmethod
+        def load_dataset(name: str, configuration: str) -> dict[str, list[dict[str, Any]]]:
+            return {"test": [row], "other": []}
+
+    monkeypatch.setattr(hub.importlib, "import_module", lambda name: Library)
+    with pytest.raises(InputError, match=f"facebook/xnli, de, test, {message}"):
+        hub.read_hub(TASKS["xnli"], ["de"], "de")
+
+
+def test_every_set_is_one_of_the_tasks() -> None:
+    assert set(hub.HUB) <= set(TASKS)
+    assert all(len({*each.languages}) == len(each.languages) for each in hub.HUB.values())

@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel
 
 from weam_ext.common.errors import InputError
 from weam_ext.transfer import cli, models
+from weam_ext.transfer.models import Model, identified
 
 
 def test_the_same_encoder_is_no_other_seed(inputs: Path, tmp_path: Path) -> None:
@@ -23,3 +24,23 @@ def test_the_size_of_a_model_is_told(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert models.facts_of(tmp_path) == {"training": {}, "parameters": model.num_parameters()}
     assert models.facts_of(tmp_path / "nowhere") == {"training": {}}
+
+
+def test_what_cannot_be_used_says_why(inputs: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    good, bad, gone = identified({"good": [inputs / "a"], "bad": [empty, tmp_path / "gone"]})
+    assert good == Model("good", inputs / "a", good.sha256) and len(good.sha256) == 64
+    assert bad.fault == f"{empty}: no model.safetensors there"
+    assert gone.fault == f"{tmp_path / 'gone'}: no such directory"
+
+
+def test_how_a_checkpoint_was_trained_is_told_if_it_can_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models.training_settings(tmp_path) == {}
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / models.STATE).write_text("{")
+    assert models.training_settings(broken) == {}
+    assert "how it was trained is not told" in capsys.readouterr().err

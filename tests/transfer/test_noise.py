@@ -6,9 +6,11 @@ import pytest
 from transfer_files import run, write
 
 from weam_ext.common.errors import InputError
+from weam_ext.transfer.families.answering import Question
+from weam_ext.transfer.families.choice import Choice
 from weam_ext.transfer.families.classification import Text
 from weam_ext.transfer.families.tagging import Sentence
-from weam_ext.transfer.noise import KINDS, Lexicon, Noise, read_lexicon
+from weam_ext.transfer.noise import KINDS, Lexicon, Noise, parse_noises, read_lexicon
 
 
 def test_noisy_text_is_predicted_too(encoder: Path, data: Path, tmp_path: Path) -> None:
@@ -64,3 +66,21 @@ def test_lexica_of_the_aligner(tmp_path: Path) -> None:
     write(path, "haus house 0.9\nhaus house\n")
     with pytest.raises(InputError, match="line 2: not 'translation word probability'"):
         read_lexicon(path)
+
+
+def test_what_is_asked_stays_answerable() -> None:
+    """Of a question the text stays, since answers are places in it."""
+    noise = Noise("case", 1.0)
+    question = noise.example(Question("1", "das Haus", "wo?", (("Haus", 4),)), "de")
+    assert (question.context, question.question) == ("das Haus", "WO?")
+    choice = noise.example(Choice("1", "es regnet", "cause", ("ja", "nein"), 1), "de")
+    assert (choice.premise, choice.choices, choice.label) == ("ES REGNET", ("JA", "NEIN"), 1)
+
+
+def test_noises_of_a_command_line() -> None:
+    assert list(map(str, parse_noises(["typos=0.5,1", "case=.1"], {}, "en"))) == [
+        "typos 0.5", "typos 1", "case 0.1",
+    ]  # fmt: skip
+    for strengths in ("", "0", "1.5", "a", "0.1,", "nan"):
+        with pytest.raises(InputError, match="a strength is above 0 and at most 1"):
+            parse_noises([f"typos={strengths}"], {}, "en")
