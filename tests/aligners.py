@@ -1,6 +1,7 @@
 """What the tests of the aligner share: texts, ways to train it, its model in words and numbers."""
 
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -153,3 +154,15 @@ def table_of(aligner: Aligner, direction: str) -> Table:
     }
     table[None] = dict(zip(generated, (arrays["null0"] / 2.0**96).tolist(), strict=True))
     return table
+
+
+Write = Callable[[str, str | bytes], str]
+
+
+Run = Callable[..., tuple[str, str]]
+
+
+Refuse = Callable[..., str]
+
+
+Command = Callable[..., subprocess.Popen[str]]

@@ -2,17 +2,20 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from helpers import ROOT
 
+from weam_ext.common.errors import InputError
 from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
 from weam_ext.train import loop as train
-from weam_ext.train.checkpoint import checkpoints
+from weam_ext.train.checkpoint import checkpoints, load_state
 
 STEPS = 8
 SMALL = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -122,3 +125,30 @@ def ends_in(step: int) -> Any:
         return train_step(trainer)
 
     return dying
+
+
+def stopped_and_resumed(
+    inputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any
+) -> None:
+    """A run that is told to end in a step, which is no multiple of anything, and is resumed."""
+    train_step = train.Trainer.train_step
+
+    def interrupted(trainer: train.Trainer) -> Any:
+        if trainer.step == step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return train_step(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Trainer, "train_step", interrupted)
+        with pytest.raises(SystemExit):
+            train.main(flags(inputs, run, **changes))
+    assert load_state(checkpoints(run)[-1])["step"] == step
+    train.main(flags(inputs, run, **changes))
+
+
+def refusal(arguments: list[str]) -> str:
+    """The one sentence of a training that is refused."""
+    with pytest.raises(InputError) as error:
+        train.main(arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from helpers import ROOT
 
+PACKAGE = ROOT / "weam_ext"
+
 
 def python(code: str, cwd: Path) -> str:
     done = subprocess.run(
@@ -46,3 +48,12 @@ def test_metadata() -> None:
     assert version("weam-ext") == "0.1.0"
     extras = {line.rpartition("extra == ")[2].strip("'\"") for line in requires("weam-ext") or []}
     assert {"scipy", "test", "transfer", "dev"} <= extras
+
+
+def test_every_module_has_its_test_file() -> None:
+    """Under the same name: who changes a module knows where its tests are."""
+    modules = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
+    named = [module for module in modules if not module.stem.startswith("__")]
+    assert len(named) > 90
+    files = {module: ROOT / "tests" / module.with_name(f"test_{module.name}") for module in named}
+    assert [str(module) for module, file in files.items() if not file.is_file()] == []

@@ -7,9 +7,18 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from helpers import real_data
 from small_tokenizers import tokenizer
+from torch import Tensor
 
+from weam_ext.common.errors import InputError
 from weam_ext.model.loading import new_model
+from weam_ext.text.toy_corpus import sentence_pairs
+from weam_ext.transfer import Row, cli, read_all
+from weam_ext.transfer.encoder import Encoder
+from weam_ext.transfer.families.formats import Part, find
 
 LAYERS = 2
 SMALL = {"hidden_size": 16, "num_hidden_layers": LAYERS, "num_attention_heads": 2,
@@ -112,3 +121,49 @@ def flags(inputs: Path, output: Path, *bitexts: str, models: tuple[str, ...] = (
     models = models or (f"first={inputs / 'a'},{inputs / 'b'}", f"second={inputs / 'c'}")
     texts = [part for name in bitexts for part in ("--bitext", str(inputs / f"{name}.txt"))]
     return ["--models", *models, *texts, "--output", str(output), "--device", "cpu"]
+
+
+def one_by_one(encoder: Encoder, sentence: str) -> Tensor:
+    """[layers + 1, H]: the mean between the first and the last special token, written anew."""
+    ids = encoder.tokenizer(sentence, add_special_tokens=False)["input_ids"]
+    frame = encoder.tokenizer("")["input_ids"]
+    assert len(frame) == 2
+    ids = [frame[0], *ids[: encoder.max_length - 2], frame[1]]
+    hidden = encoder.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    return torch.stack([layer[0, 1:-1].mean(0) for layer in hidden]).detach()
+
+
+def read_parts(data: Path, formats: Any) -> dict[Part, list[Any]]:
+    return {
+        part: [x for _, load in loaders for x in load()]
+        for part, loaders in find(data, formats).items()
+    }
+
+
+def counts(name: str, formats: Any) -> dict[str, int]:
+    found = read_parts(real_data(name).parent, formats)
+    return {f"{part.split}-{part.language}": len(examples) for part, examples in found.items()}
+
+
+def fault(data: Path, formats: Any) -> str:
+    with pytest.raises(InputError) as error:
+        read_parts(data, formats)
+    return str(error.value)
+
+
+def run(encoder: Path, data: Path, output: Path, *more: str) -> list[Row]:
+    arguments = flags(encoder, output, models=(f"m={encoder}",))
+    cli.main([*arguments, "--data", str(data), "--seeds", "1", "--epochs", "1",
+                   "--max-length", "64", *more])  # fmt: skip
+    return read_all(output)
+
+
+def write_encoders(directory: Path) -> Path:
+    """Three encoders and three bitexts."""
+    for seed, name in enumerate(("a", "b", "c")):
+        save_encoder(directory / name, seed=seed)
+    for seed, language in enumerate(("toku", "venn", "orlu")):
+        pairs = sentence_pairs(language, 30, seed=seed)
+        lines = "".join(f"{pair.source} ||| {pair.target}\n" for pair in pairs)
+        (directory / f"{language}.txt").write_text(lines)
+    return directory

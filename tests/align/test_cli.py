@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 import zstandard
+from aligners import Command, Refuse, Run, Write
 
 from weam_ext.align.aligner import PER_WORD, Aligner
-from weam_ext.align.cli import main
 from weam_ext.align.links import HEURISTICS
 from weam_ext.align.scoring import score
 from weam_ext.common.errors import InputError
@@ -33,76 +33,6 @@ TEXT = "".join(f"{pair.source} ||| {pair.target}\n" for pair in PAIRS)
 FLAGS = ["-d", "-o", "-v"]
 ASKED = "although columns were asked for"
 OTHERS = "unlike the lines before it"
-
-Write = Callable[[str, str | bytes], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def write(name: str, data: str | bytes) -> str:
-        (tmp_path / name).write_bytes(data.encode() if isinstance(data, str) else data)
-        return name
-
-    return write
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts the program in a folder of its own, with the buffers that users have."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    environment.pop("PYTHONUNBUFFERED", None)
-
-    def command(*arguments: str, **streams: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "weam_ext.align", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-            stdin=streams.get("stdin", subprocess.DEVNULL),
-            stdout=streams.get("stdout", subprocess.PIPE),
-            stderr=streams.get("stderr", subprocess.PIPE),
-        )
-
-    return command
-
-
-Run = Callable[..., tuple[str, str]]
-Refuse = Callable[..., str]
-Command = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def align(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Run:
-    """Standard output and error of a run that must succeed, in this process."""
-    monkeypatch.chdir(tmp_path)
-
-    def align(*arguments: str) -> tuple[str, str]:
-        main(arguments)
-        captured = capsys.readouterr()
-        return captured.out, captured.err
-
-    return align
-
-
-@pytest.fixture
-def refuse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Refuse:
-    """The sentence of a run that must fail before it does or writes anything."""
-    monkeypatch.chdir(tmp_path)
-
-    def refuse(*arguments: str) -> str:
-        there = sorted(tmp_path.rglob("*"))
-        with pytest.raises(InputError) as caught:
-            main(arguments)
-        assert tuple(capsys.readouterr()) == ("", "")
-        assert sorted(tmp_path.rglob("*")) == there
-        return str(caught.value)
-
-    return refuse
 
 
 def expected(heuristic: str, *, limit: int = len(PAIRS), **settings: Any) -> str:
@@ -498,91 +428,6 @@ def test_a_bad_line_of_forced_alignment_comes_after_the_good_ones(
     ]
 
 
-@pytest.mark.parametrize(
-    ("flags", "fault"),
-    [
-        ("--columns 2", "--columns 2: expected two numbers such as 1,2"),
-        ("--columns a,b", "--columns a,b: expected two numbers such as 1,2"),
-        ("--columns 1,2", f"text, line 1: no tab between source and target, {ASKED}"),
-        ("--columns 0,1", "bitext 'input': columns count from 1, not (0, 1)"),
-        ("-T 0", "tension must be at least 1e-6 and at most 14"),
-        ("-q 1", "p0 must be at least 0 and below 1"),
-        ("-T", "argument -T/--diagonal_tension: expected one argument (see --help)"),
-        ("-q x", "argument -q/--p0: invalid float value: 'x' (see --help)"),
-        ("-c", "unrecognized arguments: -c (see --help)"),
-        ("more", "unrecognized arguments: more (see --help)"),
-        ("--source a", "--source and --target go together"),
-        (
-            "--source a --target b",
-            "give -i FILE, or --source FILE and --target FILE (see --help)",
-        ),
-    ],
-)
-def test_bad_flags(refuse: Refuse, write: Write, flags: str, fault: str) -> None:
-    assert refuse("-i", write("text", TEXT), *flags.split()) == fault
-
-
-@pytest.mark.parametrize("flag", ["--threads", "--limit", "--top", "--max-length", "--iterations"])
-@pytest.mark.parametrize(
-    ("value", "fault"),
-    [
-        ("0", "{} must be at least 1, not 0"),
-        ("-1", "{} must be at least 1, not -1"),
-        ("2147483648", "{} must be a number below 2^31, not 2147483648"),
-        ("x", "argument {}: invalid int value: 'x' (see --help)"),
-        ("1.5", "argument {}: invalid int value: '1.5' (see --help)"),
-    ],
-)
-def test_bad_counts(refuse: Refuse, write: Write, flag: str, value: str, fault: str) -> None:
-    said = refuse("-i", write("text", TEXT), flag, value).replace("-I/", "")
-    assert said == fault.format(flag)
-
-
-@pytest.mark.parametrize("flag", ["--alpha", "--mean_srclen_multiplier"])
-@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf"])
-def test_bad_numbers(refuse: Refuse, write: Write, flag: str, value: str) -> None:
-    assert refuse("-i", write("text", TEXT), flag, value).startswith(f"{flag} must be ")
-
-
-@pytest.mark.parametrize("size", ["", "0", "2X", "1e9", "GB", "9" * 400])
-def test_bad_sizes(refuse: Refuse, write: Write, size: str) -> None:
-    fault = f"expected a size such as 500M or 2G, not '{size}' (see --help)"
-    assert refuse("-i", write("text", TEXT), "--max-memory", size).endswith(fault)
-
-
-@pytest.mark.parametrize(
-    ("flags", "fault"),
-    [
-        ("--symmetrize union -r", "--symmetrize trains both directions: leave out -r"),
-        ("--symmetrize=union -dovr", "--symmetrize trains both directions: leave out -r"),
-        (
-            "--reverse --symmetrize union",
-            "--symmetrize trains both directions: leave out --reverse",
-        ),
-        ("--symmetrize union -p x", "--symmetrize trains both directions: leave out -p"),
-        ("--model x -d", "--model x aligns with a saved model: leave out -d"),
-        ("--model x -I7", "--model x aligns with a saved model: leave out -I"),
-        ("--model x --p0=0.5", "--model x aligns with a saved model: leave out --p0"),
-        ("--model x --save y", "--model x aligns with a saved model: leave out --save"),
-        ("--model x --init y", "--model x aligns with a saved model: leave out --init"),
-        (
-            "-f x --posteriors",
-            "-f aligns with a parameter file, pair by pair: leave out --posteriors",
-        ),
-        (
-            "--force_align=x -p y",
-            "--force_align aligns with a parameter file, pair by pair: leave out -p",
-        ),
-        ("-f x --model y", "--model y aligns with a saved model: leave out -f"),
-        ("-f x --lexicon y", "-f aligns with a parameter file, pair by pair: leave out --lexicon"),
-        ("-f x --gold y", "-f aligns with a parameter file, pair by pair: leave out --gold"),
-        ("--init x -T 3", "--init starts from the tension of the saved model: leave out -T"),
-    ],
-)
-def test_contradictions(refuse: Refuse, write: Write, flags: str, fault: str) -> None:
-    assert refuse("-i", write("text", TEXT), *flags.split()) == fault
-
-
 def test_models_that_do_not_fit(align: Run, refuse: Refuse, write: Write) -> None:
     text = write("text", TEXT)
     align("-i", text, *FLAGS, "--save", "one")
@@ -646,40 +491,6 @@ def test_a_table_that_cannot_be_finished_leaves_the_old_one(
         align("-i", write("text", TEXT), *FLAGS, "-p", "table")
     assert Path("table").read_text() == "old"
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["table", "text"]
-
-
-def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["--help"])
-    assert left.value.code == 0
-    text = " ".join(capsys.readouterr().out.split())
-    for flag, default in {
-        "--model MODEL": "(default: fast-align)",
-        "-I N, --iterations N": "By default 5; hmm: 2, and 3 from ten million words a side on.",
-        "-q P, --p0 P": "By default 0.08; hmm: 0.06, and 0.1 from a million words a side on.",
-        "-a X, --alpha X": "By default 0.01; hmm: 0.13.",
-        "--stems TEXT": "By default it depends on the size of the text.",
-        "--threshold P": "By default 0.5.",
-        "-T X, --diagonal_tension X": "By default 4; implies -d.",
-        "-t X, --beam_threshold X": "(default: -4.0)",
-        "-m X, --mean_srclen_multiplier X": "(default: 1.0)",
-        "--columns S,T": "By default 1,2, where the first line has a tab and no '|||'.",
-        "--limit N": "By default all.",
-        "--max-length N": "By default there is no limit.",
-        "--top K": "(default: 100)",
-        "--symmetrize METHOD": "By default there is one direction; those of hmm are combined by "
-        "their posteriors.",
-        "--threads N": "By default all processors.",
-        "--memory {auto,low,fast}": "(default: auto)",
-        "--max-memory SIZE": "By default 80 % of what is free.",
-        "--temp-dir DIR": "By default the system's.",
-    }.items():
-        _, found, rest = text.partition(f" {flag} ")
-        assert found, flag
-        assert default in rest.partition(" -")[0] + rest[:400], flag
-    for flag in ("-r", "-p FILE", "-f FILE", "-b N", "--save", "--model", "--init", "--gold"):
-        assert f" {flag}" in text
-    assert "--lexicon FILE" in text
 
 
 # ------------------------------------------------------------------------------- the process
@@ -900,24 +711,3 @@ def test_a_description_that_finds_no_room(
     monkeypatch.setattr("weam_ext.align.storage.write_record", full)
     with pytest.raises(InputError, match=r"^kept: cannot be written \(No space left on device\)$"):
         align("-i", write("text", TEXT), *FLAGS, "--save", "kept")
-
-
-@pytest.mark.parametrize(
-    ("flags", "fault"),
-    [
-        ("--model hmm -d", "--model hmm trains both directions of another model: leave out -d"),
-        ("--model hmm -p x", "--model hmm trains both directions of another model: leave out -p"),
-        ("--stems words", "--model fast-align is no HMM: leave out --stems"),
-        ("--keep-case", "--model fast-align is no HMM: leave out --keep-case"),
-        ("--pair-scores x", "--model fast-align is no HMM: leave out --pair-scores"),
-        ("--model x --stems words", "--model x aligns with a saved model: leave out --stems"),
-        ("--model ./hmm", "hmm/aligner.json: No such file or directory"),
-        ("--model hmm --stems x", "stems are words, prefix:N or suffix:N, not 'x'"),
-        ("--model hmm --threshold 2", "threshold must be at least 0 and below 1"),
-        ("--model hmm --pair-scores no/x", "no/x: cannot be written: No such file or directory"),
-    ],
-)
-def test_what_does_not_go_with_a_model(
-    refuse: Refuse, write: Write, flags: str, fault: str
-) -> None:
-    assert refuse("-i", write("text", TEXT), *flags.split()) == fault

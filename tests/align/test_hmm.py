@@ -407,25 +407,6 @@ def test_several_stems_are_averaged() -> None:
         np.testing.assert_allclose(mean, (one + other) / 2, atol=1e-6)
 
 
-def test_stems_and_case() -> None:
-    words = ["Straße", "Haus", "hausen", "日本語", "e\u0301tude", ""]
-    folded: dict[str, Any] = {"stems": "prefix:4"}
-    text = (words, list(reversed(words)))
-    aligner = Aligner(**folded).fit([words], [text[1]])
-    assert aligner.model.words(0) == ["stra", "haus", "日本語", "e\u0301tu", ""]
-    aligner = Aligner(stems="suffix:2", fold_case=False).fit([words], [text[1]])
-    assert aligner.model.words(0) == ["ße", "us", "en", "本語", "de", ""]
-    assert (
-        len(
-            {
-                everything(Aligner(stems=stems).fit(*corpus("toku", 20)))
-                for stems in ("prefix:4", ["prefix:4"])
-            }
-        )
-        == 1
-    )
-
-
 def test_kept_models(tmp_path: Path) -> None:
     source, target = corpus("venn", 100)
     aligner = Aligner(stems=["prefix:3", "words"], heuristic="grow-diag", threshold=0.4, p0=0.2)
@@ -437,31 +418,6 @@ def test_kept_models(tmp_path: Path) -> None:
     further = [Aligner().fit(*corpus("venn", 100, 150), init=init) for init in (aligner, loaded)]
     assert everything(further[0]) == everything(further[1])
     assert further[0].hmm and further[0].hmm.stems == aligner.hmm.stems  # type: ignore[union-attr]
-
-
-def test_what_cannot_be_meant() -> None:
-    for options, fault in (
-        ({"model": "ibm1"}, "model must be one of hmm, fast-align"),
-        ({"tension": 3.0}, "tension is no setting of hmm"),
-        ({"model": "fast-align", "stems": "words"}, "stems is no setting of fast-align"),
-        ({"model": "fast-align", "heuristic": "posterior"}, "unknown heuristic"),
-        ({"stems": "prefix:0"}, "stems are words, prefix:N or suffix:N, not 'prefix:0'"),
-        ({"stems": []}, "each once"),
-        ({"stems": "words,words"}, "each once"),
-        ({"threshold": 1.0}, "threshold must be at least 0 and below 1"),
-        ({"alpha": 0.0}, "alpha must be above 0"),
-    ):
-        with pytest.raises(InputError, match=fault):
-            Aligner(**options)  # type: ignore[arg-type]
-    other = Aligner(model="fast-align").fit(["a"], ["b"])
-    with pytest.raises(InputError, match="is of fast-align, not hmm"):
-        Aligner().fit(["a"], ["b"], init=other)
-    with pytest.raises(InputError, match="holds no HMM"):
-        Aligner(heuristic="forward").fit(["a"], ["b"]).parameters_text()
-    with pytest.raises(RuntimeError, match="call fit first"):
-        Aligner().align(["a"], ["b"])
-    with pytest.raises(ValueError, match="no sentence pair to learn from: 1 with an empty side"):
-        Aligner().fit(["a"], [""])
 
 
 def test_extreme_settings_stay_finite() -> None:

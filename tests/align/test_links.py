@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from weam_ref import symmetrize as twin_symmetrize
-from weam_ref.score import alignment_error_rate
 
 from weam_ext import InputError, _native
 from weam_ext.align.links import HEURISTICS, Links, symmetrize
@@ -358,24 +357,6 @@ def test_links_of_another_layout() -> None:
     assert _native.format_pharaoh(offsets, pairs, chances, False, 1) == b"0-0:0.3000 0-1:0.1000\n"
     with pytest.raises(TypeError):
         _native.format_pharaoh(offsets, pairs.astype(np.float32), None, False, 1)
-
-
-# ------------------------------------------------------------------------------- scores
-
-
-@given(st.lists(st.tuples(grids, grids, grids), max_size=4))
-def test_scores_like_the_twin(rows: list[tuple[list[Link], list[Link], list[Link]]]) -> None:
-    answers, sure, possible = ([row[k] for row in rows] for k in range(3))
-    expected = alignment_error_rate(answers, sure, possible)
-    found = score(answers, [(set(s), {*s, *p}) for s, p in zip(sure, possible, strict=True)])
-    assert found.precision == pytest.approx(expected.precision)
-    assert found.recall == pytest.approx(expected.recall)
-    assert found.aer == pytest.approx(expected.aer)
-
-
-def test_scores_need_as_many_answers_as_gold() -> None:
-    with pytest.raises(ValueError, match="links of 1 pairs, gold links of 0"):
-        score([[]], [])
 
 
 # ------------------------------------------------------------------------------- symmetrisation

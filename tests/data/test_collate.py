@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from samples import Samples, sample_of
 from small_tokenizers import FAMILIES, tokenizer
 from weam_ref import links as twin
 
 from weam_ext.common.errors import InputError
 from weam_ext.data.collate import LEAST, LINKS, Batch, Collator, Layout, language_names
-from weam_ext.data.shards import COLUMNS, Corpus, Sample, Shards, open_prepared
+from weam_ext.data.shards import Sample, Shards, open_prepared
 from weam_ext.ops.constants import UNITS
 from weam_ext.ops.mask import capacity
 from weam_ext.ops.token_links import Links
@@ -468,19 +469,10 @@ def test_one_to_one_links_at_the_last_token(shards: Shards, family: str) -> None
         assert at + 1 == length or words[row, at + 1] != words[row, at]
 
 
-class Samples(list[Sample]):
-    """Samples of given corpora."""
-
-    def __init__(self, samples: list[Sample], languages: list[tuple[str, ...]]) -> None:
-        super().__init__(samples)
-        self.corpora = [Corpus("x", "bitext", names) for names in languages]
-        self.corpus = list(range(len(samples)))
-
-
 def test_languages_and_the_pivot() -> None:
     """Anchors lie on the English side, on the source side where there is none."""
-    pair = sample([0, 1], [0, 1, 1, 2], [])
-    alone = sample([0, 1], [], [])
+    pair = sample_of([0, 1], [0, 1, 1, 2], [])
+    alone = sample_of([0, 1], [], [])
     given: Any = Samples(
         [pair, pair, pair, alone], [("de", "en"), ("en", "sw"), ("fr", "de"), ("en",)]
     )
@@ -499,21 +491,10 @@ def test_languages_and_the_pivot() -> None:
     assert batch.tokens == 20 and batch.unlinked == 18
 
 
-def sample(
-    source: list[int], target: list[int], links: list[Link], weights: list[float] | None = None
-) -> Sample:
-    """A pair of words of one token each; word -1 has a token that is none."""
-    columns = (range(5, 5 + len(source)), source, range(9, 9 + len(target)), target,
-               [i for i, _ in links], [j for _, j in links])  # fmt: skip
-    assert len(columns) == len(COLUMNS)
-    made = Sample(*(np.array(column, np.int32) for column in columns))
-    return made._replace(probability=None if weights is None else np.array(weights, np.float32))
-
-
 @pytest.mark.parametrize("links", LINKS)
 def test_no_links_at_all(links: str) -> None:
     """Not even a word on the target side; the kernels still get a matrix."""
-    samples: Any = [sample([0, 1], [0], []), sample([0], [-1, -1], [])]
+    samples: Any = [sample_of([0, 1], [0], []), sample_of([0], [-1, -1], [])]
     batch = Collator(tokenizer("WordPiece"), Layout(), links=links)(samples, [(0, 0), (1, 1)])
     assert matrix(batch) == set()
     assert batch.linked == 0
@@ -532,7 +513,7 @@ def test_uniform_weights_are_hard_links() -> None:
     """Also those below the least weight, 0 among them: they are never divided by."""
     links = [(0, 0), (0, 1), (0, 2), (1, 1), (2, 1)]
     for weight in (1.0, 0.3, 1e-20, 0.0):
-        pair: Any = [sample([0, 1, 2], [0, 1, 2], links, [weight] * 5)]
+        pair: Any = [sample_of([0, 1, 2], [0, 1, 2], links, [weight] * 5)]
         own, others = weights_of(Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)]))
         degrees = Counter(a for a, _ in own)
         assert own == pytest.approx({(a, b): 1 / degrees[a] for a, b in own}, rel=1e-7)
@@ -540,7 +521,7 @@ def test_uniform_weights_are_hard_links() -> None:
 
 
 def test_an_unlikely_link_still_counts() -> None:
-    pair: Any = [sample([0], [0, 1], [(0, 0), (0, 1)], [0.0, 1.0])]
+    pair: Any = [sample_of([0], [0, 1], [(0, 0), (0, 1)], [0.0, 1.0])]
     own, _ = weights_of(Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)]))
     assert own == pytest.approx({(1, 3): LEAST, (1, 4): 1, (3, 1): 1, (4, 1): 1}, rel=1e-5)
 
@@ -555,14 +536,14 @@ def test_an_unlikely_link_still_counts() -> None:
     ],
 )
 def test_weights_that_are_none(weights: list[float] | None, fault: str) -> None:
-    pair: Any = [sample([0], [0], [(0, 0)], weights)]
+    pair: Any = [sample_of([0], [0], [(0, 0)], weights)]
     with pytest.raises(InputError, match=fault):
         Collator(tokenizer("WordPiece"), SOFT)(pair, [(0, 0)])
 
 
 @pytest.mark.parametrize("soft", [False, True])
 def test_batches_travel_from_workers(soft: bool) -> None:
-    pair: Any = [sample([0], [0], [(0, 0)], [0.5])]
+    pair: Any = [sample_of([0], [0], [(0, 0)], [0.5])]
     batch = Collator(tokenizer("WordPiece"), Layout(soft=soft))(pair, [(0, 0)])
     for moved in (pickle.loads(pickle.dumps(batch)), batch._mapped(torch.clone)):
         assert moved.links is not None and batch.links is not None
@@ -572,7 +553,7 @@ def test_batches_travel_from_workers(soft: bool) -> None:
 
 
 def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
-    samples: Any = [sample([0, 0, -1, -1, 1], [0, 0, -1], [])]
+    samples: Any = [sample_of([0, 0, -1, -1, 1], [0, 0, -1], [])]
     batch = Collator(tokenizer("WordPiece"), Layout())(samples, [(0, 0)])
     assert batch.words.tolist() == [[-1, 0, 0, 1, 2, 3, -1, 4, 4, 5, -1]]
     assert (batch.tokens, batch.squares, batch.longest) == (8, 12, 2)
@@ -580,20 +561,20 @@ def test_a_token_in_no_word_is_a_word_of_its_own() -> None:
 
 def test_golden_example() -> None:
     """Figure 1 of the paper: positions 1 to 12, padded at the end."""
-    golden: Any = [sample([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]
+    golden: Any = [sample_of([0, 1, 2, 3, 4], [0, 1, 2, 3], [(2, 1), (3, 0), (4, 3)])]
     batch = Collator(tokenizer("WordPiece"), Layout())(golden, [(0, 0)])
     assert matrix(batch) == {(3, 8), (8, 3), (4, 7), (7, 4), (5, 10), (10, 5)}
 
 
 def test_the_processor_keeps_the_batch() -> None:
-    batch = Collator(tokenizer("WordPiece"), APART)([sample([0], [0], [])], [(0, 0)])  # type: ignore[arg-type]
+    batch = Collator(tokenizer("WordPiece"), APART)([sample_of([0], [0], [])], [(0, 0)])  # type: ignore[arg-type]
     assert batch.to(torch.device("cpu")) is batch
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("pair", [True, False])
 def test_batches_on_a_device(pair: bool) -> None:
-    samples: Any = [sample([0, 1], [0], [(0, 0)]), sample([0], [0], [])]
+    samples: Any = [sample_of([0, 1], [0], [(0, 0)]), sample_of([0], [0], [])]
     batch = Collator(tokenizer("WordPiece"), Layout(together=pair, linked=pair))(
         samples, [(0, 0), (1, 1)]
     )

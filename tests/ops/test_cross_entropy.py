@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-import transformers
 from masked_rows import DEVICES, ORACLE, Torch, as_tensors, csr, random_batch, random_rows
+from small_models import gradients_of, tiny
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -18,7 +18,6 @@ from weam_ref.loss import weam_loss
 
 import weam_ext.ops.cross_entropy
 import weam_ext.ops.triton.cross_entropy
-from weam_ext.common.errors import InputError
 from weam_ext.model.heads import PredictionHead, predict, split_model
 from weam_ext.ops.cross_entropy import linear_cross_entropy
 from weam_ext.ops.gather import gather_rows, row_labels, row_weights
@@ -26,25 +25,6 @@ from weam_ext.ops.gather import gather_rows, row_labels, row_weights
 # Compiled kernels cannot take tensors of the processor, and there is no interpreter beside them.
 ON_GPU = ["torch-cuda", "triton-cuda"]
 PATHS = ["torch-cpu", *(ON_GPU if "cuda" in DEVICES else ["triton-cpu"])]
-SIZES = {
-    "vocab_size": 70,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 40,
-}
-DISTILBERT = {"vocab_size": 70, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 24}
-TOKENS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1}
-MODELS = {
-    "BertForMaskedLM": ("BertConfig", SIZES),
-    "RobertaForMaskedLM": ("RobertaConfig", SIZES),
-    "XLMRobertaForMaskedLM": ("XLMRobertaConfig", SIZES),
-    "CamembertForMaskedLM": ("CamembertConfig", SIZES),
-    "DistilBertForMaskedLM": ("DistilBertConfig", DISTILBERT),
-    "ModernBertForMaskedLM": ("ModernBertConfig", SIZES | TOKENS | {"sep_token_id": 2}),
-}
-each_family = pytest.mark.parametrize("family", MODELS)
 OPERATOR = torch.ops.weam.linear_cross_entropy.default
 
 
@@ -76,70 +56,6 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     return Torch(take_path(request.param, monkeypatch))
 
 
-def tiny(family: str, **settings: Any) -> Any:
-    torch.manual_seed(0)
-    config, sizes = MODELS[family]
-    model = getattr(transformers, family)(getattr(transformers, config)(**(sizes | settings)))
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    return model.eval()
-
-
-def tokens() -> Tensor:
-    return torch.randint(5, 70, (3, 7), generator=torch.Generator().manual_seed(1))
-
-
-@each_family
-def test_encoder_and_head_give_the_logits_of_the_model(family: str) -> None:
-    model = tiny(family)
-    encoder, head = split_model(model)
-    with torch.no_grad():
-        expected = model(tokens()).logits
-        logits = head(encoder(tokens())[0])
-    assert expected.std() > 0.1
-    assert torch.equal(logits, expected)
-    assert head.weight is model.get_output_embeddings().weight
-    assert (head.bias is None) == (model.get_output_embeddings().bias is None)
-
-
-@each_family
-@pytest.mark.parametrize("tied", [True, False])
-def test_gradients_reach_the_parameters_of_the_model(family: str, tied: bool) -> None:
-    model = tiny(family, tie_word_embeddings=tied)
-    encoder, head = split_model(model)
-    embeddings = model.get_input_embeddings().weight
-    assert (head.weight is embeddings) == tied
-
-    ids = tokens()
-    labels = ids.flatten().where(torch.arange(21) % 3 == 0, -100)
-    loss = F.cross_entropy(model(ids).logits.flatten(0, 1), labels, reduction="sum")
-    expected = gradients_of(loss, *model.parameters())
-    total = predict(head, encoder(ids)[0].flatten(0, 1), labels, torch.ones(21), 4).total
-    gradients = gradients_of(total, *model.parameters())
-    torch.testing.assert_close(total, loss)
-    for ours, theirs in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
-@each_family
-def test_the_head_follows_its_model(family: str) -> None:
-    model = tiny(family)
-    encoder, head = split_model(model)
-    model.double()
-    logits = head(encoder(tokens())[0])
-    assert logits.dtype == head.weight.dtype == torch.float64
-
-
-def test_a_model_of_another_family_gets_a_sentence() -> None:
-    with pytest.raises(InputError, match=r"split a Linear into .* BertForMaskedLM, Roberta"):
-        split_model(torch.nn.Linear(2, 2))
-
-    class Mine(transformers.BertForMaskedLM):
-        pass
-
-    assert split_model(Mine(transformers.BertConfig(**SIZES)))[1].weight.shape == (70, 16)
-
-
 def example(
     rows: int = 23,
     width: int = 6,
@@ -163,10 +79,6 @@ def plain(
 ) -> Tensor:
     losses = F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
     return (losses * weights).sum()
-
-
-def gradients_of(total: Tensor, *of: Tensor) -> list[Tensor]:
-    return list(torch.autograd.grad(total, of, materialize_grads=True))
 
 
 @pytest.mark.parametrize("with_bias", [True, False])

@@ -20,8 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
+from prepared_texts import WORD_PIECE, Texts, corpus, write
 from small_tokenizers import tokenizer
 
 from weam_ext.align.aligner import Aligner
@@ -41,9 +40,6 @@ from weam_ext.text.tokenizer import fingerprint, template
 from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
 from weam_ext.text.words import segmenter, word_ids
 
-WORD_PIECE = tokenizer("WordPiece")
-Texts = list[tuple[str, str]]
-
 
 class Row(NamedTuple):
     """A sentence pair as a shard holds it, less its columns' types."""
@@ -53,22 +49,6 @@ class Row(NamedTuple):
     target_ids: list[int]
     target_words: list[int]
     links: list[Link]
-
-
-def corpus(language: str = "toku", count: int = 300) -> Texts:
-    """Sentences with copies, capitals, long pairs, empty sides, and sides of no words."""
-    texts = [(pair.source, pair.target) for pair in sentence_pairs(language, count)]
-    texts[::7] = [(source.title(), target) for source, target in texts[::7]]
-    texts[5::9] = [texts[5]] * len(texts[5::9])
-    texts[11::50] = [(" ".join([a] * 16), b) for a, b in texts[11::50]]
-    texts[13::60] = [("", b) for _, b in texts[13::60]]
-    texts[14::70] = [(a, "\u00a0") for a, _ in texts[14::70]]
-    return texts
-
-
-def write(path: Path, texts: Texts) -> BitextSource:
-    path.write_text("".join(f"{source} ||| {target}\n" for source, target in texts))
-    return BitextSource(path.stem, (str(path),))
 
 
 def run(directory: Path, texts: Texts | None = None, **settings: Any) -> dict[str, Any]:
@@ -281,40 +261,7 @@ def test_special_tokens_in_a_text_are_text(tmp_path: Path, family: str) -> None:
     assert max(row.source_words) == 7  # a [ MASK ] b [ SEP ]
 
 
-@pytest.mark.parametrize(
-    ("values", "fault"),
-    [
-        ({"words": "moses"}, "--words must be one of bert, blanks, not moses"),
-        ({"heuristic": "best"}, "unknown heuristic 'best'; there are posterior, intersect, "),
-        ({"heuristic": "posterior", "aligner": "fast-align"}, "unknown heuristic 'posterior'; "),
-        ({"overlong": "keep"}, "--overlong must be one of drop, truncate, not keep"),
-        ({"max_length": 7}, "--max-length must be at least 8"),
-        ({"heldout": 0}, "--heldout must be at least 1"),
-    ],
-)
-def test_settings_that_cannot_be(values: dict[str, Any], fault: str) -> None:
-    with pytest.raises(InputError) as error:
-        PrepareSettings(**values)
-    assert str(error.value).startswith(fault)
-
-
 # -------------------------------------------------------------------------------------- held out
-
-
-@given(
-    st.lists(st.integers(1, 6), max_size=40).flatmap(
-        lambda copies: st.permutations([k for k, n in enumerate(copies) for _ in range(n)])
-    ),
-    st.integers(1, 12),
-)
-def test_copies_are_held_out_together(digests: list[int], goal: int) -> None:
-    chosen = chunks.heldout(np.array(digests, np.uint64), goal).tolist()
-    room = goal - sum(digests.count(digest) for digest in chosen)
-    assert len(set(chosen)) == len(chosen) and room >= 0
-    left = set(digests) - set(chosen)
-    assert not any(digests.count(digest) <= room for digest in left)
-    most = max(chosen, default=0)
-    assert all(digest > most for digest in left if digests.count(digest) == 1)
 
 
 def test_heldout_depends_on_the_seed_and_the_text_alone(tmp_path: Path) -> None:
@@ -474,18 +421,6 @@ def test_ugly_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str)
     assert counts["read"] == len(texts)
     assert counts["train"] + counts["heldout"] == len(whole) == counts["read"] - counts["empty"]
     assert len(description["corpora"][0]["shards"]["train"]) > 4
-
-
-def test_ranges_end_with_many_lines_or_long_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SHARD_PAIRS", 3)
-    monkeypatch.setattr(chunks, "SHARD_CHARACTERS", 10)
-    lines = [("a", "b")] * 4 + [("c" * 99, "")] + [("", "d")] * 2
-    found = list(chunks.cut(lines))
-    assert [each.sides for each in found] == [
-        ("a\na\na", "b\nb\nb"), ("a\n" + "c" * 99, "b\n"), ("\n", "d\nd"),
-    ]  # fmt: skip
-    assert [each.number for each in found] == [0, 1, 2]
-    assert not list(chunks.cut([]))
 
 
 def test_memory_does_not_grow_with_the_text(
@@ -657,20 +592,6 @@ def test_a_full_disk(tmp_path: Path, size: int) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 
 
-def die(_: object) -> None:
-    os._exit(1)
-
-
-@pytest.mark.long
-def test_a_worker_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SHARD_PAIRS", 100)
-    monkeypatch.setattr(workers, "_start_worker", die)
-    bitext = write(tmp_path / "corpus.txt", corpus())
-    with pytest.raises(InputError, match="a worker process was killed; was there too little"):
-        prepare([bitext], WORD_PIECE, tmp_path / "out", PrepareSettings(), workers=2)
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
-
-
 # ------------------------------------------------------------------------------------- two at once
 
 HOLD = """
@@ -783,67 +704,3 @@ def test_output_that_exists(tmp_path: Path) -> None:
             run(tmp_path)
         assert str(error.value) == f"{tmp_path / 'out'}: already exists"
         (tmp_path / "out").rmdir() if (tmp_path / "out").is_dir() else (tmp_path / "out").unlink()
-
-
-# ------------------------------------------------------------------------------------ command line
-
-
-@pytest.fixture
-def vocab(tmp_path: Path) -> str:
-    (tmp_path / "vocab.txt").write_text("\n".join(vocabulary()))
-    return str(tmp_path / "vocab.txt")
-
-
-def test_command_line(tmp_path: Path, vocab: str, capsys: pytest.CaptureFixture[str]) -> None:
-    pairs = corpus("toku", 60)
-    (tmp_path / "tabs.tsv").write_text("".join(f"x\t{b}\t{a}\n" for a, b in pairs))
-    out = tmp_path / "deep" / "out"
-    main(["--bitext", f"toku={tmp_path / 'tabs.tsv'}", "--columns", "3,2", "--limit", "50",
-          "--tokenizer", vocab, "--output", str(out), "--overlong", "truncate", "--lowercase",
-          "--max-length", "50", "--words", "blanks", "--heuristic", "union", "--heldout", "3",
-          "--seed", "5"])  # fmt: skip
-    printed = capsys.readouterr()
-    assert printed.out == f"{out}\n"
-    assert printed.err.startswith("toku: 50 sentence pairs read, 2 empty, ")
-    description = json.loads((out / "prepared.json").read_bytes())
-    assert PrepareSettings(**description["settings"]) == PrepareSettings(
-        words="blanks", lowercase=True, heuristic="union", max_length=50, overlong="truncate",
-        heldout=3, seed=5,
-    )  # fmt: skip
-    (bitext,) = description["corpora"]
-    assert (bitext["columns"], bitext["limit"], bitext["counts"]["heldout"]) == ([3, 2], 50, 3)
-
-
-def test_command_line_refuses(tmp_path: Path, vocab: str) -> None:
-    good = str(tmp_path / "good.txt")
-    write(Path(good), [("a", "b")])
-    out = str(tmp_path / "out")
-    for arguments, fault in [
-        (["--bitext", good], "--bitext or --monolingual, and --tokenizer are needed"),
-        (["--tokenizer", vocab], "--bitext or --monolingual, and --tokenizer are needed"),
-        (["--bitext", "/no/such", "--tokenizer", vocab], "/no/such: No such file or directory"),
-        (["--bitext", good, "--tokenizer", "/no/such"], "/no/such: no such file or directory"),
-        (["--bitext", good, "--bitext", good, "--tokenizer", vocab], "two texts are called"),
-        (
-            ["--bitext", good, "--tokenizer", vocab, "--max-length", "3"],
-            "--max-length must be at least 8",
-        ),
-    ]:
-        with pytest.raises(InputError) as error:
-            main([*arguments, "--output", out])
-        assert str(error.value).startswith(fault)
-    assert not Path(out).exists()
-
-
-def test_exit_status(tmp_path: Path, vocab: str) -> None:
-    (tmp_path / "bad.txt").write_bytes(b"a ||| b\na b\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "weam_ext.prepare", "--bitext", "bad.txt", "--tokenizer", vocab,
-         "--output", "out"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stdout == ""
-    fault = "no '|||' between source and target, unlike the lines before it"
-    assert done.stderr == f"weam_ext.prepare: error: bad.txt, line 2: {fault}\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "vocab.txt"]

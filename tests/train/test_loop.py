@@ -1,18 +1,15 @@
 """Whole runs: what they leave, and that stopping them changes nothing."""
 
-import errno
 import math
 import os
 import resource
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.machinery import ModuleSpec
 from itertools import product
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,24 +26,21 @@ from runs import (
     logged,
     start_and_signal,
     steps_done,
+    stopped_and_resumed,
     write_inputs,
 )
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from weam_ext.common import files
 from weam_ext.common.errors import InputError
 from weam_ext.data.shards import open_prepared
 from weam_ext.model.loading import new_model
 from weam_ext.text.tokenizer import load_tokenizer, wordpiece
 from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
-from weam_ext.train import checkpoint
 from weam_ext.train import loop as train
 from weam_ext.train.checkpoint import checkpoints, load_state
 from weam_ext.train.heldout import Heldout
 from weam_ext.train.objectives import WEAM, Masking
-from weam_ext.train.records import Log
-from weam_ext.train.settings import parse
 
 
 def test_what_a_run_leaves(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,42 +124,6 @@ def test_a_signal_during_an_evaluation_loses_nothing(
     assert load_state(checkpoints(tmp_path / "run")[-1])["step"] == 5
     train.main(arguments)
     assert log(tmp_path / "run") == log(whole)
-
-
-def test_a_torn_checkpoint_is_passed_over(
-    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
-) -> None:
-    run = tmp_path / "run"
-    train.main(flags(inputs, run))
-    torn = checkpoints(run)[-1] / "model.safetensors"
-    data = torn.read_bytes()
-    torn.write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"model\.safetensors: the file was changed"):
-        load_state(torn.parent)
-    (torn.parent / "README.md").write_text("Mine, which is nobody else's concern.")
-    left = run / ".step-00000004.part"  # of a run that was killed while it wrote
-    left.mkdir()
-    train.main(flags(inputs, run, keep=1))
-    said = capsys.readouterr().err
-    assert f"passed over: {torn}: the file was changed" in said
-    assert "now called torn-step-00000008" in said
-    assert "going on from " + str(run / "step-00000006") in said
-    assert contents(run) == contents(whole)
-    assert log(run) == log(whole)
-    assert (run / "torn-step-00000008" / "model.safetensors").read_bytes() != data
-    assert not left.exists()
-    assert [path.name for path in checkpoints(run)][-1] == "step-00000008"
-
-
-def test_an_edited_card_is_no_torn_checkpoint(
-    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(whole, run, symlinks=True)
-    (run / "step-00000008" / "README.md").write_text("Better words.")
-    train.main(flags(inputs, run))
-    assert "passed over" not in capsys.readouterr().err
-    assert (run / "step-00000008" / "README.md").read_text() == "Better words."
 
 
 @pytest.mark.parametrize("objective", ["mlm", "tlm"])
@@ -287,25 +245,6 @@ def test_links_matter(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------- stopped, and other options
 
 
-def stopped_and_resumed(
-    inputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch, step: int = 5, **changes: Any
-) -> None:
-    """A run that is told to end in a step, which is no multiple of anything, and is resumed."""
-    train_step = train.Trainer.train_step
-
-    def interrupted(trainer: train.Trainer) -> Any:
-        if trainer.step == step - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return train_step(trainer)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.Trainer, "train_step", interrupted)
-        with pytest.raises(SystemExit):
-            train.main(flags(inputs, run, **changes))
-    assert load_state(checkpoints(run)[-1])["step"] == step
-    train.main(flags(inputs, run, **changes))
-
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "word-aligned": {"objective": "word-aligned", "regularization": 0.5},
     "separate head": {"exchange_head": "separate", "encode": "apart"},
@@ -425,155 +364,6 @@ def test_processes_have_other_dropout() -> None:
     assert draw(1, 2, 3) == draw(1, 2, 3)
 
 
-def test_the_best_is_kept(inputs: Path, tmp_path: Path) -> None:
-    """At this rate the losses rise again."""
-    run = tmp_path / "run"
-    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
-    losses = {r["step"]: r["heldout/all"]["loss"] for r in log(run) if "heldout/all" in r}
-    del losses[0]  # no checkpoint
-    best = min(losses, key=lambda step: losses[step])
-    assert best != STEPS
-    assert [path.name for path in checkpoints(run)] == [f"step-{best:08}", "step-00000008"]
-    assert (run / "best").resolve() == run / f"step-{best:08}"
-    assert load_state(run / "best")["heldout"] == losses[best]
-    # Killed after the checkpoint, before the others were removed.
-    shutil.copytree(run / "best", run / "step-00000001")
-    (run / "best").unlink()
-    train.main(flags(inputs, run, keep=1, eval_every=2, lr=0.5, warmup=0, schedule="constant"))
-    assert (run / "best").exists()
-    assert len(checkpoints(run)) == 2
-
-
-def test_the_card(inputs: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train.main(flags(inputs, run, steps=2, monolingual=inputs / "alone.txt", links="random",
-                     license="apache-2.0", data_license="CC0, invented"))  # fmt: skip
-    card = (checkpoints(run)[-1] / "README.md").read_text()
-    _, front, text = card.split("---\n", 2)
-    matter = yaml.safe_load(front)
-    assert matter["license"] == "apache-2.0"
-    assert matter["tags"] == ["cross-lingual", "weam_ext", "weam"]
-    assert "base_model" not in matter
-    for words in (
-        "# weam, step 2 of 2", "a control with random links", "from random weights",
-        "Licence of the data: CC0, invented.", "mask_probability: 0.3", "heuristic: ",
-        "| toku | ", "| venn | ", "| alone | ", "## Held-out losses",
-    ):  # fmt: skip
-        assert words in text, words
-    loss = logged(run, "heldout/all")[-1]["loss"]
-    assert f"{loss:.4f}" in text
-
-
-@pytest.mark.parametrize(
-    ("module", "place"),
-    [
-        (checkpoint, "save_file"),
-        (checkpoint, "write_durably"),
-        (checkpoint, "write_record"),
-        (files, "rename_durably"),
-    ],
-)
-def test_a_disk_that_fills_up_later(
-    inputs: Path,
-    whole: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    module: Any,
-    place: str,
-) -> None:
-    """In the third checkpoint; the run goes on from the second when there is room again."""
-    run = tmp_path / "run"
-    real = getattr(module, place)
-
-    def full(*given: Any) -> Any:
-        if (run / "step-00000004").exists():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, place, full)
-        with pytest.raises(
-            InputError, match=r"step-00000006: cannot be written \(No space left on"
-        ):
-            train.main(flags(inputs, run))
-    assert [path.name for path in checkpoints(run)] == ["step-00000002", "step-00000004"]
-    assert not list(run.glob(".*"))
-    train.main(flags(inputs, run))
-    assert contents(run) == contents(whole)
-    assert log(run) == log(whole)
-
-
-def test_a_log_that_the_disk_has_no_room_for(tmp_path: Path) -> None:
-    """What was written of a line is not what the next one begins with."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    written = Log(tmp_path, 0)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100, most))
-        with pytest.raises(InputError, match=r"log\.jsonl: cannot be written \(File too large"):
-            for step in range(1, 100):
-                written.write({"step": step, "x": "y" * 20})
-        assert step == 3  # the first of which a part did not fit
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        signal.signal(signal.SIGXFSZ, handler)
-    written.close()
-    Log(tmp_path, 2).close()
-    assert [record["step"] for record in log(tmp_path)] == [1, 2]
-
-
-def test_killed_before_its_settings_were_written(inputs: Path, whole: Path, tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / ".run.yaml.part").write_text("half of th")
-    train.main(flags(inputs, tmp_path / "run", steps=1))
-    assert checkpoints(tmp_path / "run")
-
-
-# ------------------------------------------------------------------------------------- the figures
-
-
-def test_wandb(inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match="--wandb needs Weights & Biases: pip install wandb"):
-        train.main(flags(inputs, tmp_path / "run", wandb="project"))
-    assert not (tmp_path / "run").exists()  # told before the work, not after it
-
-    opened: list[dict[str, Any]] = []
-    shown: list[tuple[int, str]] = []
-    library: Any = ModuleType("wandb")
-    library.__spec__ = ModuleSpec("wandb", None)
-
-    def init(**settings: Any) -> Any:
-        opened.append(settings)
-        return SimpleNamespace(
-            log=lambda values, step: shown.extend((step, name) for name in values),
-            finish=lambda: shown.append((-1, "finish")),
-        )
-
-    library.init = init
-    monkeypatch.setitem(sys.modules, "wandb", library)
-    stopped_and_resumed(inputs, tmp_path / "run", monkeypatch, wandb="project")
-    first, second = opened
-    assert first == second
-    assert first["id"] and first["resume"] == "allow"
-    assert (first["project"], first["name"]) == ("project", "run")
-    assert first["config"]["steps"] == STEPS
-    assert {(0, "heldout/toku/loss"), (1, "train/loss"), (8, "speed/padding")} <= set(shown)
-    assert shown.count((-1, "finish")) == 2
-    assert shown.count((5, "train/loss")) == 1
-
-
-def test_on_a_terminal_a_bar(
-    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    train.main(flags(inputs, tmp_path / "run", steps=4))
-    said = capsys.readouterr().err
-    assert "4/4" in said and "\r" in said
-    assert "step 1/4" not in said
-    assert "held out after step 4, toku: loss" in said
-    assert said.count("\n") < 25
-
-
 # ----------------------------------------------------------------------------------------- errors
 
 
@@ -589,118 +379,6 @@ def refused(arguments: list[str], cwd: Path, **options: Any) -> str:
     return errors[0].partition(": error: ")[2]
 
 
-BAD = {
-    "objective": (
-        {"objective": "bert"},
-        "--objective must be one of mlm, tlm, weam, word-aligned, not bert",
-    ),
-    "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
-    "lr": ({"lr": 0}, "--lr must be above 0"),
-    "steps": ({"steps": 0}, "--steps must be at least 1"),
-    "length": (
-        {"max_length": 500},
-        "the model takes 128 tokens, fewer than the text's --max",
-    ),
-    "device": ({"device": "abacus"}, "--device abacus: "),
-    "seed": ({"seed": -1}, "--seed must be from 0 to 2,147,483,647"),
-    "links": ({"links": "loose"}, "--links must be one of "),
-    "soft links": ({"soft_links": True, "objective": "tlm"}, "--soft-links weighs the word exch"),
-    "shares": ({"mask_shares": "0.8"}, "argument --mask-shares: expected 3 arguments"),
-    "masking": ({"masking": "exclusive", "objective": "mlm"}, "--masking exclusive needs pairs"),
-    "unit": ({"mask_unit": "line"}, "--mask-unit must be one of "),
-    "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
-    "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
-    "layer": ({"exchange_layer": 2}, "--exchange-layer 2: the model has only 1 layers"),
-    "no layer": ({"exchange_layer": 0}, "--exchange-layer must be at least 1"),
-    "head": ({"exchange_head": "two"}, "--exchange-head must be one of "),
-    "encode": ({"encode": "both"}, "--encode must be one of "),
-    "frozen": ({"freeze_layers": 2}, "--freeze-layers 2: the model has only 1 layers"),
-    "negative": ({"freeze_layers": -1}, "--freeze-layers must be at least 0"),
-    "all frozen": (
-        {"freeze_layers": 1, "objective": "word-aligned"},
-        "--freeze-layers 1: nothing is left to train",
-    ),
-    "decay": ({"layer_lr_decay": 1.5}, "--layer-lr-decay must be above 0 and at most 1"),
-    "betas": ({"betas": [0.9, 1]}, "--betas must be at least 0 and below 1"),
-    "clip": ({"clip": 0}, "--clip must be above 0"),
-    "schedule": (
-        {"schedule": "steep"},
-        "--schedule must be one of linear, cosine, constant, not steep",
-    ),
-    "temperature": ({"temperature": 0}, "--temperature must be above 0"),
-    "share": ({"monolingual_share": 1}, "--monolingual-share must be between 0 and 1"),
-    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be from 1 to 67,108,864"),
-    "accumulate": ({"accumulate": 0}, "--accumulate must be at least 1"),
-    "workers": ({"workers": -1}, "--workers must be at least 0"),
-    "keep": ({"keep": 0}, "--keep must be at least 1"),
-    "tflops": ({"peak_tflops": 0}, "--peak-tflops must be above 0"),
-    "regularization": ({"regularization": -1}, "--regularization must be at least 0"),
-    "monolingual": (
-        {"objective": "word-aligned", "monolingual": "/no/such"},
-        "--monolingual text cannot be learned with --objective word-aligned",
-    ),
-    "two models": ({"model": "."}, "--model goes on from a model, --model-config starts one"),
-    "prepared": ({"prepared": "."}, "--prepared names the data already"),
-    "parallel": ({"parallel": "both"}, "--parallel must be one of ddp, fsdp, not both"),
-}
-
-
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        (
-            "schedule: steep",
-            "c.yaml: --schedule must be one of linear, cosine, constant, not steep",
-        ),
-        ("betas: 5", "c.yaml: betas cannot be 5"),
-        ("batch_size: [1, 2]", "c.yaml: batch_size cannot be [1, 2]"),
-        ("compile: 3", "c.yaml: compile cannot be 3"),
-        ("lr: fast", "c.yaml: lr cannot be 'fast'"),
-        ("bitext: [3]", "3: No such file"),
-        ("rate: 1", "unknown setting 'rate'"),
-        ("1: 1", "unknown setting '1'"),
-        ("- lr", "expected settings, one 'name: value' a line"),
-        ("lr: [", "not valid YAML"),
-    ],
-)
-def test_bad_configurations(inputs: Path, tmp_path: Path, text: str, sentence: str) -> None:
-    (tmp_path / "c.yaml").write_text(text)
-    given = ["--output", str(tmp_path / "run"), "--tokenizer", str(inputs / "vocab.txt"),
-             "--model-config", str(inputs / "model.json"),
-             "--config", str(tmp_path / "c.yaml")]  # fmt: skip
-    with pytest.raises(InputError) as error:
-        train.main(given)
-    assert sentence in str(error.value)
-
-
-def test_the_command_line_overrides_a_configuration(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text(
-        "compile: true\nlr: 5e-5\nmask_exact: true\nbitext: [[a, b], c]\nbetas: [0.9, 0.98]\n"
-        "steps: null\nmodel: x\nmonolingual: text\n"
-    )
-    given = ["--config", str(tmp_path / "c.yaml")]
-    options = parse(given)
-    assert (options.compile, options.lr, options.betas) == (True, 5e-5, (0.9, 0.98))
-    assert (options.bitext, options.monolingual) == ((("a", "b"), ("c",)), ("text",))
-    other = parse([*given, "--no-compile", "--lr", "1", "--bitext", "d", "--no-mask-exact"])
-    assert (other.compile, other.lr, other.mask_exact) == (False, 1.0, False)
-    assert (other.bitext, other.monolingual) == ((("d",),), ("text",))
-
-
-def test_shares_that_do_not_add_up(inputs: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="must add up to 1"):
-        train.main([*flags(inputs, tmp_path), "--mask-shares", "0.8", "0.1", "0.2"])
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_bad_settings(inputs: Path, tmp_path: Path, name: str) -> None:
-    changes, sentence = BAD[name]
-    with pytest.raises(InputError) as error:
-        train.main(flags(inputs, tmp_path / "run", **changes))
-    assert sentence in str(error.value)
-    assert not checkpoints(tmp_path / "run")
-
-
 def test_bad_text_ends_with_status_2(inputs: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.txt"
     bad.write_bytes(b"a ||| b\nc \xff ||| d\n")
@@ -713,20 +391,6 @@ def test_a_model_directory_that_is_none(inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no masked language model there"):
         train.main(flags(inputs, tmp_path / "run", model=tmp_path / "empty", model_config=None))
-
-
-def test_another_run_s_directory(inputs: Path, whole: Path) -> None:
-    with pytest.raises(InputError, match=r"holds a run with lr None, not 0\.5; give another"):
-        train.main(flags(inputs, whole, lr=0.5))
-    with pytest.raises(InputError, match="holds a run already"):
-        train.main(flags(inputs, whole, resume="never"))
-
-
-def test_a_directory_with_other_things(inputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(InputError, match="not empty, and no run"):
-        train.main(flags(inputs, tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
 
 
 @pytest.fixture

@@ -29,8 +29,6 @@ from weam_ext.common.files import LOCK, owned, read_record, write_record
 from weam_ext.train import checkpoint
 from weam_ext.train import loop as train
 from weam_ext.train.checkpoint import BEST, checkpoints, load_state
-from weam_ext.train.records import Records
-from weam_ext.transfer.models import facts_of, identified
 
 
 @pytest.fixture
@@ -282,27 +280,6 @@ def test_a_disk_that_is_full_from_the_start(inputs: Path, tmp_path: Path, limit:
     assert not checkpoints(tmp_path / "run")
 
 
-def test_a_board_that_the_disk_has_no_room_for(
-    inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """TensorBoard writes in a thread, whose error comes with a later figure."""
-    (tmp_path / "run").mkdir()
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with (
-            pytest.raises(InputError, match=r"run/tensorboard: cannot be written \(File too larg"),
-            Records(tmp_path / "run", 0, 9000, tensorboard=True) as records,
-        ):
-            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, most))
-            for step in range(9000):
-                records._show("train/loss", 1.0, step)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        signal.signal(signal.SIGXFSZ, handler)
-    assert "Traceback" not in capfd.readouterr().err
-
-
 # -------------------------------------------------------------------------- what may differ, how
 
 
@@ -318,43 +295,58 @@ def test_intervals_may_change(inputs: Path, whole: Path, run: Path) -> None:
     assert checkpoint.checkpoints(run)[0].name == "step-00000007"
 
 
-# --------------------------------------------------------------- what a checkpoint tells of itself
+def test_a_torn_checkpoint_is_passed_over(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    train.main(flags(inputs, run))
+    torn = checkpoints(run)[-1] / "model.safetensors"
+    data = torn.read_bytes()
+    torn.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"model\.safetensors: the file was changed"):
+        load_state(torn.parent)
+    (torn.parent / "README.md").write_text("Mine, which is nobody else's concern.")
+    left = run / ".step-00000004.part"  # of a run that was killed while it wrote
+    left.mkdir()
+    train.main(flags(inputs, run, keep=1))
+    said = capsys.readouterr().err
+    assert f"passed over: {torn}: the file was changed" in said
+    assert "now called torn-step-00000008" in said
+    assert "going on from " + str(run / "step-00000006") in said
+    assert contents(run) == contents(whole)
+    assert log(run) == log(whole)
+    assert (run / "torn-step-00000008" / "model.safetensors").read_bytes() != data
+    assert not left.exists()
+    assert [path.name for path in checkpoints(run)][-1] == "step-00000008"
 
 
-def test_a_checkpoint_that_was_copied_out_keeps_its_facts(whole: Path, tmp_path: Path) -> None:
-    """As they came to be: the rate and the steps that were done, not only those that were given."""
-    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
-    training = facts_of(copy)["training"]
-    assert (training["step"], training["steps"], training["lr"]) == (6, 8, 1e-3)
-    assert (training["batch_size"], training["batch_tokens"]) == (8, None)
-    assert (training["objective"], training["exchange_weight"]) == ("weam", 1.0)
-    assert training["precision"] == "fp32"
-    assert training == facts_of(whole / "step-00000006")["training"]
-    assert facts_of(whole / BEST)["training"]["step"] in (4, 8)
+def test_an_edited_card_is_no_torn_checkpoint(
+    inputs: Path, whole: Path, tmp_path: Path, capsys: Any
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "step-00000008" / "README.md").write_text("Better words.")
+    train.main(flags(inputs, run))
+    assert "passed over" not in capsys.readouterr().err
+    assert (run / "step-00000008" / "README.md").read_text() == "Better words."
 
 
-def test_steps_and_rate_that_were_left_to_be_decided(inputs: Path, tmp_path: Path) -> None:
-    train.main(flags(inputs, tmp_path / "run", steps=None, batch_size=40, batch_tokens=2000))
-    (last,) = checkpoints(tmp_path / "run")[-1:]
-    training = facts_of(last)["training"]
-    assert training["steps"] == training["step"] == int(last.name[5:]) > 0
-    assert (training["batch_size"], training["batch_tokens"]) == (None, 2000)
+def test_killed_before_its_settings_were_written(inputs: Path, whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.yaml.part").write_text("half of th")
+    train.main(flags(inputs, tmp_path / "run", steps=1))
+    assert checkpoints(tmp_path / "run")
 
 
-def test_a_state_that_is_damaged_tells_nothing(whole: Path, tmp_path: Path, capsys: Any) -> None:
-    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
-    (copy / "state.json").write_bytes(b"\xff")
-    assert facts_of(copy)["training"] == {}
-    assert f"{copy / 'state.json'}: not valid JSON" in capsys.readouterr().err
+def test_another_run_s_directory(inputs: Path, whole: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a run with lr None, not 0\.5; give another"):
+        train.main(flags(inputs, whole, lr=0.5))
+    with pytest.raises(InputError, match="holds a run already"):
+        train.main(flags(inputs, whole, resume="never"))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer_config.json"])
-def test_a_changed_checkpoint_is_not_evaluated(whole: Path, tmp_path: Path, name: str) -> None:
-    copy = Path(shutil.copytree(whole / "step-00000006", tmp_path / "weam"))
-    (copy / "optimizer.safetensors").unlink()  # which only training needs
-    (model,) = identified({"m": [copy]})
-    assert not model.fault
-    data = (copy / name).read_bytes()
-    (copy / name).write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
-    (model,) = identified({"m": [copy]})
-    assert model.fault.startswith(f"{copy / name}: the file was changed since it was saved")
+def test_a_directory_with_other_things(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty, and no run"):
+        train.main(flags(inputs, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import STEPS, checkpoints, contents, ends_in, flags, log, logged, write_inputs
+from runs import STEPS, contents, ends_in, flags, log, logged, refusal, write_inputs
 from safetensors.torch import load_file, save_file
 from small_tokenizers import tokenizer
 from transformers import (
@@ -33,7 +33,8 @@ from weam_ext.report import cli as report_command
 from weam_ext.text.bitext import parse_bitext
 from weam_ext.train import build, settings
 from weam_ext.train import loop as train
-from weam_ext.train.checkpoint import load_state
+from weam_ext.train.checkpoint import checkpoints, load_state
+from weam_ext.train.settings import parse
 from weam_ext.transfer import cli as transfer_command
 
 Flags = list[str]
@@ -78,13 +79,6 @@ def stopped(arguments: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(train.Trainer, "train_step", ends_in(5))
         with pytest.raises(KeyboardInterrupt):
             train.main(arguments)
-
-
-def refusal(arguments: Flags) -> str:
-    with pytest.raises(InputError) as error:
-        train.main(arguments)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def run_yaml(run: Path) -> dict[str, Any]:
@@ -405,20 +399,6 @@ def test_the_last_text_is_not_there(inputs: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "run").glob("[!.]*"))
 
 
-def test_too_few_pairs(tmp_path: Path) -> None:
-    inputs = write_inputs(tmp_path, pairs=4)
-    said = refusal(flags(inputs, tmp_path / "run"))
-    assert "too few pairs or sentences to hold a tenth out: 8 read, 0 empty, 0 over-long" in said
-
-
-def test_batches_of_too_few_tokens(inputs: Path, tmp_path: Path) -> None:
-    said = refusal(flags(inputs, tmp_path / "run", batch_tokens=5))
-    number = int(said.removeprefix("--batch-tokens must be at least ").partition(":")[0])
-    assert said.endswith(f"the longest sample has {number}")
-    assert "must be at least" in refusal(flags(inputs, tmp_path / "run", batch_tokens=number - 1))
-    train.main(flags(inputs, tmp_path / "run", batch_tokens=number, steps=1))
-
-
 # --------------------------------------------------------------------------- after a failed start
 
 
@@ -461,14 +441,6 @@ def test_what_a_failed_start_prepared(
     train.main(fresh)
     assert log(run) == log(tmp_path / "fresh")
     assert contents(run) == contents(tmp_path / "fresh")
-
-
-def test_prepared_with_other_settings_than_the_record_says(inputs: Path, tmp_path: Path) -> None:
-    train.main(flags(inputs, tmp_path / "run", steps=1))
-    shutil.rmtree(tmp_path / "run" / "prepared")
-    shutil.copytree(inputs / "done", tmp_path / "run" / "prepared")
-    said = refusal(flags(inputs, tmp_path / "run", steps=1))
-    assert said.endswith("prepared: has other settings than the run; remove it")
 
 
 # -------------------------------------------------------------------------------- nonsense, and ~
@@ -589,3 +561,115 @@ def test_home_is_meant_by_a_tilde_everywhere(
     assert options.bitexts()[0].paths == (str(home / "toku.txt"),)
     assert parse_bitext(["a", "~/b"]).paths == ("a", str(home / "b"))
     assert report_command.parse(["~/scores"]).directory == home / "scores"
+
+
+BAD = {
+    "objective": (
+        {"objective": "bert"},
+        "--objective must be one of mlm, tlm, weam, word-aligned, not bert",
+    ),
+    "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
+    "lr": ({"lr": 0}, "--lr must be above 0"),
+    "steps": ({"steps": 0}, "--steps must be at least 1"),
+    "length": (
+        {"max_length": 500},
+        "the model takes 128 tokens, fewer than the text's --max",
+    ),
+    "device": ({"device": "abacus"}, "--device abacus: "),
+    "seed": ({"seed": -1}, "--seed must be from 0 to 2,147,483,647"),
+    "links": ({"links": "loose"}, "--links must be one of "),
+    "soft links": ({"soft_links": True, "objective": "tlm"}, "--soft-links weighs the word exch"),
+    "shares": ({"mask_shares": "0.8"}, "argument --mask-shares: expected 3 arguments"),
+    "masking": ({"masking": "exclusive", "objective": "mlm"}, "--masking exclusive needs pairs"),
+    "unit": ({"mask_unit": "line"}, "--mask-unit must be one of "),
+    "config": ({"config": "/no/such.yaml"}, "/no/such.yaml: No such file or directory"),
+    "tokenizer": ({"tokenizer": "/no/such"}, "/no/such: no such file or directory"),
+    "layer": ({"exchange_layer": 2}, "--exchange-layer 2: the model has only 1 layers"),
+    "no layer": ({"exchange_layer": 0}, "--exchange-layer must be at least 1"),
+    "head": ({"exchange_head": "two"}, "--exchange-head must be one of "),
+    "encode": ({"encode": "both"}, "--encode must be one of "),
+    "frozen": ({"freeze_layers": 2}, "--freeze-layers 2: the model has only 1 layers"),
+    "negative": ({"freeze_layers": -1}, "--freeze-layers must be at least 0"),
+    "all frozen": (
+        {"freeze_layers": 1, "objective": "word-aligned"},
+        "--freeze-layers 1: nothing is left to train",
+    ),
+    "decay": ({"layer_lr_decay": 1.5}, "--layer-lr-decay must be above 0 and at most 1"),
+    "betas": ({"betas": [0.9, 1]}, "--betas must be at least 0 and below 1"),
+    "clip": ({"clip": 0}, "--clip must be above 0"),
+    "schedule": (
+        {"schedule": "steep"},
+        "--schedule must be one of linear, cosine, constant, not steep",
+    ),
+    "temperature": ({"temperature": 0}, "--temperature must be above 0"),
+    "share": ({"monolingual_share": 1}, "--monolingual-share must be between 0 and 1"),
+    "tokens": ({"batch_tokens": 0}, "--batch-tokens must be from 1 to 67,108,864"),
+    "accumulate": ({"accumulate": 0}, "--accumulate must be at least 1"),
+    "workers": ({"workers": -1}, "--workers must be at least 0"),
+    "keep": ({"keep": 0}, "--keep must be at least 1"),
+    "tflops": ({"peak_tflops": 0}, "--peak-tflops must be above 0"),
+    "regularization": ({"regularization": -1}, "--regularization must be at least 0"),
+    "monolingual": (
+        {"objective": "word-aligned", "monolingual": "/no/such"},
+        "--monolingual text cannot be learned with --objective word-aligned",
+    ),
+    "two models": ({"model": "."}, "--model goes on from a model, --model-config starts one"),
+    "prepared": ({"prepared": "."}, "--prepared names the data already"),
+    "parallel": ({"parallel": "both"}, "--parallel must be one of ddp, fsdp, not both"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "schedule: steep",
+            "c.yaml: --schedule must be one of linear, cosine, constant, not steep",
+        ),
+        ("betas: 5", "c.yaml: betas cannot be 5"),
+        ("batch_size: [1, 2]", "c.yaml: batch_size cannot be [1, 2]"),
+        ("compile: 3", "c.yaml: compile cannot be 3"),
+        ("lr: fast", "c.yaml: lr cannot be 'fast'"),
+        ("bitext: [3]", "3: No such file"),
+        ("rate: 1", "unknown setting 'rate'"),
+        ("1: 1", "unknown setting '1'"),
+        ("- lr", "expected settings, one 'name: value' a line"),
+        ("lr: [", "not valid YAML"),
+    ],
+)
+def test_bad_configurations(inputs: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    given = ["--output", str(tmp_path / "run"), "--tokenizer", str(inputs / "vocab.txt"),
+             "--model-config", str(inputs / "model.json"),
+             "--config", str(tmp_path / "c.yaml")]  # fmt: skip
+    with pytest.raises(InputError) as error:
+        train.main(given)
+    assert sentence in str(error.value)
+
+
+def test_the_command_line_overrides_a_configuration(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "compile: true\nlr: 5e-5\nmask_exact: true\nbitext: [[a, b], c]\nbetas: [0.9, 0.98]\n"
+        "steps: null\nmodel: x\nmonolingual: text\n"
+    )
+    given = ["--config", str(tmp_path / "c.yaml")]
+    options = parse(given)
+    assert (options.compile, options.lr, options.betas) == (True, 5e-5, (0.9, 0.98))
+    assert (options.bitext, options.monolingual) == ((("a", "b"), ("c",)), ("text",))
+    other = parse([*given, "--no-compile", "--lr", "1", "--bitext", "d", "--no-mask-exact"])
+    assert (other.compile, other.lr, other.mask_exact) == (False, 1.0, False)
+    assert (other.bitext, other.monolingual) == ((("d",),), ("text",))
+
+
+def test_shares_that_do_not_add_up(inputs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must add up to 1"):
+        train.main([*flags(inputs, tmp_path), "--mask-shares", "0.8", "0.1", "0.2"])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_settings(inputs: Path, tmp_path: Path, name: str) -> None:
+    changes, sentence = BAD[name]
+    with pytest.raises(InputError) as error:
+        train.main(flags(inputs, tmp_path / "run", **changes))
+    assert sentence in str(error.value)
+    assert not checkpoints(tmp_path / "run")

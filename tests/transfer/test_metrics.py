@@ -1,22 +1,17 @@
 """Metrics against known values, against plain Python and against the libraries everyone uses."""
 
-import math
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from weam_ref import metrics as reference
 from weam_ref.score import alignment_error_rate
 
 from weam_ext.common.errors import InputError
-from weam_ext.transfer.families.answering import Answering, Question, best_span
-from weam_ext.transfer.families.tagging import UPOS, Sentence, Tagging
 from weam_ext.transfer.finetune import value
-from weam_ext.transfer.frozen.alignment import THRESHOLD, token_links, word_links
 from weam_ext.transfer.metrics import (
     MLQA_LANGUAGES,
     aer_score,
@@ -25,7 +20,6 @@ from weam_ext.transfer.metrics import (
     span_score,
     squad_tokens,
 )
-from weam_ext.transfer.results import Score
 
 # Normalised answers as the official MLQA script has them: worked out from its definition by hand.
 MLQA = [
@@ -86,14 +80,6 @@ def test_an_unknown_language_of_mlqa() -> None:
         mlqa_tokens("a", "fr")
 
 
-def test_answers_are_in_the_language_of_the_text() -> None:
-    question = Question("1", "Das Haus", "Where?", (("Haus", 4),))
-    family = Answering("mlqa")
-    scores = family.score([question], ["das Haus"], "de-en")
-    assert scores == {"f1": [Score(1.0)], "em": [Score(1.0)]}
-    assert family.score([question], ["das Haus"], "en-de")["em"] == [Score(0.0)]
-
-
 # ------------------------------------------------------------------------------------------ tags
 
 NAMES = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -114,30 +100,6 @@ def test_spans_as_seqeval(gold: list[list[str]], random: Any) -> None:
     assert [s.whole for s in scores] == [len(a) + len(b) for a, b in both]
 
 
-def test_tags_known_by_hand() -> None:
-    family = Tagging(UPOS, "X")
-    sentence = Sentence("1", ("a", "b", "c", "d"), ("DET", "NOUN", "NOUN", "VERB"))
-    scores = family.score([sentence], ["DET NOUN VERB VERB"], "en")
-    assert scores["accuracy"] == [Score(3.0, 4.0)]
-    # seqeval joins equal neighbours: DET, NOUN NOUN, VERB against DET, NOUN, VERB VERB.
-    assert scores["f1"] == [Score(2.0, 6.0)]
-
-
-# ------------------------------------------------------------------------------------ correlation
-
-
-def test_correlations_as_scipy() -> None:
-    from scipy import stats
-
-    generator = np.random.default_rng(0)
-    gold = generator.integers(0, 6, 50).astype(float)
-    found = gold + generator.normal(0, 2, 50)
-    texts = [repr(float(x)) for x in gold], [repr(float(x)) for x in found]
-    assert value("pearson", [], *texts) == pytest.approx(stats.pearsonr(gold, found)[0])
-    assert value("spearman", [], *texts) == pytest.approx(stats.spearmanr(gold, found)[0])
-    assert value("spearman", [], ["1", "2"], ["3", "3"]) == 0.0
-
-
 # ------------------------------------------------------------------------------------------ links
 
 
@@ -154,33 +116,3 @@ def test_aer_as_the_reference() -> None:
     scores = [aer_score(*pair) for pair in pairs]
     expected = alignment_error_rate(*zip(*pairs, strict=True))
     assert 1 - value("1-aer", scores, [], []) == pytest.approx(expected.aer)
-
-
-small = st.integers(-2, 2).map(float)
-vectors = st.lists(st.lists(small, min_size=3, max_size=3), min_size=1, max_size=6)
-
-
-@settings(max_examples=80, deadline=None)
-@given(vectors, vectors)
-def test_links_as_the_reference(source: list[list[float]], target: list[list[float]]) -> None:
-    sides = torch.tensor(source), torch.tensor(target)
-    argmax = {(i, j) for i, j in token_links(*sides, "argmax").nonzero().tolist()}
-    assert argmax == reference.argmax_links(source, target)
-    softmax = {(i, j) for i, j in token_links(*sides, "softmax").nonzero().tolist()}
-    assert softmax == reference.softmax_links(source, target, THRESHOLD)
-
-
-def test_words_are_linked_where_any_of_their_tokens_are() -> None:
-    linked = torch.tensor([[True, False], [False, True], [False, True]])
-    assert word_links(linked, [0, 0, -1], [0, 1]) == {(0, 0), (0, 1)}
-
-
-# ------------------------------------------------------------------------------------------ spans
-
-
-def test_the_best_span() -> None:
-    own = [(2, 10, 12), (3, 13, 15), (4, 16, 20)]
-    start, end = np.array([9.0, 9, 1, 5, 2]), np.array([9.0, 9, 6, 1, 3])
-    # The best start, 3, and the best end, 2, are in the wrong order; 2 to 2 is 7, 3 to 4 is 8.
-    assert best_span(start, end, own) == (8.0, (13, 20))
-    assert best_span(start, end, []) == (-math.inf, (0, 0))

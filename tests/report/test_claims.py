@@ -1,0 +1,105 @@
+"""The claims: what is supported, what is not, and what cannot be told."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_files import cells, many
+
+from weam_ext.report.claims import Judge, roles_of
+from weam_ext.report.statistics import (
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    UNTESTABLE,
+)
+from weam_ext.report.table import Results, gains
+from weam_ext.transfer.results import read_all
+
+
+def claims(output: Path, **roles: str) -> dict[int, list[Any]]:
+    results = Results(read_all(output))
+    found: dict[int, list[Any]] = {}
+    for claim in Judge(results, roles_of(results.models, roles)).claims():
+        found.setdefault(claim.number, []).append(claim)
+    return found
+
+
+def test_claims_that_can_be_tested(tmp_path: Path) -> None:
+    cells(tmp_path, "mbert", many(0.5, 0))
+    cells(tmp_path, "tlm", many(0.7, 1))
+    cells(tmp_path, "weam", many(0.9, 2))
+    cells(tmp_path, "weam", many(0.9, 3), setting="translate-train")
+    cells(tmp_path, "mlqa-model", ["1" * 30], task="mlqa", languages=("en",))
+    found = claims(tmp_path)
+    assert set(found) == set(range(1, 13))
+    assert found[1][0].verdict == SUPPORTED  # 20 points, more than the two of a large margin
+    assert found[2][0].verdict == UNTESTABLE and "translate-train" in found[2][0].reason
+    assert found[3][0].verdict == SUPPORTED and found[3][1].verdict == UNTESTABLE
+    assert found[4][0].reason == "because no model is word-aligned (--role)"
+    assert found[5][0].verdict == SUPPORTED
+    assert "points" in found[5][0].figure and found[5][0].interval.startswith("[+")
+    assert found[6][0].verdict == UNDECIDED
+    assert found[7][0].figure.startswith("3005 against 155 characters")
+    assert found[7][0].verdict == NOT_SUPPORTED
+    assert found[9][0].figure == "1 of 1 equal"
+    assert found[10][0].verdict == found[11][0].verdict == found[12][0].verdict == SUPPORTED
+
+
+SAME = {"step": 12, "steps": 16, "batch_size": None, "batch_tokens": 4096}
+
+
+@pytest.mark.parametrize(
+    ("weam", "figure", "named"),
+    [
+        ({}, "5 of 5 equal", "lr, step, steps, batch_size, batch_tokens of tlm, weam"),
+        ({"step": 16}, "4 of 5 equal", "step of tlm, weam"),
+        ({"batch_size": 32, "batch_tokens": None}, "3 of 5 equal", "batch_size, batch_tokens of "),
+    ],
+)
+def test_claim_9_compares_what_was_done(
+    tmp_path: Path, weam: dict[str, Any], figure: str, named: str
+) -> None:
+    cells(tmp_path, "tlm", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1101"], training=SAME | weam)
+    (claim,) = claims(tmp_path)[9]
+    assert (claim.figure, claim.verdict) == (figure, NOT_SUPPORTED if weam else SUPPORTED)
+    assert claim.reason.startswith(named)
+
+
+def test_claim_9_compares_every_pre_training_seed(tmp_path: Path) -> None:
+    cells(tmp_path, "tlm", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1101"], training=SAME)
+    cells(tmp_path, "weam", ["1100"], training=SAME | {"step": 13}, sha="b", directory="/runs/b")
+    assert claims(tmp_path)[9][0].reason.startswith("step of tlm, weam")
+
+
+def test_no_verdict_on_fine_tuning_with_one_seed(tmp_path: Path) -> None:
+    for seeds, settled in ((1, False), (3, True)):
+        output = tmp_path / str(seeds)
+        cells(output, "tlm", many(0.5, 1)[:1])
+        cells(output, "weam", many(0.9, 2)[:seeds])
+        claim = claims(output)[5][0]
+        assert claim.verdict == (SUPPORTED if settled else UNTESTABLE)
+        assert settled or claim.reason.startswith("because neither model has a second seed")
+        results = Results(read_all(output))
+        (condition,) = results.find(selection="english")
+        mean, *_ = gains(results, condition)
+        assert mean.verdict(0.001) == (SUPPORTED if settled else f"{UNTESTABLE}: one seed")
+
+
+def test_a_large_margin_is_more_than_any(tmp_path: Path) -> None:
+    base = many(0.60, 0)
+    cells(tmp_path, "a", base)
+    better = [bits[:12].replace("0", "1") + bits[12:] for bits in base]  # about one point
+    cells(tmp_path, "b", better)
+    (claim,) = claims(tmp_path, base="a", tlm="b")[1]
+    assert claim.estimate is not None and 0 < claim.estimate.value < 0.02
+    assert claim.verdict != SUPPORTED
+
+
+def test_who_is_who_is_told_by_names_but_for_what_is_given() -> None:
+    models = ["mBERT", "TLM", "weam", "wordaligned"]
+    found = roles_of(models, {"weam": "mine"})
+    assert found == {"base": "mBERT", "tlm": "TLM", "weam": "mine", "word-aligned": "wordaligned"}
+    assert roles_of([], {}) == {}

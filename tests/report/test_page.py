@@ -1,0 +1,29 @@
+"""The parts of a report as one HTML page and as Markdown."""
+
+from weam_ext.report.page import Figures, Heading, Table, Text, to_html, to_markdown
+
+
+def test_parts_as_text() -> None:
+    parts = [Heading("A & B"), Text("<i>"), Table(["a|b", "c"], [["1|2", "+3.0"]]), Figures([], "")]
+    assert "| a\\|b | c |\n| --- | --- |\n| 1\\|2 | +3.0 |" in to_markdown("t", parts)
+    page = to_html("<t>", parts)
+    assert "&lt;t&gt;" in page and "&lt;i&gt;" in page and '<h2 id="a---b">' in page
+    assert '<td class="number">+3.0</td>' in page
+
+
+def test_what_counts_as_a_number_is_on_the_right() -> None:
+    values = ["", "–", "+3.0", "−1.5", "12", "[+0.1, +0.3]", "45.0 ± 0.2", "1,024", "98.5%"]
+    page = to_html("t", [Table(["number", "word"], [[value, "de"] for value in values])])
+    assert page.count('<td class="number">') == len(values)
+    mixed = to_html("t", [Table(["mixed"], [["12"], ["twelve"]])])
+    assert 'class="number"' not in mixed.partition("<body>")[2]
+    assert 'class="number"' not in to_html("t", [Table(["none"], [])]).partition("<body>")[2]
+
+
+def test_verdicts_stand_out_and_headings_are_linked() -> None:
+    page = to_html("t", [Heading("Gains"), Heading("by language", 3),
+                         Table(["v"], [["supported"], ["not supported"], ["<b>"]])])  # fmt: skip
+    assert '<span class="verdict yes">supported</span>' in page
+    assert '<span class="verdict no">not supported</span>' in page
+    assert "<td>&lt;b&gt;</td>" in page
+    assert '<nav><a href="#gains">Gains</a></nav>' in page and '<h3 id="by-language">' in page

@@ -1,0 +1,127 @@
+"""Tags of words: read as published, put to a model in pieces, and broken."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import real_data
+from small_tokenizers import FAMILIES, tokenizer
+from transfer_files import counts, fault, read_parts, tagged, write
+
+from weam_ext.transfer.families.formats import Part
+from weam_ext.transfer.families.tagging import (
+    IGNORED,
+    PANX_FORMATS,
+    UDPOS_FORMATS,
+    UPOS,
+    Sentence,
+    Tagging,
+    all_word_tokens,
+    framer,
+    word_tokens,
+)
+from weam_ext.transfer.results import Score
+
+
+def test_udpos() -> None:
+    data = read_parts(real_data("udpos").parent, UDPOS_FORMATS)
+    found = {f"{p.split}-{p.language}": len(x) for p, x in data.items()}
+    assert len(found) == 35
+    assert (found["train-en"], found["dev-de"], found["dev-mr"]) == (21253, 19233, 46)
+    first = data[Part("dev", "zh")][0]
+    assert (first.words[0], first.tags[0]) == ("同樣", "ADV")
+
+
+def test_panx() -> None:
+    found = counts("panx", PANX_FORMATS)
+    small = {"hi", "sw", "ta", "te", "ur"}
+    assert len(found) == 23
+    assert found.pop("train-en") == 20000
+    assert all(n == (1000 if k[4:] in small else 10000) for k, n in found.items())
+
+
+def test_a_wrong_tag(tmp_path: Path) -> None:
+    path = write(tmp_path / "udpos/dev-de.tsv", tagged(1, "x") + "a\tNOPE\n")
+    assert fault(tmp_path, UDPOS_FORMATS).startswith(f"{path}, line 6: tag 'NOPE' is none of ADJ")
+
+
+def test_a_tag_without_its_word(tmp_path: Path) -> None:
+    path = write(tmp_path / "panx/dev-de.tsv", "O\n")
+    assert fault(tmp_path, PANX_FORMATS) == f"{path}, line 1: no tab between a word and its tag"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tags_survive_the_way_to_tokens_and_back(family: str) -> None:
+    """Perfect outputs give the gold tags, in pieces too, whatever the tokenizer."""
+    tagging = Tagging(("A", "B"), "A")
+    words = ("ido", "mira", "今天", "dalo", "\u200b", "venn") * 5
+    sentence = Sentence("k", words, tuple("AB"[k % 2] for k in range(len(words))))
+    for length in (8, 128):
+        rows = tagging.encode(tokenizer(family), [sentence, sentence], length)
+        assert max(len(row["input_ids"]) for row in rows) <= length
+        outputs = [np.eye(2)[[max(label, 0) for label in row["labels"]]] for row in rows]
+        decoded = tagging.decode(outputs, rows, [sentence, sentence])
+        shown = {word for row in rows if row["example"] == 0 for _, word in row["words"]}
+        expected = [tag if k in shown else "A" for k, tag in enumerate(sentence.tags)]
+        assert decoded == [" ".join(expected)] * 2
+        assert len(shown) >= 25  # all but the invisible word
+        counted = sum(label != IGNORED for row in rows for label in row["labels"])
+        assert counted == 2 * len(shown)
+
+
+def test_tags_known_by_hand() -> None:
+    family = Tagging(UPOS, "X")
+    sentence = Sentence("1", ("a", "b", "c", "d"), ("DET", "NOUN", "NOUN", "VERB"))
+    scores = family.score([sentence], ["DET NOUN VERB VERB"], "en")
+    assert scores["accuracy"] == [Score(3.0, 4.0)]
+    # seqeval joins equal neighbours: DET, NOUN NOUN, VERB against DET, NOUN, VERB VERB.
+    assert scores["f1"] == [Score(2.0, 6.0)]
+
+
+UD = """# text = im Haus
+1-2\tim{rest}
+1\tin\tin\tADP{more}
+2\tdem\tder\tDET{more}
+2.1\tleer\tleer\tVERB{more}
+3\tHaus\tHaus\tNOUN{more}
+
+""".format(rest="\t_" * 8, more="\t_" * 6)
+
+
+def test_universal_dependencies_as_first_published(tmp_path: Path) -> None:
+    """Neither ranges nor empty nodes are words."""
+    path = write(tmp_path / "ud-2.5/UD_German-GSD/de_gsd-ud-dev.conllu", UD)
+    (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
+    assert (sentence.words, sentence.tags) == (("in", "dem", "Haus"), ("ADP", "DET", "NOUN"))
+    write(path, UD.replace("NOUN", "N"))
+    assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 6: 'N' is no universal tag"
+    write(path, UD.replace("\t_\n", "\n"))
+    assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 2: 9 fields instead of CoNLL-U's 10"
+
+
+def test_wikiann_as_first_published(tmp_path: Path) -> None:
+    write(tmp_path / "wikiann/de/test", "de:Ada\tB-PER\nde::\tO\n\n")
+    (sentence,) = read_parts(tmp_path, PANX_FORMATS)[Part("test", "de")]
+    assert sentence.words == ("Ada", ":")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_token_has_its_word(family: str) -> None:
+    own = tokenizer(family)
+    words = ["mira", "zzz", "[MASK]", "今天", "dalo"]
+    ((ids, owners),) = all_word_tokens(own, [words])
+    assert len(ids) == len(owners) and sorted(owners) == owners
+    assert set(owners) - {-1} == set(range(5))
+    assert own.mask_token_id not in ids  # words are words
+    ((again, first),) = word_tokens(own, [words])
+    assert again == ids
+    assert [w for w in first if w >= 0] == list(range(5))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frame_is_the_tokenizer_s(family: str) -> None:
+    own = tokenizer(family)
+    ids = own("mira dalo", add_special_tokens=False)["input_ids"]
+    row, places = framer(own)(ids)
+    assert row["input_ids"] == own("mira dalo")["input_ids"]
+    assert [row["input_ids"][place] for place in places] == ids

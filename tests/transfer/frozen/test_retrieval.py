@@ -1,0 +1,208 @@
+"""Retrieval: neighbours as the reference finds them, and the pairs that it is asked of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import real_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transfer_files import LAYERS, write
+from weam_ref.retrieval import retrieval_accuracy
+
+from weam_ext.common.errors import InputError
+from weam_ext.text.bitext import BitextSource
+from weam_ext.transfer.encoder import Encoder
+from weam_ext.transfer.frozen import retrieval
+from weam_ext.transfer.frozen.retrieval import (
+    METHODS,
+    directions,
+    nearest_neighbours,
+    published_pairs,
+    read_pairs,
+    retrieval_pairs,
+)
+
+
+def accuracy(
+    source: Any, target: Any, *, centred: bool, method: str = "cosine"
+) -> tuple[float, float]:
+    sides = [torch.as_tensor(side, dtype=torch.float32) for side in (source, target)]
+    found = nearest_neighbours(*sides, centred=centred, method=method)
+    own = torch.arange(len(sides[0]))
+    return (found.forward == own).double().mean().item(), (
+        found.backward == own
+    ).double().mean().item()
+
+
+@st.composite
+def two_sides(draw: st.DrawFn) -> list[list[list[float]]]:
+    """Small integers, among which equal, parallel and zero vectors are common."""
+    count, width = draw(st.integers(2, 9)), draw(st.integers(1, 4))
+    vector = st.lists(st.integers(-2, 2).map(float), min_size=width, max_size=width)
+    side = st.lists(vector, min_size=count, max_size=count)
+    return [draw(side), draw(side)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(two_sides(), st.booleans())
+def test_as_the_reference(sides: list[list[list[float]]], centred: bool) -> None:
+    assert accuracy(*sides, centred=centred) == retrieval_accuracy(*sides, centred=centred)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("count", [2, 3, 40])
+def test_every_method_as_the_reference(method: str, count: int) -> None:
+    source = torch.randn(count, 5, generator=torch.Generator().manual_seed(count))
+    target = source + torch.randn(count, 5, generator=torch.Generator().manual_seed(1))
+    found = accuracy(source, target, centred=False, method=method)
+    sides = source.tolist(), target.tolist()
+    assert found == retrieval_accuracy(*sides, centred=False, method=method)
+
+
+def test_hubs_are_nobody_s_neighbours_to_csls_and_margin() -> None:
+    # The last target lies in the middle of all sources: the nearest of most by cosine.
+    source = torch.eye(6) + 0.6
+    target = torch.cat([torch.eye(6)[:5] + 0.2 * torch.randn(
+        5, 6, generator=torch.Generator().manual_seed(0)), torch.ones(1, 6)])  # fmt: skip
+    plain, *rest = (accuracy(source, target, centred=False, method=m)[0] for m in METHODS)
+    assert min(rest) > plain
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("cells", [1, 1 << 8, 1 << 22])
+def test_as_the_reference_in_blocks(
+    centred: bool, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weam_ext.transfer.frozen.retrieval._CELLS", cells)
+    source = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    target = source + torch.randn(50, 7, generator=torch.Generator().manual_seed(1))
+    found = accuracy(source, target, centred=centred)
+    assert found == retrieval_accuracy(source.tolist(), target.tolist(), centred=centred)
+    assert 0.1 < found[0] < 0.9
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("cells", [1, 1 << 8, 1 << 22])
+def test_an_encoder_that_says_always_the_same(
+    centred: bool, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weam_ext.transfer.frozen.retrieval._CELLS", cells)
+    constant = torch.randn(1, 33).expand(50, 33)
+    assert accuracy(constant, constant * 3, centred=centred) == (1 / 50, 1 / 50)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_identical_sides(centred: bool) -> None:
+    vectors = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    assert accuracy(vectors, vectors, centred=centred) == (1.0, 1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(two_sides(), st.lists(st.integers(-1000, 1000), min_size=4, max_size=4))
+def test_centring_removes_an_offset(sides: list[list[list[float]]], offset: list[int]) -> None:
+    source, target = (torch.tensor(side) for side in sides)
+    moved = target + torch.tensor(offset[: target.shape[1]])
+    expected = nearest_neighbours(source, target, centred=True)
+    found = nearest_neighbours(source, moved, centred=True)
+    assert torch.equal(found.forward, expected.forward)
+    assert torch.equal(found.backward, expected.backward)
+
+
+def test_an_offset_hurts_raw_vectors() -> None:
+    vectors = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
+    moved = vectors + 50 * torch.eye(7)[0]
+    assert accuracy(vectors, moved, centred=True) == (1.0, 1.0)
+    assert max(accuracy(vectors, moved, centred=False)) < 0.5
+
+
+def test_pairs_left_out() -> None:
+    bitext = [
+        ("a", "x"),
+        ("b", ""),
+        ("\u3000", "y"),
+        ("c", "x"),
+        ("a", "z"),
+        ("d", "z"),
+        ("e", "w"),
+    ]
+    found = retrieval_pairs("toy", bitext)
+    # z was seen beside a, although that pair is not used.
+    assert found.pairs == [("a", "x"), ("e", "w")]
+    assert (found.empty, found.duplicates) == (2, 3)
+    assert found.sha256 != retrieval_pairs("toy", [("a", "x"), ("e", "v")]).sha256
+
+
+def test_retrieval_sets() -> None:
+    data = real_data("tatoeba-laser").parent
+    tatoeba = retrieval.published_pairs("tatoeba", data)
+    assert len(tatoeba) == 112
+    french = tatoeba["fr"]
+    assert len(french.pairs) + french.empty + french.duplicates == 1000
+    real_data("multi-ntrex")
+    ntrex = retrieval.published_pairs("ntrex", data)
+    assert len(ntrex) == 47
+    assert {len(x.pairs) + x.empty + x.duplicates for x in ntrex.values()} == {1997}
+    real_data("multi-flores200-devtest")
+    flores = retrieval.published_pairs("flores", data)
+    assert len(flores) == 49
+    assert {len(x.pairs) + x.empty + x.duplicates for x in flores.values()} == {1012}
+    real_data("bitext-multi30k")
+    assert set(retrieval.published_pairs("multi30k", data)) == {"cs", "de", "fr"}
+
+
+def test_published_layouts(tmp_path: Path) -> None:
+    write(tmp_path / "tatoeba/tatoeba.deu-eng.deu", "eins\nzwei\n")
+    write(tmp_path / "tatoeba/tatoeba.deu-eng.eng", "one\ntwo\n")
+    write(tmp_path / "multi-ntrex/all.tsv", "eng\tdeu\tfra\none\teins\tun\ntwo\tzwei\tdeux\n")
+    for code, text in (("eng_Latn", "one\ntwo\n"), ("zho_Hant", "一\n二\n")):
+        write(tmp_path / f"flores200/devtest/{code}.devtest", text)
+    (german,) = published_pairs("tatoeba", tmp_path).items()
+    assert (german[0], german[1].pairs) == ("de", [("one", "eins"), ("two", "zwei")])
+    assert published_pairs("ntrex", tmp_path)["fr"].pairs == [("one", "un"), ("two", "deux")]
+    assert list(published_pairs("ntrex", tmp_path, "de")) == ["en", "fr"]
+    assert published_pairs("flores", tmp_path)["zh-Hant"].pairs[1] == ("two", "二")
+    with pytest.raises(InputError, match="no files of multi30k there"):
+        published_pairs("multi30k", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "text", "message"),
+    [
+        ("tatoeba", "tatoeba/de-en.de", "eins\n", "has 2 lines but .* has 1"),
+        ("tatoeba", "tatoeba/de-en.de", "eins\n \n", r"tatoeba, de: 1 sentence pairs .*\(1 empty"),
+        ("ntrex", "multi-ntrex/a.tsv", "eng\tdeu\none\n", "line 2: 1 columns instead of 2"),
+        ("ntrex", "multi-ntrex/a.tsv", "fra\tdeu\nun\teins\n", "line 1: no column en"),
+    ],
+)
+def test_published_files_that_are_broken(
+    task: str, name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "tatoeba/de-en.en", "one\ntwo\n")
+    write(tmp_path / name, text)
+    with pytest.raises(InputError, match=message):
+        published_pairs(task, tmp_path)
+
+
+def test_one_pair_is_nothing_to_retrieve_among(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.txt", "a ||| b\na ||| c\n")
+    with pytest.raises(InputError, match=r"x\.txt: 1 sentence pairs .*0 empty, 1 duplicates"):
+        read_pairs(BitextSource("x", (str(path),)))
+
+
+def test_directions_have_length_one_or_none() -> None:
+    found = directions(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), centred=False)
+    assert found.tolist() == [[0.6, 0.8], [0.0, 0.0]]
+    assert directions(torch.tensor([[1.0], [1.0]]), centred=True).tolist() == [[0.0], [0.0]]
+
+
+def test_a_sentence_is_its_own_translation(inputs: Path) -> None:
+    encoder = Encoder(inputs / "a", 8, "cpu", "fp32")
+    same = retrieval_pairs("de", [(text, text) for text in ("ido", "mira", "dalo venn " * 8)])
+    found = list(retrieval.evaluate(encoder, {"de": same}, 2, ["cosine"]))
+    assert len(found) == (LAYERS + 1) * 2
+    for row in found:
+        assert row.predictions == ["0 0", "1 1", "2 2"]
+        assert [score.part for score in row.metrics["accuracy"]] == [1.0] * 3
+        assert row.notes["truncated"] == [1, 1] and row.notes["sha256"] == same.sha256
