@@ -210,8 +210,10 @@ def test_pipes_that_do_not_block_are_waited_for(start: Start) -> None:
         ("align -i - --gold - < text", "-i - and --gold -: standard input can be only one of them"),
         ("align -i text --lexicon -",
          "--lexicon -: standard output is for the links (a file is ./-)"),
-        ("align.atools -c convert -i text >> text", "standard output and -i text are the same file"),
-        ("align.atools -c union -i text -j - <two >> two", "standard output and -j - are the same file"),
+        ("align.atools -c convert -i text >> text",
+         "standard output and -i text are the same file"),
+        ("align.atools -c union -i text -j - <two >> two",
+         "standard output and -j - are the same file"),
     ],
 )  # fmt: skip
 def test_no_file_is_written_over_another(shell: Shell, command: str, fault: str) -> None:
@@ -286,7 +288,9 @@ def test_libraries_that_take_no_such_names_are_a_sentence(shell: Shell, tmp_path
 # -------------------------------------------------------------------------------- closed streams
 
 
-@pytest.mark.parametrize("command", ["align -i -", "align.atools -c convert -i -", "align -i - -f table"])
+@pytest.mark.parametrize(
+    "command", ["align -i -", "align.atools -c convert -i -", "align -i - -f table"]
+)
 @both
 def test_closed_standard_input(shell: Shell, command: str) -> None:
     Path("table").write_text("a\tb\t-1\n")
@@ -297,7 +301,12 @@ def test_closed_standard_input(shell: Shell, command: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["align -i text --lexicon lex", "align.atools -c convert -i -", "text.toy_corpus --language toku"]
+    "command",
+    [
+        "align -i text --lexicon lex",
+        "align.atools -c convert -i -",
+        "text.toy_corpus --language toku",
+    ],
 )
 @both
 def test_closed_standard_output(shell: Shell, command: str) -> None:
