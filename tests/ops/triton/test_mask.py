@@ -1,7 +1,8 @@
 """The kernels of masking themselves, interpreted where there is no GPU."""
 
+import pytest
 import torch
-from masked_rows import DEVICES, REPLACEMENTS, csr, each_variant, random_batch
+from masked_rows import DEVICES, REPLACEMENTS, csr, random_batch
 
 from weam_ext.ops.mask import _mask
 from weam_ext.ops.philox import threshold
@@ -10,7 +11,13 @@ from weam_ext.ops.triton.mask import mask_tokens
 DEVICE = DEVICES[-1]
 
 
-@each_variant
+VARIANTS = [
+    ("independent", "token", False), ("exclusive", "word", True), ("exclusive", "span", False),
+]  # fmt: skip
+"""Every value of each setting; tests/ops/test_mask.py combines them all."""
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_every_field_is_that_of_torch(variant: tuple[str, str, bool]) -> None:
     """Also where the capacities do not hold all: the kernels see what the operator's checks do."""
     length = 13
