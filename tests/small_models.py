@@ -34,14 +34,6 @@ MODELS = {
 
 
 each_family = pytest.mark.parametrize("family", MODELS)
-TWICE = pytest.mark.xfail(
-    strict=True,
-    reason="transformers gives ModernBERT's last layer normalised, and Encoder normalises it again",
-)
-LAST_LAYER = [
-    pytest.param(family, marks=TWICE if family.startswith("Modern") else ()) for family in MODELS
-]
-"""The families, where the last layer is asked for by its number."""
 
 
 def tiny(family: str, **settings: Any) -> Any:

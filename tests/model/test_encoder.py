@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from samples import sample_of
-from small_models import LAST_LAYER, each_family, tiny
+from small_models import each_family, tiny
 from small_tokenizers import tokenizer
 
 from weam_ext.data.collate import Batch, Collator, Layout
@@ -18,7 +18,7 @@ def batch_of(*words: int) -> Batch:
     return Collator(tokenizer("WordPiece"), Layout())(samples, [(k, k) for k in range(len(words))])
 
 
-@pytest.mark.parametrize("family", LAST_LAYER)
+@each_family
 def test_layers_are_as_the_head_takes_them(family: str) -> None:
     model = tiny(family, **({"n_layers": 2} if "Distil" in family else {"num_hidden_layers": 2}))
     encoder, batch = Encoder(model.base_model), batch_of(2, 4)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from samples import Samples, sample_of
-from small_models import LAST_LAYER, each_family, tiny
+from small_models import each_family, tiny
 from small_tokenizers import tokenizer
 
 from weam_ext.data.collate import Batch, Collator, Layout
@@ -51,7 +51,7 @@ def test_however_it_is_made_up_it_begins_alike(
     same_at_first(batch, family, **settings)
 
 
-@pytest.mark.parametrize("family", LAST_LAYER)
+@each_family
 def test_the_last_layer_may_be_named(batch: Batch, family: str) -> None:
     same_at_first(batch, family, exchange_layer=1)
 

@@ -35,8 +35,10 @@ class Encoder:
             hidden: Tensor = self.module(**self._inputs(input_ids, batch))[0]
             return hidden, hidden
         output = self.module(**self._inputs(input_ids, batch), output_hidden_states=True)
-        inner = output.hidden_states[layer]
-        norm = self._family.final_norm
+        states, norm = output.hidden_states, self._family.final_norm
+        if layer == len(states) - 1:  # transformers gives it after the final norm
+            return output[0], output[0]
+        inner = states[layer]
         return output[0], self.module.get_submodule(norm)(inner) if norm else inner
 
     def _inputs(self, input_ids: Tensor, batch: Batch) -> dict[str, Any]:
