@@ -32,9 +32,8 @@ from weam_ext.align.settings import (
 from weam_ext.align.storage import AlignerState, load_state, save_state
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.memory import available_memory, thread_count, used_memory
-from weam_ext.text.bitext import BitextSource, feed_bitext
+from weam_ext.text.bitext import BitextSource, NumberedWords, feed_bitext
 from weam_ext.text.pharaoh import Link
-from weam_ext.text.words import NumberedWords
 
 # Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
 PER_WORD = "per word"
@@ -471,8 +470,8 @@ class Aligner:
             words = (target, source) if reversed_ else (source, target)
             text.add_numbered(
                 [side.vocabulary for side in words],
-                [side.sentences.offsets for side in words],
-                [side.sentences.values for side in words],
+                [side.offsets for side in words],
+                [side.numbers for side in words],
                 self.max_length,
             )
             if text.bytes > self._budget() // 4:

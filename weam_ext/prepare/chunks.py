@@ -16,8 +16,8 @@ from weam_ext.align.links import Links
 from weam_ext.common.ragged import Ints, Lists, read_lists, write_lists
 from weam_ext.data.shards import COLUMNS, PROBABILITY, SPLITS, write_shard
 from weam_ext.prepare.settings import Counts, PrepareSettings
+from weam_ext.text.bitext import NumberedWords
 from weam_ext.text.cached_tokenizer import Pieces, Tokenised
-from weam_ext.text.words import NumberedWords
 
 SIDES = ("source", "target")
 SHARD_PAIRS = 65_536
@@ -71,7 +71,7 @@ class Part(NamedTuple):
         """What the aligner reads."""
         columns = read_lists(self.columns)
         source, target = (
-            NumberedWords(path.read_bytes(), columns[f"{name}_vocabulary_ids"])
+            NumberedWords(path.read_bytes(), *columns[f"{name}_vocabulary_ids"])
             for name, path in zip(SIDES, self.vocabularies, strict=True)
         )
         return source, target

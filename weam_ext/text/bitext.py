@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, starmap, zip_longest
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from weam_ext import _native
 from weam_ext.common.errors import InputError
@@ -59,6 +63,19 @@ class BitextSource:
             raise InputError(f"bitext {self.name!r}: columns count from 1, not {self.columns}")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"bitext {self.name!r}: a limit of {self.limit} pairs leaves nothing")
+
+
+class NumberedWords(NamedTuple):
+    """One side of a bitext, its words numbered: what an aligner reads without splitting anything.
+
+    vocabulary: UTF-8, the words in the order of their numbers, each on a line of its own.
+    offsets: int64 [sentences + 1], where the words of each sentence begin in `numbers`.
+    numbers: int32 [words], of all sentences.
+    """
+
+    vocabulary: bytes
+    offsets: NDArray[np.int64]
+    numbers: NDArray[np.int32]
 
 
 @dataclass(frozen=True)

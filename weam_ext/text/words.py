@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from tokenizers import Regex, pre_tokenizers
 
 from weam_ext.common.errors import InputError
-from weam_ext.common.ragged import Lists
 
 SEGMENTERS = ("bert", "blanks")
 SHUFFLED_LINKS, RANDOM_LINKS = 1, 2
@@ -38,17 +37,6 @@ def segmenter(name: str) -> Callable[[str], list[Span]]:
     else:
         raise InputError(f"unknown words {name!r}; there are {', '.join(SEGMENTERS)}")
     return lambda text: [span for _, span in split.pre_tokenize_str(text)]
-
-
-class NumberedWords(NamedTuple):
-    """One side of a bitext, its words numbered: what an aligner reads without splitting anything.
-
-    vocabulary: UTF-8, the words in the order of their numbers, each on a line of its own.
-    sentences: int32, the numbers of each sentence's words.
-    """
-
-    vocabulary: bytes
-    sentences: Lists
 
 
 class WordIds(NamedTuple):
