@@ -26,7 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 # A busy machine is no failure; on CI the examples are the same ones every time.
-hypothesis.settings.register_profile("weam", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile(
+    "weam", deadline=None, max_examples=40, derandomize="CI" in os.environ
+)
 hypothesis.settings.load_profile("weam")
 
 

@@ -49,7 +49,7 @@ class Reference:
 
 
 class Torch:
-    examples = 200
+    examples = 100
 
     def __init__(self, device: str) -> None:
         self.name = f"torch-{device}"
@@ -141,7 +141,7 @@ class Torch:
 class Triton(Torch):
     """The kernels of masking and gather: through the interpreter where there is no GPU."""
 
-    examples = 20
+    examples = 8
 
     def __init__(self) -> None:
         super().__init__("cuda" if torch.cuda.is_available() else "cpu")

@@ -445,8 +445,7 @@ def test_what_a_failed_start_prepared(
 
 # -------------------------------------------------------------------------------- nonsense, and ~
 
-NONSENSE = ("-1", "0", "nan", "inf", "-inf", "1e999", "1e40", str(10**40), "abc", "", " ", "1.5",
-            "./no/such", "/", "\0")  # fmt: skip
+NONSENSE = ("-1", "0", "nan", "inf", "1e999", str(10**40), "abc", "", "1.5", "./no/such", "\0")
 
 
 def valued(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -482,7 +481,7 @@ def test_nonsense_for_training(
                      or action.nargs else [f"{flag}={value}"])]  # fmt: skip
         with pytest.raises((InputError, StopIteration)) as error:
             train.main(arguments)
-        if value in ("nan", "inf", "-inf", "1e999", "", "abc", "1e40") and action.type in NUMBERS:
+        if value in ("nan", "inf", "1e999", "", "abc") and action.type in NUMBERS:
             assert error.type is InputError, value
         if value in ("-1", str(10**40)) and action.type in NUMBERS:
             assert error.type is InputError, value
