@@ -263,6 +263,22 @@ void bind_text(py::module_& m) {
             return words_in(text->vocabulary(side));
           },
           py::arg("side"))
+      .def(
+          "sentences",
+          [](const TextPointer& text, int side) {
+            const Text::Use use(*text, false);
+            checked(side, 2, "side ");
+            py::array_t<std::int64_t> offsets(static_cast<py::ssize_t>(text->bitext.size() + 1));
+            std::int64_t* end = offsets.mutable_data();
+            *end = 0;
+            for (const Pair& pair : text->bitext.pairs) {
+              *(end + 1) = *end + pair.sides[side].length;
+              ++end;
+            }
+            const Array<Word>& words = text->bitext.words[side];
+            return py::make_tuple(offsets, py::array_t<Word>(static_cast<py::ssize_t>(words.size()), words.data()));
+          },
+          py::arg("side"))
       .def("__len__", [](const TextPointer& text) { return text->bitext.size(); })
       .def_property_readonly(
           "dropped", [](const TextPointer& text) { return std::pair(text->dropped.empty, text->dropped.too_long); })

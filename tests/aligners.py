@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from weam_ext import _native
 from weam_ext.align.aligner import Aligner, MemoryPlan
+from weam_ext.align.fast_align import FastAlign
 from weam_ext.align.links import Alignment
 from weam_ext.align.settings import DIRECTIONS
 from weam_ext.text.toy_corpus import sentence_pairs
@@ -96,7 +97,7 @@ def one_direction(aligner: Aligner, direction: str) -> Aligner:
     for name in ("words", "word_ends"):
         half |= {f"{name}{side}": arrays[f"{name}{abs(side - number)}"] for side in (0, 1)}
     alone = Aligner(model="fast-align", heuristic=direction, **aligner.settings)
-    alone._model = load_model(aligner, half, number)
+    alone._model = FastAlign(alone.settings, load_model(aligner, half, number))
     return alone
 
 

@@ -20,7 +20,8 @@ import pytest
 import zstandard
 from aligners import Command, Refuse, Run, Write
 
-from weam_ext.align.aligner import PER_WORD, Aligner
+from weam_ext.align.aligner import Aligner
+from weam_ext.align.hmm import PER_WORD
 from weam_ext.align.links import HEURISTICS
 from weam_ext.align.scoring import score
 from weam_ext.common.errors import InputError

@@ -417,7 +417,7 @@ def test_kept_models(tmp_path: Path) -> None:
     assert loaded.align(source, target, posteriors=True) == links
     further = [Aligner().fit(*corpus("venn", 100, 150), init=init) for init in (aligner, loaded)]
     assert everything(further[0]) == everything(further[1])
-    assert further[0].hmm and further[0].hmm.stems == aligner.hmm.stems  # type: ignore[union-attr]
+    assert further[0]._model.stems == aligner._model.stems  # type: ignore[attr-defined]
 
 
 def test_extreme_settings_stay_finite() -> None:

@@ -27,6 +27,7 @@ from weam_ref import diagonal, lexicon
 
 from weam_ext import InputError
 from weam_ext.align.aligner import Aligner
+from weam_ext.align.fast_align import FastAlign
 from weam_ext.align.links import HEURISTICS
 from weam_ext.align.settings import DIRECTIONS
 from weam_ext.text.pharaoh import Link
@@ -359,5 +360,5 @@ def test_lexicon_of_any_text(train: Pairs, chosen: dict[str, Any], top: int) -> 
         assert_lexicon(aligner, direction, twin(bitext(train), direction, **chosen), top)
     sizes = {threads: Aligner(model="fast-align", threads=threads) for threads in (1, 3)}
     for other in sizes.values():
-        other._model = aligner.model
+        other._model = FastAlign(other.settings, aligner.model)
     assert sizes[1].lexicon(3) == sizes[3].lexicon(3)

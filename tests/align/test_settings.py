@@ -8,14 +8,7 @@ import pytest
 from aligners import SWITCHES
 
 from weam_ext.align.aligner import Aligner
-from weam_ext.align.settings import (
-    AUTO,
-    DEFAULTS,
-    checked,
-    checked_heuristic,
-    checked_settings,
-    heuristics_of,
-)
+from weam_ext.align.settings import checked
 from weam_ext.common.errors import InputError
 
 HMM_TOO = {"iterations", "p0", "alpha", "max_length", "max_memory", "threads", "memory", "temp_dir"}
@@ -112,7 +105,7 @@ def test_what_cannot_be_meant() -> None:
     other = Aligner(model="fast-align").fit(["a"], ["b"])
     with pytest.raises(InputError, match="is of fast-align, not hmm"):
         Aligner().fit(["a"], ["b"], init=other)
-    with pytest.raises(InputError, match="holds no HMM"):
+    with pytest.raises(InputError, match="holds no model of hmm"):
         Aligner(heuristic="forward").fit(["a"], ["b"]).parameters_text()
     with pytest.raises(RuntimeError, match="call fit first"):
         Aligner().align(["a"], ["b"])
@@ -120,25 +113,7 @@ def test_what_cannot_be_meant() -> None:
         Aligner().fit(["a"], [""])
 
 
-def test_what_is_not_given_is_the_default() -> None:
-    assert checked_settings("hmm", {"p0": None}) == DEFAULTS["hmm"]
-    found = checked_settings("hmm", {"stems": ["prefix:2", "words"], "p0": np.float32(0.25)})
-    assert found == DEFAULTS["hmm"] | {"stems": "prefix:2,words", "p0": 0.25}
-    assert type(found["p0"]) is float
-    assert checked_settings("hmm", {"iterations": AUTO})["iterations"] == AUTO
-    with pytest.raises(InputError, match="iterations must be a whole number"):
-        checked_settings("fast-align", {"iterations": AUTO})
-
-
 def test_paths_are_given_back_as_strings() -> None:
     assert checked("directory", Path("a")) == "a"
     with pytest.raises(InputError, match="path must be a file"):
         checked("path", "a\0b")
-
-
-def test_heuristics_of_a_model() -> None:
-    assert (checked_heuristic("hmm", None), checked_heuristic("fast-align", None)) == (
-        "posterior", "grow-diag-final-and",
-    )  # fmt: skip
-    assert set(heuristics_of("hmm")) - set(heuristics_of("fast-align")) == {"posterior"}
-    assert all(checked_heuristic("hmm", name) == name for name in heuristics_of("hmm"))

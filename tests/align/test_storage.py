@@ -32,6 +32,7 @@ from safetensors.numpy import load_file, save_file
 
 from weam_ext import InputError
 from weam_ext.align.aligner import Aligner
+from weam_ext.align.fast_align import FastAlign
 from weam_ext.common.files import read_record, write_record
 
 TEXT = corpus("toku", 40)
@@ -193,7 +194,7 @@ from weam_ext import Aligner, InputError
 os.umask(int(sys.argv[2], 8))
 aligner = Aligner(model="fast-align").fit(["a b", sys.argv[3]], ["x y", "z"])
 done = 0
-for _ in range(int(sys.argv[4])):
+while done < int(sys.argv[4]):
     try:
         aligner.save(sys.argv[1])
         done += 1
@@ -220,12 +221,12 @@ def test_whoever_saves_at_once_and_whoever_reads_has_a_whole_model(tmp_path: Pat
     }
     folder = tmp_path / "kept"
     assert saving(folder).wait() == 0
-    writers = [saving(folder, word, 30) for word in words]
+    writers = [saving(folder, word, 10) for word in words]
     found = set()
     while any(writer.poll() is None for writer in writers):
         found.add(everything(Aligner.load(folder)))
     assert [writer.returncode for writer in writers] == [0, 0, 0]
-    assert sum(int(writer.communicate()[0]) for writer in writers) >= 30
+    assert [int(writer.communicate()[0]) for writer in writers] == [10, 10, 10]
     assert found <= expected
     assert everything(Aligner.load(folder)) in expected
     assert contents(folder).keys() == {"aligner.json", tensors_of(folder).name}
@@ -537,7 +538,7 @@ def changed_arrays(draw: st.DrawFn) -> dict[str, NDArray[Any]]:
 def test_no_arrays_crash_the_aligner(arrays: dict[str, NDArray[Any]]) -> None:
     aligner = Aligner(model="fast-align", iterations=3)
     try:
-        aligner._model = load_model(SMALL, arrays)
+        aligner._model = FastAlign(aligner.settings, load_model(SMALL, arrays))
     except ValueError:
         return
     use(aligner)

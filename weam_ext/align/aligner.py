@@ -20,29 +20,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext import _native
-from weam_ext.align.hmm import Hmm, Prior, check_prior
+from weam_ext.align.fast_align import FastAlign
+from weam_ext.align.hmm import check_prior
 from weam_ext.align.links import Alignment, DroppedPairs, Links
-from weam_ext.align.settings import (
-    DIRECTIONS,
-    checked,
-    checked_heuristic,
-    checked_settings,
-    heuristics_of,
-)
+from weam_ext.align.model import AlignerModel, Prior, Resources, Take
+from weam_ext.align.models import MODELS, checked_heuristic, checked_model
+from weam_ext.align.settings import DIRECTIONS, checked
 from weam_ext.align.storage import AlignerState, load_state, save_state
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.memory import available_memory, thread_count, used_memory
 from weam_ext.text.bitext import BitextSource, NumberedWords, feed_bitext
 from weam_ext.text.pharaoh import Link
 
-# Among the scores of an HMM: a pair's log-probability per word, the mean of both directions'.
-PER_WORD = "per word"
 _UNTRAINED = "the aligner has not been trained: call fit first"
 
 Sentence = str | Sequence[str] | Sequence[int] | NDArray[np.integer[Any]]
 Text = Iterable[Sentence] | Path | BitextSource | NumberedWords
-# What is given the links of a block of pairs, and their scores by direction.
-Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 
 
 class SpacesInWords(UserWarning):
@@ -159,7 +152,7 @@ class Aligner:
         max_memory: int | None = None,
         temp_dir: str | Path | None = None,
     ) -> None:
-        self.kind: str = checked("model", model)
+        self.kind = checked_model(model)
         given: dict[str, Any] = {
             "iterations": iterations,
             "p0": p0,
@@ -175,20 +168,19 @@ class Aligner:
             "variational_bayes": variational_bayes,
             "null_word": null_word,
         }
-        self._settings = checked_settings(self.kind, given)
+        self._settings = MODELS[self.kind].checked_settings(self.kind, given)
         self._heuristic = checked_heuristic(self.kind, heuristic)
         self._max_length = checked("max_length", max_length)
         self._threads = thread_count(None if threads is None else checked("threads", threads))
         self._memory = checked("memory", memory)
         self._max_memory = None if max_memory is None else checked("max_memory", max_memory)
         self._temp_dir = os.fsencode(checked("temp_dir", temp_dir or tempfile.gettempdir()))
-        self._model: _native.Model | None = None
-        self.hmm = Hmm(self.settings) if self.kind == "hmm" else None
+        self._model = MODELS[self.kind](self.settings)
 
     @property
     def heuristics(self) -> tuple[str, ...]:
         """What `heuristic` may be."""
-        return heuristics_of(self.kind)
+        return MODELS[self.kind].HEURISTICS
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -202,12 +194,17 @@ class Aligner:
 
     @heuristic.setter
     def heuristic(self, heuristic: str) -> None:
-        there = self._directions()
+        there = self.directions
         before, self._heuristic = self._heuristic, checked_heuristic(self.kind, heuristic)
-        if self._model is not None and self._directions() != there:
+        if self._model.trained and self.directions != there:
             self._heuristic = before
             names = " and ".join(there)
             raise InputError(f"the model was trained {names}: its heuristic cannot be {heuristic}")
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """The directions that the model has."""
+        return self._model.directions(self.heuristic)
 
     @property
     def max_length(self) -> int:
@@ -225,7 +222,7 @@ class Aligner:
 
     @threshold.setter
     def threshold(self, threshold: float) -> None:
-        if not self.hmm:
+        if "threshold" not in self._settings:
             raise InputError(f"threshold is no setting of {self.kind}")
         self._settings["threshold"] = checked("threshold", threshold)
 
@@ -259,31 +256,32 @@ class Aligner:
             **state.settings,
             **resources,
         )
-        made._model, made.hmm = state.model, state.hmm
+        made._model = state.model
+        made._model.settings = made.settings  # whose threshold may be changed
         return made
 
     def state(self) -> AlignerState:
         """What `save` keeps; raises `RuntimeError` where there is no trained model."""
-        model = None if self.hmm else self.model
-        if self.hmm and not self.hmm.models:
-            raise RuntimeError(_UNTRAINED)
-        return AlignerState(
-            self.kind, self.heuristic, self.max_length, dict(self.settings), model, self.hmm
-        )
+        settings = dict(self.settings)
+        return AlignerState(self.kind, self.heuristic, self.max_length, settings, self._trained())
 
     def __repr__(self) -> str:
-        trained = bool(self.hmm.models if self.hmm else self._model)
+        trained = self._model.trained
         return f"Aligner(model={self.kind!r}, heuristic={self.heuristic!r}, trained={trained})"
 
     @property
     def model(self) -> _native.Model:
         """The trained model; of an HMM with several stems, that of the first.
 
-        Raises `RuntimeError` where there is none.
+        Raises `RuntimeError` where there is none yet, and `InputError` where there never is.
         """
-        if self.hmm and self.hmm.models:
-            return self.hmm.models[0]
-        if self._model is None:
+        native = self._trained().native
+        if native is None:
+            raise InputError(f"a model of {self.kind} has no translation table")
+        return native
+
+    def _trained(self) -> AlignerModel:
+        if not self._model.trained:
             raise RuntimeError(_UNTRAINED)
         return self._model
 
@@ -321,7 +319,8 @@ class Aligner:
         A pair with an empty side, or longer than `max_length`, has none. With `posteriors` each
         link has its posterior probability, the mean of both directions'.
         """
-        text = self._read(source, target, model=self.model)
+        self._trained()
+        text = self._read(source, target, known=True)
         return self._collect(text, lambda take: self.align_text(text, take, posteriors=posteriors))
 
     def fit_align(
@@ -345,11 +344,11 @@ class Aligner:
 
     def align_pair(self, source: Sentence, target: Sentence) -> list[Link]:
         """The links of one sentence pair, on this thread: 20 microseconds, of an HMM 200."""
-        if self.hmm:
+        if not isinstance(self._model, FastAlign):
             return self.align([source], [target])[0]
         model, pair = self.model, (source, target)
         try:
-            if self.heuristic != "backward":
+            if not self._model.is_reversed(self.heuristic):
                 return model.align_pair(*pair, self._method(), self.max_length)
             links = model.align_pair(*pair[::-1], None, self.max_length)
         except (TypeError, ValueError) as error:
@@ -413,7 +412,8 @@ class Aligner:
         try:
             text = Path(path).read_bytes()
             settings = _native.Settings(**self.settings)
-            self._model = _native.load_parameters(text, settings, length_ratio)
+            model = _native.load_parameters(text, settings, length_ratio)
+            self._model = FastAlign(self.settings, model)
         except OSError as error:
             raise InputError(f"{path}: {error.strerror or error}") from error
         except _native.LineError as error:
@@ -425,18 +425,23 @@ class Aligner:
     @property
     def history(self) -> dict[str, list[_native.Iteration]]:
         """What each iteration measured, by direction, as fast_align prints it."""
-        model = self.model
-        return {name: model.history(number) for number, name in enumerate(self._directions())}
+        native = self._trained().native
+        return {
+            name: native.history(number) if native else []
+            for number, name in enumerate(self.directions)
+        }
 
     @property
     def tension(self) -> dict[str, float]:
         """Of the diagonal prior after training, by direction."""
-        return dict(zip(self._directions(), self.model.tension, strict=False))
+        native = self._trained().native
+        return dict(zip(self.directions, native.tension if native else (), strict=False))
 
     @property
     def length_ratio(self) -> dict[str, float]:
         """By direction: the mean ratio of generated words to given words, which scores include."""
-        return dict(zip(self._directions(), self.model.length_ratio, strict=False))
+        native = self._trained().native
+        return dict(zip(self.directions, native.length_ratio if native else (), strict=False))
 
     # ------------------------------------------------------------------------------ block by block
 
@@ -446,25 +451,21 @@ class Aligner:
         target: Text | None = None,
         *,
         init: "Aligner | None" = None,
-        model: _native.Model | None = None,
+        known: bool = False,
         into: _native.Text | None = None,
         lowercase: bool = False,
         on_bytes: Callable[[int], object] = lambda size: None,
     ) -> _native.Text:
         """Sentence pairs as numbers, for `fit_text` and `align_text`.
 
-        With `model`, words that it does not know are unknown; else they are learnt, after those of
-        `init`. Sentences that are not in files are added to those of `into`, if any. Files can be
-        lower-cased; `on_bytes` is told how much has been read.
+        Words are learnt, after those of `init`; or, with `known`, those that the trained model does
+        not know are unknown. Sentences that are not in files are added to those of `into`, if any.
+        Files can be lower-cased; `on_bytes` is told how much has been read.
         """
         self._check_start(init)
-        if into is not None:
-            text = into
-        elif self.hmm:  # its models know stems
-            text = _native.Text(None, learn=True)
-        else:
-            text = _native.Text(init.model if init else model, learn=model is None)
-        reversed_ = self._reversed()
+        start = init._model if init else None
+        text = self._model.new_text(start, known) if into is None else into
+        reversed_ = self._model.is_reversed(self.heuristic)
         files = _files(source, target)
         if isinstance(source, NumberedWords) and isinstance(target, NumberedWords):
             words = (target, source) if reversed_ else (source, target)
@@ -521,44 +522,27 @@ class Aligner:
         `on_memory` is told before training starts, `progress` what each iteration measured in each
         direction, and `take` the links and scores of the text, block by block in its order.
         """
-        held = used_memory()  # the text, and the interpreter
         self._check_start(init, prior)
         _check_text(text)
-        resources: Any = {
-            "threads": self._threads,
-            "memory": self._memory,
-            "directory": self._temp_dir,
-        }
-        left = max(0, self._budget() - held)
+        resources, held = self._resources(), used_memory()  # the text, and the interpreter
 
-        def tell(mode: str, needed: int, fast: int, longest: int = 0) -> None:
+        def tell(mode: str, needed: int, fast: int, longest: int) -> None:
             on_memory(MemoryPlan(mode, held + needed, held + fast, self._max_memory, longest))
 
-        if self.hmm:
-            start = init.hmm if init else None
-            self.hmm, texts = self.hmm.fit(
-                text, start, prior or {}, tell, progress, bytes=left, **resources
-            )
-            if take:
-                self._align_hmm(texts, take, posteriors=False)
-            return
-        self._model = _native.fit(
+        self._model = self._model.fit(
             text,
-            _native.Settings(**self.settings),
-            len(self._directions()),
-            bytes=left + text.bytes,
-            init=init.model if init else None,
+            self.heuristic,
+            resources,
+            init=init._model if init else None,
+            prior=prior or {},
             on_memory=tell,
             progress=progress,
-            output=None if take is None else self._output(take, posteriors=False),
-            **resources,
+            take=take,
         )
 
     def iterations(self, text: _native.Text, init: "Aligner | None" = None) -> int:
         """How many times `fit_text` will call `progress`."""
-        if self.hmm:
-            return self.hmm.iterations(text, init.hmm if init else None)
-        return int(self.settings["iterations"])
+        return self._model.iterations(text, init._model if init else None)
 
     def align_text(
         self,
@@ -569,36 +553,35 @@ class Aligner:
     ) -> None:
         """Give `take` the links and scores of a text, block by block in its order."""
         _check_text(text)
-        if self.hmm:
-            self._align_hmm(self.hmm.texts(text), take, posteriors)
-            return
-        _native.align(self.model, text, self._threads, self._output(take, posteriors))
+        self._trained().align(text, self.heuristic, self._resources(), take, posteriors)
 
     # ------------------------------------------------------------------------------------ inside
 
     def _check_start(self, init: "Aligner | None", prior: Prior | None = None) -> None:
-        if prior and not self.hmm:
-            raise InputError("fast-align takes no dictionary")
+        if prior and not self._model.TAKES_DICTIONARY:
+            raise InputError(f"{self.kind} takes no dictionary")
         check_prior(prior or {})
         if init is None:
             return
         if not isinstance(init, Aligner):
             raise InputError(f"the model to go on from is an Aligner, not {type(init).__name__}")
-        if not (init.hmm.models if init.hmm else init._model):
+        if not init._model.trained:
             raise InputError("the model to go on from has not been trained: call its fit first")
         if init.kind != self.kind:
             raise InputError(f"the model to go on from is of {init.kind}, not {self.kind}")
-        if init._directions() != self._directions():
-            there, wanted = (" and ".join(each._directions()) for each in (init, self))
+        if init.directions != self.directions:
+            there, wanted = (" and ".join(each.directions) for each in (init, self))
             raise InputError(f"the model to go on from is {there}, not {wanted}")
-        if self.hmm and init.hmm:
-            self.hmm.check_start(init.hmm)
+        self._model.check_start(init._model)
 
     def _check_parameters(self) -> None:
-        if self.hmm:
-            raise InputError("a parameter file of fast_align holds no HMM")
+        if not isinstance(self._model, FastAlign):
+            raise InputError(f"a parameter file of fast_align holds no model of {self.kind}")
         if self.heuristic not in DIRECTIONS:
             raise InputError("a parameter file of fast_align holds one direction only")
+
+    def _resources(self) -> Resources:
+        return Resources(self._threads, self._memory, self._budget(), self._temp_dir)
 
     def _budget(self) -> int:
         return self._max_memory or used_memory() + available_memory() * 4 // 5
@@ -611,52 +594,17 @@ class Aligner:
         links = Links.concatenate([block for block, _ in blocks])
         scores = {
             name: np.concatenate([np.zeros(0), *(scores[name] for _, scores in blocks)])
-            for name in (*self._directions(), *((PER_WORD,) if self.hmm else ()))
+            for name in (*self.directions, *self._model.SCORES)
         }
         return Alignment(links.offsets, links.pairs, links.probability, scores, dropped)
-
-    def _output(self, take: Take, posteriors: bool) -> _native.Output:
-        def oriented(arrays: Any, scores: list[NDArray[np.float64]]) -> None:
-            links = Links(*arrays)
-            if posteriors and links.probability is None:  # no pair of the block has links
-                links.probability = np.zeros(0, np.float32)
-            if self._reversed():
-                links = links.inverted()
-            take(links, dict(zip(self._directions(), scores, strict=True)))
-
-        return _native.Output(self._method(), posteriors, oriented)
-
-    def _align_hmm(self, texts: Sequence[_native.Text], take: Take, posteriors: bool) -> None:
-        def taken(arrays: Any, scores: list[NDArray[np.float64]]) -> None:
-            offsets, pairs, probability = arrays
-            if not posteriors:
-                probability = None
-            elif probability is None:  # no pair of the block has links
-                probability = np.zeros(0, np.float32)
-            links = Links(offsets, pairs, probability)
-            take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
-
-        assert self.hmm
-        memory = max(0, self._budget() - used_memory())
-        threshold = self._settings["threshold"]
-        self.hmm.align(texts, self.heuristic, threshold, self._threads, memory, taken)
 
     def _method(self) -> str | None:
         return None if self.heuristic in DIRECTIONS else self.heuristic
 
-    def _reversed(self) -> bool:
-        """Whether the model is trained on the languages exchanged."""
-        return self.kind == "fast-align" and self.heuristic == "backward"
-
-    def _directions(self) -> tuple[str, ...]:
-        """Those that the model has."""
-        alone = self.kind == "fast-align" and self.heuristic in DIRECTIONS
-        return (self.heuristic,) if alone else DIRECTIONS
-
     def _direction_number(self, direction: str) -> int:
-        if direction not in self._directions():
+        if direction not in self.directions:
             raise InputError(f"this aligner has no direction {direction!r}")
-        return self._directions().index(direction)
+        return self.directions.index(direction)
 
 
 def _files(source: Text, target: Text | None) -> BitextSource | None:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from weam_ext import _native
-from weam_ext.align.aligner import PER_WORD, Aligner, MemoryPlan, told_spaces
-from weam_ext.align.hmm import Prior, read_dictionary
+from weam_ext.align.aligner import Aligner, MemoryPlan, told_spaces
+from weam_ext.align.hmm import PER_WORD, read_dictionary
 from weam_ext.align.links import DroppedPairs, Links
+from weam_ext.align.model import Prior
 from weam_ext.align.options import AlignOptions, refuse_conflicts
 from weam_ext.align.scoring import score
-from weam_ext.align.settings import DIRECTIONS
 from weam_ext.align.storage import write_state
 from weam_ext.common.errors import InputError, Parser, results, run, say
 from weam_ext.common.files import (
@@ -154,6 +154,8 @@ def _aligner(options: AlignOptions) -> Aligner:
             fold_case=not options.keep_case,
             **shared,
         )
+    if options.model != "fast-align":
+        return Aligner(model=options.model, heuristic=options.symmetrize, **shared)
     tension = options.diagonal_tension
     return Aligner(
         model="fast-align",
@@ -168,10 +170,10 @@ def _aligner(options: AlignOptions) -> Aligner:
 
 
 def _kept_aligner(options: AlignOptions, aligner: Aligner) -> Aligner:
-    one_direction = not aligner.hmm and aligner.heuristic in DIRECTIONS
+    one_direction = len(aligner.directions) == 1
     for flag, value in (("threshold", options.threshold), ("pair-scores", options.pair_scores)):
-        if value is not None and not aligner.hmm:
-            raise InputError(f"{options.model} is of fast-align: leave out --{flag}")
+        if value is not None and aligner.threshold is None:
+            raise InputError(f"{options.model} is of {aligner.kind}: leave out --{flag}")
     if options.threshold is not None:
         aligner.threshold = options.threshold
     if options.symmetrize and one_direction:
@@ -189,9 +191,9 @@ def _files(aligner: Aligner, options: AlignOptions) -> _Files:
     if path := options.conditional_probabilities:
         files.append(("-p", path, partial(aligner.parameters_text, options.beam_threshold)))
     if path := options.lexicon:
-        alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
-        names = {aligner.heuristic: ""} if alone else dict(zip(DIRECTIONS, _SUFFIXES, strict=True))
-        for direction, suffix in names.items():
+        alone = len(aligner.directions) == 1
+        suffixes = ("",) if alone else _SUFFIXES
+        for direction, suffix in zip(aligner.directions, suffixes, strict=True):
             make = partial(aligner.lexicon_text, options.top, direction)
             files.append(("--lexicon", path + suffix, make))
     return files
@@ -229,7 +231,7 @@ def _read(
         return aligner.read(
             bitext,
             init=init,
-            model=aligner.model if options.kept else None,
+            known=bool(options.kept),
             lowercase=options.lowercase,
             on_bytes=bar.update,
         )
@@ -243,9 +245,7 @@ def _train(
     bitext: BitextSource,
     output: "_Output | None",
 ) -> None:
-    total = aligner.iterations(text, init)
-    alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
-    names = (aligner.heuristic,) if alone else DIRECTIONS
+    total, names = aligner.iterations(text, init), aligner.directions
     numbers = iter(range(1, total + 1))
     with tqdm(total=total, desc="aligning", unit="iteration", disable=None) as bar:
 
@@ -265,14 +265,11 @@ def _train(
             )
         except ValueError as error:
             raise InputError(f"{' and '.join(map(shown, bitext.paths))}: {error}") from error
-    for name in names:
+    optimized = aligner.settings.get("favor_diagonal") and aligner.settings["optimize_tension"]
+    for name in aligner.length_ratio:
         prefix = f"{name}: " if len(names) > 1 else ""
         say(f"{prefix}expected target length = source length * {aligner.length_ratio[name]:.6g}")
-        if (
-            not aligner.hmm
-            and aligner.settings["favor_diagonal"]
-            and aligner.settings["optimize_tension"]
-        ):
+        if optimized:
             say(f"{prefix}final tension: {aligner.tension[name]:.6g}")
 
 
@@ -318,8 +315,7 @@ class _Output:
 
     def __init__(self, aligner: Aligner, options: AlignOptions, gold: int) -> None:
         self.tail: list[list[Link]] = []
-        alone = not aligner.hmm and aligner.heuristic in DIRECTIONS
-        self._names = (aligner.heuristic,) if alone else DIRECTIONS
+        self._names = aligner.directions
         self._by_target = aligner.heuristic == "forward"
         self._scores = options.scores
         self._posteriors = options.posteriors

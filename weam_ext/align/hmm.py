@@ -1,14 +1,25 @@
-"""The HMM behind `weam_ext.align.Aligner`: what it is set to, its models, and what they do."""
+"""The HMM behind `weam_ext.Aligner`: what it is set to, its models, and what they do."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from anyascii import anyascii
+from numpy.typing import NDArray
 
 from weam_ext import _native
+from weam_ext.align.links import Links
+from weam_ext.align.model import (
+    AlignerModel,
+    Prior,
+    Progress,
+    Resources,
+    Take,
+    with_posteriors,
+)
+from weam_ext.align.records import Reading, described, measured
+from weam_ext.align.settings import AUTO, DIRECTIONS, POSTERIOR
 from weam_ext.align.stems import Stem, apply_stem, parse_stems
 from weam_ext.common.errors import InputError
 from weam_ext.text.lines import read_lines
@@ -35,8 +46,8 @@ _BY_WORDS = (
 )
 # Of a dictionary's pair; as much as two words have that are spelt the same, by default.
 _DICTIONARY_COUNT = 3.0
-# What a dictionary says of (source word, target word): a number of links seen beforehand.
-Prior = Mapping[tuple[str, str], float]
+# Among the scores: a pair's log-probability per word, the mean of both directions'.
+PER_WORD = "per word"
 
 
 def read_dictionary(path: str) -> dict[tuple[str, str], float]:
@@ -73,43 +84,68 @@ def check_prior(prior: Prior) -> None:
             raise InputError(f"of a prior, {words!r} has {count!r}: not a number from 0 to 1e6")
 
 
-@dataclass
-class Hmm:
+class Hmm(AlignerModel):
     """An HMM aligner: one model of both directions for each of its stems.
 
-    Attributes:
-        settings: "alpha" and "fold_case"; "stems" (as `parse_stems` takes them),
-            "iterations", "p0", "spelling" and "fertility", or "auto" for what suits the size of a
-            text.
-        stems: of `models`, in their order; empty before training.
+    Args:
+        settings: "stems" (as `parse_stems` takes them), "iterations", "p0", "spelling" and
+            "fertility" may be "auto", for what suits the size of a text.
+        stems: of the models, in their order; none before training.
         p0: of the models.
     """
 
-    settings: Mapping[str, Any]
-    stems: tuple[Stem, ...] = ()
-    p0: float = 0.0
-    models: list[_native.Model] = field(default_factory=list)
+    DEFAULTS: ClassVar[Mapping[str, Any]] = {
+        "iterations": AUTO,
+        "p0": AUTO,
+        "alpha": 0.13,
+        "spelling": AUTO,
+        "fertility": AUTO,
+        "threshold": 0.5,
+        "stems": AUTO,
+        "fold_case": True,
+    }
+    HEURISTICS: ClassVar[tuple[str, ...]] = (POSTERIOR, *AlignerModel.HEURISTICS)
+    HEURISTIC: ClassVar[str] = POSTERIOR
+    SCORES: ClassVar[tuple[str, ...]] = (PER_WORD,)
+    TAKES_DICTIONARY: ClassVar[bool] = True
+
+    def __init__(
+        self, settings: Mapping[str, Any], stems: tuple[Stem, ...] = (), p0: float = 0.0
+    ) -> None:
+        super().__init__(settings)
+        self.stems = stems
+        self.p0 = p0
+        self.models: list[_native.Model] = []
+
+    @property
+    def trained(self) -> bool:
+        return bool(self.models)
+
+    @property
+    def native(self) -> _native.Model | None:
+        """That of the first stem."""
+        return self.models[0] if self.models else None
 
     def chosen(self, name: str, text: _native.Text) -> Any:
         """A setting, for a text."""
-        if self.settings[name] != "auto":
+        if self.settings[name] != AUTO:
             return self.settings[name]
         words = sum(text.tokens) / 2
         return next(settings for most, settings in _BY_WORDS if words < most)[name]
 
-    def check_start(self, init: "Hmm") -> None:
+    def check_start(self, init: Self) -> None:
         """Raise `InputError` where a model learns other stems than this one is to."""
         here, there = ",".join(map(str, init.stems)), self.settings["stems"]
-        if there not in ("auto", here):
+        if there not in (AUTO, here):
             raise InputError(f"the model to go on from has the stems {here}, not {there}")
         if init.settings["fold_case"] != self.settings["fold_case"]:
             raise InputError("the model to go on from has another setting of fold_case")
 
-    def choose_stems(self, text: _native.Text, init: "Hmm | None") -> tuple[Stem, ...]:
+    def choose_stems(self, text: _native.Text, init: Self | None) -> tuple[Stem, ...]:
         """For a text; with `init`, those of its models."""
         return init.stems if init else parse_stems(self.chosen("stems", text))
 
-    def iterations(self, text: _native.Text, init: "Hmm | None") -> int:
+    def iterations(self, text: _native.Text, init: Self | None) -> int:
         """How many times training will report."""
         each = START_ITERATIONS + int(self.chosen("iterations", text))
         return each * len(self.choose_stems(text, init))
@@ -117,29 +153,30 @@ class Hmm:
     def fit(
         self,
         text: _native.Text,
-        init: "Hmm | None",
+        heuristic: str,
+        resources: Resources,
+        *,
+        init: Self | None,
         prior: Prior,
         on_memory: Callable[[str, int, int, int], object],
-        progress: Callable[[list[_native.Iteration]], object],
-        *,
-        threads: int,
-        **resources: Any,
-    ) -> "tuple[Hmm, list[_native.Text]]":
-        """Train a model for each stem: a new `Hmm`, and the text in the words of each model."""
+        progress: Progress,
+        take: Take | None,
+    ) -> Self:
         stems = self.choose_stems(text, init)
-        fitted = Hmm(self.settings, stems, self.chosen("p0", text))
+        fitted = type(self)(self.settings, stems, self.chosen("p0", text))
         spelling = self.chosen("spelling", text)
         settings = fitted.native_settings(
             int(self.chosen("iterations", text)), bool(self.chosen("fertility", text))
         )
         starts = init.models if init else [None] * len(stems)
+        left = resources.left  # before the text is there once more for each stem
         texts = [self._renamed(text, *each, learn=True) for each in zip(stems, starts, strict=True)]
-        plans = _plans(texts, on_memory, threads=threads, **resources)
+        plans = _plans(texts, left, resources, on_memory)
         for own, start, stem, plan in zip(texts, starts, stems, plans, strict=True):
             model = _native.fit_hmm(
                 own,
                 settings,
-                threads=threads,
+                threads=resources.threads,
                 plan=plan,
                 init=start,
                 progress=progress,
@@ -148,7 +185,9 @@ class Hmm:
                 dictionary=self._stemmed(prior, stem),
             )
             fitted.models.append(model)
-        return fitted, texts
+        if take:
+            fitted._align(texts, heuristic, resources, take, posteriors=False)
+        return fitted
 
     def native_settings(self, iterations: int = 0, fertility: bool = False) -> _native.HmmSettings:
         """To train with, or to align with a model that is trained."""
@@ -160,28 +199,71 @@ class Hmm:
             alpha=self.settings["alpha"],
         )
 
-    def texts(self, text: _native.Text) -> list[_native.Text]:
-        """A text in the words of each model."""
-        return [
+    def align(
+        self, text: _native.Text, heuristic: str, resources: Resources, take: Take, posteriors: bool
+    ) -> None:
+        texts = [
             self._renamed(text, stem, model, learn=False)
             for stem, model in zip(self.stems, self.models, strict=True)
         ]
+        self._align(texts, heuristic, resources, take, posteriors)
 
-    def align(
+    def _align(
         self,
         texts: Sequence[_native.Text],
         heuristic: str,
-        threshold: float,
-        threads: int,
-        memory: int,
-        take: Callable[[Any, Any], object],
+        resources: Resources,
+        take: Take,
+        posteriors: bool,
     ) -> None:
-        """Give `take` the links, with probabilities, and the scores of a text in `texts`.
+        """The same for a text in the words of each model."""
 
-        Long pairs share so many bytes of memory; one may take more.
-        """
-        decoding = _native.Decoding(heuristic, threshold)
-        _native.align_hmm(self.models, texts, decoding, threads, memory, take)
+        def taken(arrays: Any, scores: list[NDArray[np.float64]]) -> None:
+            links = with_posteriors(Links(*arrays), posteriors)
+            take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
+
+        decoding = _native.Decoding(heuristic, self.settings["threshold"])
+        _native.align_hmm(self.models, texts, decoding, resources.threads, resources.left, taken)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"{number}.{name}": array
+            for number, model in enumerate(self.models)
+            for name, array in model.arrays().items()
+        }
+
+    def description(self) -> dict[str, Any]:
+        models = list(map(described, self.models))
+        return {"stems": list(map(str, self.stems)), "p0": self.p0, "models": models}
+
+    @classmethod
+    def restored(
+        cls,
+        settings: Mapping[str, Any],
+        heuristic: str,
+        description: Reading,
+        arrays: dict[str, NDArray[Any]],
+    ) -> Self:
+        stems = description.take("stems", list)
+        if not all(isinstance(stem, str) for stem in stems):
+            raise ValueError("'stems' has one that is no string")
+        p0 = description.number("p0")
+        if not 0 <= p0 < 1:
+            raise ValueError("'p0' is no probability")
+        made = cls(settings, parse_stems(stems), p0)
+        models = description.take("models", list)
+        if len(models) != len(stems):
+            raise ValueError("'models' has another number of entries than 'stems'")
+        for number, model in enumerate(models):
+            prefix = f"{number}."
+            own = {
+                name.removeprefix(prefix): array
+                for name, array in arrays.items()
+                if name.startswith(prefix)
+            }
+            kept = measured(Reading(model), 2)
+            made.models.append(_native.load_hmm(own, made.native_settings(), *kept))
+        return made
 
     def _stemmed(self, prior: Prior, stem: Stem) -> list[tuple[str, str, float]]:
         """Of pairs with the same stems, the largest count."""
@@ -204,10 +286,9 @@ class Hmm:
 
 def _plans(
     texts: Sequence[_native.Text],
+    left: int,
+    resources: Resources,
     on_memory: Callable[[str, int, int, int], object],
-    *,
-    bytes: int,
-    **resources: Any,
 ) -> list[_native.Plan]:
     """How to train on one text after the other, in so many bytes together; the models stay.
 
@@ -217,13 +298,16 @@ def _plans(
     plans: list[_native.Plan] = []
     needed, fast, kept = 0, 0, sum(text.bytes for text in texts)
     for text in texts:
-        left = max(0, bytes - kept + text.bytes)
-        plans.append(_native.plan_hmm(text, bytes=left, **resources))
-        needed, fast = (
-            max(most, kept + now)
-            for most, now in ((needed, plans[-1].needed), (fast, plans[-1].fast))
+        plan = _native.plan_hmm(
+            text,
+            threads=resources.threads,
+            memory=resources.memory,
+            bytes=max(0, left - kept + text.bytes),
+            directory=resources.directory,
         )
-        kept += plans[-1].kept
+        plans.append(plan)
+        needed, fast = max(needed, kept + plan.needed), max(fast, kept + plan.fast)
+        kept += plan.kept
     modes = [plan.mode for plan in plans]
     mode = next(mode for mode in ("files", "low", "fast") if mode in modes)
     on_memory(mode, needed, fast, max(plan.longest for plan in plans))

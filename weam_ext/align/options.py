@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weam_ext.align.links import HEURISTICS
-from weam_ext.align.settings import DIRECTIONS, MEMORY_MODES, MODELS
+from weam_ext.align.models import MODELS
+from weam_ext.align.settings import DIRECTIONS, MEMORY_MODES
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import path_or_name
 from weam_ext.common.memory import parse_size

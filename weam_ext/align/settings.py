@@ -1,4 +1,4 @@
-"""What an `Aligner` may be set to: its defaults, and the one place that checks a setting.
+"""What an `Aligner` may be set to: the one place that checks a setting.
 
 Whether it comes from the constructor, an attribute, a kept file or a command line.
 """
@@ -11,38 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from weam_ext.align.links import HEURISTICS
-from weam_ext.align.stems import parse_stems
 from weam_ext.common.errors import InputError
 
-MODELS = ("hmm", "fast-align")
 DIRECTIONS = ("forward", "backward")
 # Links by the mean of both directions' posteriors; the HMM alone has it.
 POSTERIOR = "posterior"
 MEMORY_MODES = ("auto", "low", "fast")
 AUTO = "auto"
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "hmm": {
-        "iterations": AUTO,
-        "p0": AUTO,
-        "alpha": 0.13,
-        "spelling": AUTO,
-        "fertility": AUTO,
-        "threshold": 0.5,
-        "stems": AUTO,
-        "fold_case": True,
-    },
-    "fast-align": {
-        "iterations": 5,
-        "p0": 0.08,
-        "tension": 4.0,
-        "alpha": 0.01,
-        "favor_diagonal": True,
-        "optimize_tension": True,
-        "variational_bayes": True,
-        "null_word": True,
-    },
-}
 
 
 class _Rule(NamedTuple):
@@ -61,7 +36,6 @@ def _is_path(path: str) -> bool:
 
 _SWITCH = _Rule(bool, lambda value: True, "True or False")
 _RULES = {
-    "model": _one_of(MODELS),
     "iterations": _Rule(int, lambda n: 1 <= n < 2**31, "a whole number, at least 1"),
     "p0": _Rule(float, lambda p: 0 <= p < 1, "at least 0 and below 1"),
     "alpha": _Rule(float, lambda x: 0 < x <= 1e6, "above 0 and at most 1e6"),
@@ -94,38 +68,6 @@ def checked(name: str, value: Any) -> Any:
     if plain is None or not within(plain):
         raise InputError(f"{name} must be {expected}")
     return plain
-
-
-def checked_settings(model: str, given: dict[str, Any]) -> dict[str, Any]:
-    """All settings of a model, those that are None by default; raises `InputError`."""
-    settings = dict(DEFAULTS[model])
-    for name, value in given.items():
-        if value is None:
-            continue
-        if name not in settings:
-            raise InputError(f"{name} is no setting of {model}")
-        if isinstance(value, str) and value == AUTO == DEFAULTS[model][name]:
-            settings[name] = AUTO
-        elif name == "stems":
-            settings[name] = ",".join(map(str, parse_stems(value)))
-        else:
-            settings[name] = checked(name, value)
-    return settings
-
-
-def heuristics_of(model: str) -> tuple[str, ...]:
-    """The ways to combine the two directions, or to take one of them."""
-    return (POSTERIOR,) * (model == "hmm") + HEURISTICS + DIRECTIONS
-
-
-def checked_heuristic(model: str, heuristic: str | None) -> str:
-    """One of `heuristics_of`, or of None the default; raises `InputError`."""
-    if heuristic is None:
-        return POSTERIOR if model == "hmm" else "grow-diag-final-and"
-    if not isinstance(heuristic, str) or heuristic not in heuristics_of(model):
-        names = ", ".join(heuristics_of(model))
-        raise InputError(f"unknown heuristic {heuristic!r}; there are {names}")
-    return heuristic
 
 
 def _plain(kind: type, value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Aligners on disk: a directory of `aligner.json` and the tensors that it names."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,16 +11,10 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from weam_ext import _native
-from weam_ext.align.hmm import Hmm
-from weam_ext.align.settings import (
-    DEFAULTS,
-    DIRECTIONS,
-    checked,
-    checked_heuristic,
-    checked_settings,
-)
-from weam_ext.align.stems import parse_stems
+from weam_ext.align.model import AlignerModel
+from weam_ext.align.models import MODELS, checked_heuristic
+from weam_ext.align.records import Reading
+from weam_ext.align.settings import checked
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.files import (
     file_digest,
@@ -36,7 +29,6 @@ from weam_ext.common.files import (
 FORMAT = "weam_ext aligner"
 VERSION = 5
 _DESCRIPTION = "aligner.json"
-_MEASURES = ("log_likelihood", "perplexity", "posterior_p0", "posterior_feature", "tension")
 
 
 @dataclass(frozen=True)
@@ -47,14 +39,8 @@ class AlignerState:
     heuristic: str
     max_length: int
     settings: Mapping[str, Any]
-    model: _native.Model | None
-    """Trained, of fast-align."""
-    hmm: Hmm | None
-    """Trained, of an HMM."""
-
-    @property
-    def models(self) -> list[_native.Model]:
-        return self.hmm.models if self.hmm else [self.model] if self.model else []
+    model: AlignerModel
+    """Trained."""
 
 
 def save_state(state: AlignerState, directory: str | Path) -> None:
@@ -93,7 +79,7 @@ def write_state(state: AlignerState, folder: Path) -> None:
     with _said_of(folder):
         remove_parts(folder)
         part = folder / ".tensors.part"
-        tensors_durably(partial(save_file, _arrays(state)), part)
+        tensors_durably(partial(save_file, state.model.arrays()), part)
         digest = file_digest(part)
         tensors = folder / f"{digest[:16]}.safetensors"
         rename_durably(part, tensors)
@@ -104,7 +90,7 @@ def write_state(state: AlignerState, folder: Path) -> None:
             "heuristic": state.heuristic,
             "max_length": state.max_length,
             "settings": dict(state.settings),
-            **_describe(state),
+            **state.model.description(),
             "tensors": {"file": tensors.name, "sha256": digest},
         }
         part = folder / ".description.part"
@@ -113,37 +99,6 @@ def write_state(state: AlignerState, folder: Path) -> None:
         for old in folder.glob("[0-9a-f]" * 16 + ".safetensors"):  # it may hold others' files
             if old.name != tensors.name:
                 old.unlink()
-
-
-def _arrays(state: AlignerState) -> dict[str, Any]:
-    if not state.hmm:
-        return state.models[0].arrays()
-    return {
-        f"{number}.{name}": array
-        for number, model in enumerate(state.models)
-        for name, array in model.arrays().items()
-    }
-
-
-def _describe(state: AlignerState) -> dict[str, Any]:
-    described = [
-        {
-            "tension": model.tension[: model.directions],
-            "length_ratio": model.length_ratio[: model.directions],
-            "null_totals": model.null_totals[: model.directions],
-            "history": [
-                [
-                    {name: getattr(measures, name) for name in _MEASURES}
-                    for measures in model.history(direction)
-                ]
-                for direction in range(model.directions)
-            ],
-        }
-        for model in state.models
-    ]
-    if not state.hmm:
-        return described[0]
-    return {"stems": list(map(str, state.hmm.stems)), "p0": state.hmm.p0, "models": described}
 
 
 def load_state(directory: str | Path) -> AlignerState:
@@ -155,7 +110,7 @@ def load_state(directory: str | Path) -> AlignerState:
     while True:
         description = _read_description(path)
         try:
-            return _load(path.parent, _Reading(description))
+            return _load(path.parent, Reading(description))
         except FileNotFoundError as error:
             if _read_description(path) == description:  # no other process has replaced it
                 raise InputError(f"{error.filename or directory}: {error.strerror}") from error
@@ -186,58 +141,24 @@ def _version_without_digest(path: Path) -> int | None:
         return None
 
 
-class _Reading:
-    """A JSON object, whose members are checked as they are taken; raises `ValueError`."""
-
-    def __init__(self, value: object) -> None:
-        if not isinstance(value, dict):
-            raise ValueError("an object was expected")
-        self._members = value
-
-    def take(self, name: str, kind: type | tuple[type, ...]) -> Any:
-        value = self._members.get(name)
-        # bool is an int to Python, but not to us
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"{name!r} is missing or of another kind")
-        return value
-
-    def number(self, name: str) -> float:
-        value = self.take(name, (int, float))
-        if not abs(value) <= sys.float_info.max:
-            raise ValueError(f"{name!r} is not finite")
-        return float(value)
-
-    def numbers(self, name: str, count: int) -> list[float]:
-        values = self.take(name, list)
-        if len(values) != count:
-            raise ValueError(f"{name!r} has {len(values)} entries, not {count}")
-        return [_Reading({name: value}).number(name) for value in values]
-
-    def within(self, name: str) -> "_Reading":
-        return _Reading(self.take(name, dict))
-
-
-def _load(folder: Path, description: _Reading) -> AlignerState:
+def _load(folder: Path, description: Reading) -> AlignerState:
     if (description.take("format", str), description.take("version", int)) != (FORMAT, VERSION):
         raise ValueError(f"not version {VERSION} of the format {FORMAT!r}")
     kind, given = description.take("model", str), description.take("settings", dict)
-    if kind not in DEFAULTS or given.keys() != DEFAULTS[kind].keys() or None in given.values():
-        raise ValueError("'settings' are not those of a model that is known")
-    settings = checked_settings(kind, given)
+    if kind not in MODELS:
+        raise ValueError(f"there is no model {kind!r}")
+    model = MODELS[kind]
+    if given.keys() != model.DEFAULTS.keys() or None in given.values():
+        raise ValueError(f"'settings' are not those of {kind}")
+    settings = model.checked_settings(kind, given)
     heuristic = checked_heuristic(kind, description.take("heuristic", str))
     max_length = checked("max_length", description.take("max_length", int))
     arrays = _read_tensors(folder, description.within("tensors"))
-    model = hmm = None
-    if kind == "hmm":
-        hmm = _load_hmm(settings, description, arrays)
-    else:
-        directions = 1 if heuristic in DIRECTIONS else 2
-        chosen, measured = _native.Settings(**settings), _measured(description, directions)
-        model = _native.load_model(arrays, chosen, directions, *measured)
-    return AlignerState(kind, heuristic, max_length, settings, model, hmm)
+    trained = model.restored(settings, heuristic, description, arrays)
+    return AlignerState(kind, heuristic, max_length, settings, trained)
 
 
-def _read_tensors(folder: Path, tensors: _Reading) -> dict[str, Any]:
+def _read_tensors(folder: Path, tensors: Reading) -> dict[str, Any]:
     name = tensors.take("file", str)
     if Path(name).name != name:
         raise ValueError(f"{name!r} is not the name of a file beside it")
@@ -245,48 +166,3 @@ def _read_tensors(folder: Path, tensors: _Reading) -> dict[str, Any]:
         raise ValueError(f"{name} has been changed or damaged (its SHA-256 differs)")
     arrays: dict[str, Any] = load_file(folder / name)
     return arrays
-
-
-def _load_hmm(settings: Mapping[str, Any], description: _Reading, arrays: dict[str, Any]) -> Hmm:
-    stems = description.take("stems", list)
-    if not all(isinstance(stem, str) for stem in stems):
-        raise ValueError("'stems' has one that is no string")
-    p0 = description.number("p0")
-    if not 0 <= p0 < 1:
-        raise ValueError("'p0' is no probability")
-    hmm = Hmm(settings, parse_stems(stems), p0)
-    models = description.take("models", list)
-    if len(models) != len(stems):
-        raise ValueError("'models' has another number of entries than 'stems'")
-    for number, model in enumerate(models):
-        prefix = f"{number}."
-        own = {
-            name.removeprefix(prefix): array
-            for name, array in arrays.items()
-            if name.startswith(prefix)
-        }
-        measured = _measured(_Reading(model), 2)
-        hmm.models.append(_native.load_hmm(own, hmm.native_settings(), *measured))
-    return hmm
-
-
-def _measured(description: _Reading, directions: int) -> tuple[Any, Any, Any, Any]:
-    """Tension, length ratio and counts of NULL by direction, and what each iteration measured."""
-    history = [
-        [_Reading(measures) for measures in iterations]
-        for iterations in description.take("history", list)
-        if isinstance(iterations, list)
-    ]
-    return (
-        _two(description.numbers("tension", directions)),
-        _two(description.numbers("length_ratio", directions)),
-        _two(description.numbers("null_totals", directions)),
-        [
-            [_native.Iteration(*(measures.number(name) for name in _MEASURES)) for measures in row]
-            for row in history
-        ],
-    )
-
-
-def _two(values: list[float]) -> list[float]:
-    return [*values, 0.0][:2]

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from weam_ext.align.links import HEURISTICS
-from weam_ext.align.settings import MODELS, POSTERIOR, checked_heuristic
+from weam_ext.align.models import MODELS, checked_heuristic
+from weam_ext.align.settings import POSTERIOR
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import path_or_name
 from weam_ext.common.memory import parse_size
