@@ -236,7 +236,7 @@ py::bytes lexicon_lines(const std::shared_ptr<Model>& model, int d, std::size_t 
   {
     py::gil_scoped_release release;
     const Lexicon made = lexicon_of(*model, d, top, parallel_of(threads));
-    text = lexicon_text(made, model->vocabularies[d], model->vocabularies[1 - d]);
+    text = lexicon_text(made, model->vocabularies[given_side(d)], model->vocabularies[generated_side(d)]);
   }
   return py::bytes(text);
 }

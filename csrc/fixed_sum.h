@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "numeric.h"
 
@@ -25,6 +26,25 @@ class FixedSum {
 
  private:
   std::uint64_t whole_ = 0, rest_ = 0;
+};
+
+// A sum for each word, of which every thread has a part.
+class WordSums {
+ public:
+  explicit WordSums(int threads) : parts_(threads) {}
+
+  void clear(std::size_t words) {
+    for (std::vector<FixedSum>& part : parts_) part.assign(words, FixedSum());
+  }
+  FixedSum* part(int thread) { return parts_[thread].data(); }
+  double value(std::size_t word) const {
+    FixedSum sum;
+    for (const std::vector<FixedSum>& part : parts_) sum.add(part[word]);
+    return sum.value();
+  }
+
+ private:
+  std::vector<std::vector<FixedSum>> parts_;
 };
 
 }  // namespace weam

@@ -144,14 +144,6 @@ struct Decoding {
   float threshold = 0.5f;                       // of kPosterior
 };
 
-struct HmmBlock {
-  std::size_t begin = 0;          // the first pair
-  Links links;                    // with probabilities
-  std::vector<double> scores[2];  // of each pair, by direction
-  std::vector<double> per_word;   // of each pair: the mean over directions of score / generated words
-};
-using HmmSink = std::function<void(HmmBlock&&)>;
-
 // A model with sorted rows, and a text in its words.
 struct HmmView {
   const HmmModel* model;
@@ -161,7 +153,7 @@ struct HmmView {
 // Links for a text under one model, or under several, whose posteriors are averaged; then the text comes once in the
 // words of each. Long pairs share so many bytes.
 void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
-               const Parallel& parallel, const HmmSink& sink);
+               const Parallel& parallel, const Sink& sink);
 
 // Writes t of a pair into both chains. With a tile, which has all its known words; else looked up.
 void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,

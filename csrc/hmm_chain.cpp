@@ -351,7 +351,7 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
   backward.begin(target, source);
   for (int d = 0; d < 2; ++d) {
     for (std::size_t n = 0; n < chains[d].generated(); ++n) {
-      const Word word = words[1 - d][n];
+      const Word word = words[generated_side(d)][n];
       chains[d].null(n) = word == kUnknown ? kUnseen : std::max(table.null_row[d][word], kLeast);
     }
   }

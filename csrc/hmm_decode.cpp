@@ -8,9 +8,6 @@ namespace weam {
 
 namespace {
 
-// So few pairs are looked up word by word: an index would cost more.
-constexpr std::size_t kFewPairs = 64;
-
 // One thread's: the links of one pair after the other.
 class Decoder {
  public:
@@ -18,26 +15,28 @@ class Decoder {
       : views_(views), decoding_(decoding), gate_(gate) {}
 
   // `tiles` is one for each view, or nothing.
-  void decode(std::size_t k, const std::vector<Tile>& tiles, Links& links, double* scores, double& per_word) {
+  void decode(std::size_t k, std::size_t chunk, const std::vector<Tile>& tiles, OpenBlock& aligned) {
     const Pair& pair = views_[0].bitext->pairs[k];
     const std::size_t source = pair.sides[0].length, target = pair.sides[1].length;
     const LongPair long_pair(gate_, pair, chains_);
     mean_.assign(source * target, 0.0f);
-    for (int d = 0; d < 2; ++d) scores[d] = source ? 0.0 : std::nan("");
+    const auto score = [&](int d) -> double& { return aligned.score(d, k); };
+    for (int d = 0; d < 2; ++d) score(d) = source ? 0.0 : std::nan("");
     for (std::size_t view = 0; source && view < views_.size(); ++view) {
       const HmmModel& model = *views_[view].model;
       load_pair(model, tiles.empty() ? nullptr : &tiles[view], *views_[view].bitext, k, chains_, cells_);
       for (int d = 0; d < 2; ++d) {
-        const double log_probability = run(model, d, views_[view].bitext->sentence(d, k), chains_[d], nullptr);
-        scores[d] += pair_score(model.base, d, pair, log_probability) / static_cast<double>(views_.size());
+        const double log_probability =
+            run(model, d, views_[view].bitext->sentence(given_side(d), k), chains_[d], nullptr);
+        score(d) += pair_score(model.base, d, pair, log_probability) / static_cast<double>(views_.size());
         if (view == 0 && decoding_.method != Decoding::Method::kPosterior) {
           chains_[d].best_path(model.jumps[d], model.settings.p0, partners_[d]);
         }
       }
       add_posteriors(source, target);
     }
-    per_word = (scores[0] / static_cast<double>(target) + scores[1] / static_cast<double>(source)) / 2;
-    append(source, target, links);
+    score(2) = (score(0) / static_cast<double>(target) + score(1) / static_cast<double>(source)) / 2;
+    append(source, target, aligned.links(0, chunk));
     if (long_pair.is_long()) mean_ = LargeFloats();
   }
 
@@ -74,11 +73,10 @@ class Decoder {
     Links paths[2];
     for (int d = 0; d < 2; ++d) {
       for (std::size_t n = 0; n < partners_[d].size(); ++n) {
-        const std::int32_t word = static_cast<std::int32_t>(n), partner = partners_[d][n];
-        if (partner >= 0) paths[d].links.push_back(d == 0 ? Link{partner, word} : Link{word, partner});
+        if (partners_[d][n] < 0) continue;
+        paths[d].links.push_back(link_of(d, partners_[d][n], static_cast<std::int32_t>(n)));
       }
-      paths[d].offsets.push_back(static_cast<std::int64_t>(paths[d].links.size()));
-      sort_pairs(paths[d]);
+      end_pair(paths[d]);
     }
     const bool both = decoding_.method == Decoding::Method::kSymmetrized;
     const Links taken = both ? symmetrize(paths[0], paths[1], decoding_.heuristic, Parallel())
@@ -98,37 +96,18 @@ class Decoder {
 }  // namespace
 
 void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
-               const Parallel& parallel, const HmmSink& sink) {
-  const Bitext& bitext = *views[0].bitext;
-  const std::vector<std::size_t> chunks = chunk_pairs(bitext);
+               const Parallel& parallel, const Sink& sink) {
   Gate gate(bytes);
   std::vector<Decoder> decoders(parallel.threads, Decoder(views, decoding, gate));
-  std::vector<std::vector<RowNumbers>> numberings(views.size());
-  for (const Range range : cut_pairs(bitext, chunks, kTileBytes / views.size())) {
-    const Range pairs{chunks[range.begin], chunks[range.end]};
-    std::vector<Tile> tiles;
-    for (std::size_t view = 0; bitext.size() > kFewPairs && view < views.size(); ++view) {
-      const TTable& table = views[view].model->base.table;
-      if (numberings[view].empty()) numberings[view].assign(parallel.threads, RowNumbers(table.null_row[0].size()));
-      tiles.push_back(list_occurrences(*views[view].bitext, {0, table.sources()}, pairs));
-      add_lists(tiles.back(), *views[view].bitext, table, numberings[view], parallel);
-    }
-    HmmBlock block;
-    block.begin = pairs.begin;
-    for (std::vector<double>* scores : {&block.scores[0], &block.scores[1], &block.per_word}) {
-      scores->resize(pairs.size());
-    }
-    std::vector<Links> parts(range.size());
-    parallel.run(range.size(), [&](std::size_t part, int thread) {
-      for (std::size_t k = chunks[range.begin + part]; k < chunks[range.begin + part + 1]; ++k) {
-        double scores[2];
-        decoders[thread].decode(k, tiles, parts[part], scores, block.per_word[k - block.begin]);
-        for (int d = 0; d < 2; ++d) block.scores[d][k - block.begin] = scores[d];
-      }
+  std::vector<TableView> tables;
+  for (const HmmView& view : views) tables.push_back({view.model->base.table, *view.bitext});
+  for_each_block(tables, parallel, [&](const Blocks& blocks, Range block, const std::vector<Tile>& tiles) {
+    OpenBlock aligned(blocks, block, 1, 3);
+    blocks.run(block, parallel, [&](std::size_t k, std::size_t chunk, int thread) {
+      decoders[thread].decode(k, chunk, tiles, aligned);
     });
-    block.links = concatenate(std::move(parts));
-    sink(std::move(block));
-  }
+    sink(aligned.close());
+  });
 }
 
 }  // namespace weam

@@ -208,9 +208,9 @@ class PharaohParser {
 };
 
 // Where chunks of whole lines begin, and the end of the text.
-std::vector<std::size_t> chunks_of_lines(std::string_view text) {
+Bounds chunks_of_lines(std::string_view text) {
   constexpr std::size_t kBytesPerChunk = 1 << 18;
-  std::vector<std::size_t> bounds{0};
+  Bounds bounds{0};
   while (bounds.back() < text.size()) {
     const std::size_t end = text.find('\n', std::min(bounds.back() + kBytesPerChunk, text.size()) - 1);
     bounds.push_back(end == std::string_view::npos ? text.size() : end + 1);
@@ -241,17 +241,21 @@ Links concatenate(std::vector<Links> parts) {
   return whole;
 }
 
+void end_pair(Links& links) {
+  sort_pair(links, static_cast<std::size_t>(links.offsets.back()), links.links.size());
+  links.offsets.push_back(static_cast<std::int64_t>(links.links.size()));
+}
+
 void sort_pairs(Links& links) {
   for (std::size_t k = 1; k < links.offsets.size(); ++k) sort_pair(links, links.offsets[k - 1], links.offsets[k]);
 }
 
 std::string to_pharaoh(const Links& links, bool by_target, const Parallel& parallel) {
-  constexpr std::size_t kPairsPerChunk = 4096;
-  std::vector<std::string> parts((links.size() + kPairsPerChunk - 1) / kPairsPerChunk);
-  parallel.run(parts.size(), [&](std::size_t chunk, int) {
+  const Bounds bounds = split_every(4096, links.size());
+  std::vector<std::string> parts(bounds.size() - 1);
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
     PharaohWriter writer(links, by_target);
-    const std::size_t begin = chunk * kPairsPerChunk, end = std::min(links.size(), begin + kPairsPerChunk);
-    for (std::size_t k = begin; k < end; ++k) writer.write(k);
+    for (std::size_t k = range.begin; k < range.end; ++k) writer.write(k);
     parts[chunk] = std::move(writer.text);
   });
   std::size_t size = 0;
@@ -266,10 +270,10 @@ std::string to_pharaoh(const Links& links, bool by_target, const Parallel& paral
 }
 
 Links parse_pharaoh(std::string_view text, const PharaohText& how, const Parallel& parallel) {
-  const std::vector<std::size_t> bounds = chunks_of_lines(text);
+  const Bounds bounds = chunks_of_lines(text);
   std::vector<PharaohParser> parsers(bounds.size() - 1, PharaohParser(how.fields));
-  parallel.run(parsers.size(), [&](std::size_t chunk, int) {
-    parsers[chunk].parse(text.substr(bounds[chunk], bounds[chunk + 1] - bounds[chunk]));
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
+    parsers[chunk].parse(text.substr(range.begin, range.size()));
   });
   std::vector<Links> parts;
   std::uint64_t before = how.first_line - 1;

@@ -73,9 +73,10 @@ void take_arrays(const ModelArrays& arrays, Vocabulary* vocabularies, DiagonalMo
     const View<float> null = arrays.null_row[d];
     const View<double> totals = arrays.totals[d];
     const std::string number = std::to_string(d);
-    require(null.size == vocabularies[1 - d].size(), "null" + number + " has another number of words");
+    require(null.size == vocabularies[generated_side(d)].size(), "null" + number + " has another number of words");
     check_probabilities(null, "null" + number);
-    require(totals.size == (known ? vocabularies[d].size() : 0), "totals" + number + " has another number of words");
+    require(totals.size == (known ? vocabularies[given_side(d)].size() : 0),
+            "totals" + number + " has another number of words");
     bool valid = true;
     for (const double total : totals) valid = valid && total >= 0 && total < 0x1p31;
     require(valid, "totals" + number + " has a value that is no count");

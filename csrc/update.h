@@ -1,11 +1,10 @@
 // The M-step of a distribution, and the way back: the expected counts that made it.
 #pragma once
 
-#include <cstddef>
-#include <functional>
 #include <vector>
 
 #include "diagonal.h"
+#include "fixed_sum.h"
 #include "parallel.h"
 
 namespace weam {
@@ -22,7 +21,14 @@ void normalize(const DiagonalSettings& settings, double* values, std::size_t siz
 std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target_words, const Parallel& parallel);
 
 // The update of NULL's row of direction d from the counts of its words, with those of init, where they are known.
-void update_null(DiagonalModel& model, int d, const DiagonalModel* init,
-                 const std::function<double(std::size_t)>& count);
+void update_null(DiagonalModel& model, int d, const DiagonalModel* init, const WordSums& counts);
+
+// What an iteration measures of one direction.
+struct Measures {
+  double log_likelihood = 0, null = 0, feature = 0;
+};
+
+// Adds an iteration to the history, from its measures by chunk over so many generated words.
+void record(DiagonalModel& model, int d, const std::vector<Measures>& chunks, std::size_t tokens);
 
 }  // namespace weam
