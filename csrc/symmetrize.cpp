@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <stdexcept>
 #include <utility>
-#include <vector>
 
 namespace weam {
 
@@ -126,13 +126,13 @@ void combine(Heuristic heuristic, Growing& growing) {
 
 }  // namespace
 
-std::optional<Heuristic> parse_heuristic(std::string_view name) {
+Heuristic parse_heuristic(std::string_view name) {
   if (name == "intersect") return Heuristic::kIntersect;
   if (name == "union") return Heuristic::kUnion;
   if (name == "grow-diag") return Heuristic::kGrowDiag;
   if (name == "grow-diag-final") return Heuristic::kGrowDiagFinal;
   if (name == "grow-diag-final-and") return Heuristic::kGrowDiagFinalAnd;
-  return std::nullopt;
+  throw std::invalid_argument("unknown heuristic: " + std::string(name));
 }
 
 Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristic, const Parallel& parallel) {
