@@ -1,5 +1,4 @@
 // Links for Python: symmetrisation and Pharaoh's format.
-#include <string_view>
 
 #include "bind.h"
 

@@ -1,9 +1,6 @@
 // Models for Python: settings, what is asked of them, and their arrays for storage.
 #include "bind_model.h"
 
-#include <array>
-#include <string_view>
-
 #include "bind_text.h"
 #include "lexicon.h"
 #include "model_arrays.h"

@@ -1,8 +1,6 @@
 // A trained model as Python holds it.
 #pragma once
 
-#include <mutex>
-
 #include "bind.h"
 #include "hmm.h"
 

@@ -1,7 +1,6 @@
 // Training and aligning for Python.
 #include <tuple>
 
-#include "bind_model.h"
 #include "bind_text.h"
 #include "fit_hmm.h"
 

@@ -1,8 +1,5 @@
 #include "blocks.h"
 
-#include <algorithm>
-#include <utility>
-
 namespace weam {
 
 namespace {

@@ -1,12 +1,7 @@
 // A corpus in pieces: chunks of sentence pairs, which threads share, and blocks of chunks, whose index is in memory.
 #pragma once
 
-#include <functional>
-#include <vector>
-
-#include "corpus.h"
 #include "links.h"
-#include "parallel.h"
 #include "ttable.h"
 
 namespace weam {

@@ -1,11 +1,5 @@
 #include "diagonal.h"
 
-#include <algorithm>
-#include <cmath>
-#include <utility>
-
-#include "numeric.h"
-
 namespace weam {
 
 namespace {

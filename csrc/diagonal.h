@@ -2,8 +2,6 @@
 // over one translation table.
 #pragma once
 
-#include <vector>
-
 #include "blocks.h"
 #include "pair_sums.h"
 

@@ -1,7 +1,4 @@
-#include <algorithm>
-
 #include "diagonal_training.h"
-#include "numeric.h"
 
 namespace weam {
 

@@ -1,5 +1,3 @@
-#include <algorithm>
-
 #include "diagonal_training.h"
 
 namespace weam {

@@ -3,13 +3,7 @@
 // the C library's exp or log but the likelihood that is reported.
 #pragma once
 
-#include <functional>
-#include <memory>
-#include <vector>
-
-#include "diagonal.h"
 #include "fit_diagonal.h"
-#include "fixed_sum.h"
 #include "update.h"
 
 namespace weam {

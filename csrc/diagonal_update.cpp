@@ -1,8 +1,6 @@
-#include <algorithm>
 #include <numeric>
 
 #include "diagonal_training.h"
-#include "numeric.h"
 
 namespace weam {
 

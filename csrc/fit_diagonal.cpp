@@ -1,11 +1,8 @@
 #include "fit_diagonal.h"
 
-#include <algorithm>
 #include <map>
-#include <utility>
 
 #include "diagonal_training.h"
-#include "prior.h"
 
 namespace weam {
 

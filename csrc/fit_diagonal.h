@@ -1,10 +1,7 @@
 // Training of the diagonal model by expectation maximisation, in as much memory as there is.
 #pragma once
 
-#include <array>
-#include <functional>
 #include <memory>
-#include <vector>
 
 #include "diagonal.h"
 #include "hints.h"

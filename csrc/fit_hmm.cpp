@@ -1,11 +1,6 @@
 #include "fit_hmm.h"
 
-#include <algorithm>
-#include <utility>
-
 #include "fertility.h"
-#include "fixed_sum.h"
-#include "numeric.h"
 #include "update.h"
 
 namespace weam {

@@ -1,7 +1,6 @@
 // Sums that are the same in whatever order and in whatever parts they are added up.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "numeric.h"

@@ -1,6 +1,5 @@
 #include "hints.h"
 
-#include <algorithm>
 #include <array>
 
 namespace weam {
@@ -95,9 +94,7 @@ std::vector<CellCount> hinted_cells(const TTable& table, const Hints& hints, con
       }
     }
   });
-  std::vector<CellCount> cells;
-  for (const std::vector<CellCount>& part : parts) cells.insert(cells.end(), part.begin(), part.end());
-  return cells;
+  return joined(std::move(parts));
 }
 
 }  // namespace weam

@@ -4,17 +4,10 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
-#include <functional>
-#include <vector>
 
-#include "corpus.h"
 #include "diagonal.h"
 #include "gate.h"
-#include "links.h"
-#include "parallel.h"
 #include "symmetrize.h"
-#include "ttable.h"
 
 namespace weam {
 
@@ -77,7 +70,7 @@ struct HmmModel {
 // of it is 0 in state 0 and in the padding.
 class Chain {
  public:
-  void begin(std::size_t given, std::size_t generated);
+  void begin(std::size_t given, std::size_t generated);  // every t is kUnseen
 
   std::size_t width() const { return width_; }
   std::size_t given() const { return given_; }
@@ -94,7 +87,6 @@ class Chain {
   void best_path(const Jumps& jumps, double p0, std::vector<std::int32_t>& partners);
 
  private:
-  friend struct Steps;
   static constexpr std::size_t kMargin = 16;  // zeros on both sides of what is convolved
 
   void leave_weights(const Jumps& jumps, double p0);
@@ -155,7 +147,7 @@ struct HmmView {
 void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
                const Parallel& parallel, const Sink& sink);
 
-// Writes t of a pair into both chains. With a tile, which has all its known words; else looked up.
+// Begins both chains of a pair and writes t into them. With a tile, which has all its known words; else looked up.
 void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,
                std::vector<std::uint64_t>& cells);
 

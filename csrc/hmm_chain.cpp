@@ -1,13 +1,5 @@
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <optional>
-#include <type_traits>
-#include <utility>
-
 #include "fertility.h"
 #include "hmm.h"
-#include "numeric.h"
 
 namespace weam {
 
@@ -18,37 +10,14 @@ namespace {
 constexpr float kLost = 1e-30f;
 constexpr int kBand = Jumps::kBand;
 
-}  // namespace
-
-// The arithmetic of a chain, on plain pointers.
+// The arithmetic of a chain, on plain pointers. `x` is what jumps into each word, or with a stride of 0 into the last.
 struct Steps {
   std::size_t width, generated, stride;
   const float *t, *null, *leave, *end;
   float *real, *x, *scale, *state, *y;
-  float near[Jumps::kNear];  // above `far`
   float far, p0;
-
-  // With `all`, what jumps into each word is kept for it to be counted.
-  Steps(Chain& chain, const Jumps& jumps, double null_prior, bool all)
-      : width(chain.width_),
-        generated(chain.generated_),
-        stride(all ? chain.width_ + 2 * Chain::kMargin : 0),
-        t(chain.t_.data()),
-        null(chain.null_.data()),
-        leave(chain.leave_.data()),
-        end(chain.end_.data()),
-        real(chain.real_.data()),
-        x(chain.clear_jumps(all)),
-        scale(chain.scale_.data()),
-        state(chain.state_.data()),
-        y(chain.y_.data() + Chain::kMargin),
-        far(jumps.far),
-        p0(static_cast<float>(null_prior)) {
-    for (std::size_t d = 0; d < Jumps::kNear; ++d) near[d] = jumps.near[d] - jumps.far;
-  }
+  float near[Jumps::kNear];  // above `far`
 };
-
-namespace {
 
 // sum = base + sum over d of values[-kSign * d] * near[d], for kLanes states at once.
 template <int kSign>
@@ -197,15 +166,13 @@ void Chain::begin(std::size_t given, std::size_t generated) {
   given_ = given;
   generated_ = generated;
   width_ = padded(given + 1);
-  const std::size_t size = generated * width_;
-  t_.assign(size, 0.0f);
-  real_.resize(std::max(real_.size(), size));
-  null_.resize(std::max(null_.size(), generated));
-  scale_.resize(std::max(scale_.size(), generated));
+  t_.assign(generated * width_, 0.0f);
+  for (std::size_t j = 0; j < generated; ++j) std::fill_n(t(j) + 1, given, kUnseen);
+  real_.resize(std::max(real_.size(), t_.size()));
+  for (std::vector<float>* const values : {&null_, &scale_}) values->resize(std::max(values->size(), generated));
   state_.resize(std::max(state_.size(), width_));
   y_.assign(width_ + 2 * kMargin, 0.0f);
-  leave_.assign(width_, 0.0f);
-  end_.assign(width_, 0.0f);
+  for (std::vector<float>* const values : {&leave_, &end_}) values->assign(width_, 0.0f);
 }
 
 LargeFloats& spare_space() {
@@ -261,7 +228,22 @@ void Chain::leave_weights(const Jumps& jumps, double p0) {
 
 double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   leave_weights(jumps, p0);
-  const Steps steps(*this, jumps, p0, counts != nullptr);
+  Steps steps{width_,
+              generated_,
+              counts ? width_ + 2 * kMargin : 0,
+              t_.data(),
+              null_.data(),
+              leave_.data(),
+              end_.data(),
+              real_.data(),
+              clear_jumps(counts != nullptr),
+              scale_.data(),
+              state_.data(),
+              y_.data() + kMargin,
+              jumps.far,
+              static_cast<float>(p0),
+              {}};
+  for (std::size_t d = 0; d < Jumps::kNear; ++d) steps.near[d] = jumps.near[d] - jumps.far;
   std::fill_n(state_.begin(), width_, 0.0f);
   state_[0] = 1;
   go_forward(steps);
@@ -357,36 +339,31 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
   }
   float* const column = forward.t(0) + 1;
   const std::size_t width = forward.width();
-  const auto set = [&](std::size_t i, std::size_t j, const float* t) {
+  const auto set = [&](std::size_t i, std::size_t j, std::uint64_t cell) {
+    const float* const t = table.t.data() + cell * 2;
     column[j * width + i] = std::max(t[0], kLeast);
     backward.t(i)[j + 1] = std::max(t[1], kLeast);
   };
-  const float unseen[2] = {kUnseen, kUnseen};
   if (!tile) {
     cells.resize(std::max(cells.size(), target));
     for (std::size_t i = 0; i < source; ++i) {
       table.find(words[0][i], words[1], target, cells.data());
       for (std::size_t j = 0; j < target; ++j) {
-        set(i, j, cells[j] == TTable::kNoCell ? unseen : table.t.data() + cells[j] * 2);
+        if (cells[j] != TTable::kNoCell) set(i, j, cells[j]);
       }
     }
     return;
   }
-  const std::uint32_t begin = tile->entries[k - tile->pairs.begin], end = tile->entries[k - tile->pairs.begin + 1];
-  for (std::uint64_t entry = begin; entry < end; ++entry) {
+  const Range entries = tile->entries_of(k);
+  for (std::uint64_t entry = entries.begin; entry < entries.end; ++entry) {
     tile->prefetch_list(entry + 2);
     const std::size_t i = tile->position[entry];
-    const float* const row = table.t.data() + table.rows[words[0][i]] * 2;
+    const std::uint64_t row = table.rows[words[0][i]];
     tile->numbers(tile->list[entry], words[0][i] - tile->words.begin, [&](auto numbers) {
-      using Number = typename decltype(numbers)::Number;
       for (std::size_t j = 0; j < target; ++j) {
-        set(i, j, numbers[j] == Tile::kMissing<Number> ? unseen : row + static_cast<std::size_t>(numbers[j]) * 2);
+        if (numbers[j] != numbers.kMissing) set(i, j, row + numbers[j]);
       }
     });
-  }
-  if (end - begin == source) return;
-  for (std::size_t i = 0; i < source; ++i) {
-    for (std::size_t j = 0; words[0][i] == kUnknown && j < target; ++j) set(i, j, unseen);
   }
 }
 

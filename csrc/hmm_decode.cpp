@@ -1,7 +1,3 @@
-#include <algorithm>
-#include <cmath>
-#include <utility>
-
 #include "hmm.h"
 
 namespace weam {

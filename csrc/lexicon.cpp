@@ -1,12 +1,8 @@
 #include "lexicon.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
-#include <stdexcept>
-#include <utility>
 
 #include "errors.h"
 
@@ -127,20 +123,18 @@ std::string parameters_text(const TTable& table, const Vocabulary& source, const
   for (Word word = 0; with_null && word < table.null_row[0].size(); ++word) {
     nulls.push_back({table.null_row[0][word], word});
   }
-  std::string whole;
-  append_row(whole, kNull, nulls);
   const Bounds bounds = split_by_weight(table.rows);
-  std::vector<std::string> parts(bounds.size() - 1);
+  std::vector<std::string> parts(bounds.size());  // of NULL, and of the chunks
+  append_row(parts[0], kNull, nulls);
   parallel.run_ranges(bounds, [&](Range words, std::size_t chunk, int) {
     std::vector<Entry> entries;
     for (std::size_t e = words.begin; e < words.end; ++e) {
       entries.clear();
       for (const std::uint64_t cell : table.row(e)) entries.push_back({table.t_of(cell)[0], table.columns[cell]});
-      append_row(parts[chunk], source.text(static_cast<Word>(e)), entries);
+      append_row(parts[chunk + 1], source.text(static_cast<Word>(e)), entries);
     }
   });
-  for (const std::string& part : parts) whole.append(part);
-  return whole;
+  return joined(std::move(parts));
 }
 
 TTable read_parameters(std::string_view text, Vocabulary& source, Vocabulary& target) {

@@ -1,11 +1,9 @@
 #include "links.h"
 
-#include <algorithm>
 #include <charconv>
 #include <numeric>
 #include <system_error>
 #include <tuple>
-#include <utility>
 
 #include "corpus.h"
 #include "errors.h"
@@ -258,15 +256,7 @@ std::string to_pharaoh(const Links& links, bool by_target, const Parallel& paral
     for (std::size_t k = range.begin; k < range.end; ++k) writer.write(k);
     parts[chunk] = std::move(writer.text);
   });
-  std::size_t size = 0;
-  for (const std::string& part : parts) size += part.size();
-  std::string text;
-  text.reserve(size);
-  for (std::string& part : parts) {
-    text += part;
-    part = std::string();
-  }
-  return text;
+  return joined(std::move(parts));
 }
 
 Links parse_pharaoh(std::string_view text, const PharaohText& how, const Parallel& parallel) {

@@ -1,14 +1,9 @@
 #include "memory_plan.h"
 
-#include <algorithm>
-#include <functional>
 #include <numeric>
-#include <vector>
 
-#include "diagonal.h"
 #include "fixed_sum.h"
 #include "hmm.h"
-#include "ttable.h"
 
 namespace weam {
 

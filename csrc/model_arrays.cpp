@@ -1,7 +1,5 @@
 #include "model_arrays.h"
 
-#include <algorithm>
-
 #include "errors.h"
 #include "fertility.h"
 #include "reader.h"

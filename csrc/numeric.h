@@ -2,6 +2,7 @@
 // is the same, sums run in fixed lanes and nothing is contracted, so all versions give the same bits.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -52,24 +53,11 @@ WEAM_INLINE double exp_negative(double x) {
   const double shifted = x * 1.4426950408889634 + kRound;
   const double quotient = shifted - kRound;
   const double r = (x - quotient * 0.6931471803691238) - quotient * 1.9082149292705877e-10;
+  constexpr double kTaylor[] = {1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120,
+                                1.0 / 24,      1.0 / 6,      0.5,         1.0,        1.0};
   double p = 1.0 / 39916800;
-  p = p * r + 1.0 / 3628800;
-  p = p * r + 1.0 / 362880;
-  p = p * r + 1.0 / 40320;
-  p = p * r + 1.0 / 5040;
-  p = p * r + 1.0 / 720;
-  p = p * r + 1.0 / 120;
-  p = p * r + 1.0 / 24;
-  p = p * r + 1.0 / 6;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
-  std::uint64_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits + 1023) << 52;
-  double power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
+  for (const double coefficient : kTaylor) p = p * r + coefficient;
+  return p * std::bit_cast<double>((std::bit_cast<std::uint64_t>(shifted) + 1023) << 52);
 }
 
 // exp(digamma(x)) for x > 0, relative error below 1e-7. Six steps of the recurrence digamma(x) = digamma(x + 1) - 1/x,

@@ -1,12 +1,6 @@
 #include "pair_sums.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <numeric>
-#include <type_traits>
-
-#include "numeric.h"
 
 namespace weam {
 
@@ -117,9 +111,8 @@ void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext,
     const Word word = sentence[tile.position[entry]];
     const float* const row = table.t.data() + table.rows[word] * kDirections;
     tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
-      using Number = typename decltype(numbers)::Number;
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
-        if (!kComplete && numbers[j] == Tile::kMissing<Number>) {
+        if (!kComplete && numbers[j] == numbers.kMissing) {
           std::fill(t, t + kDirections, kUnseen);
           continue;
         }

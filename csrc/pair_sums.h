@@ -1,10 +1,6 @@
 // Sums over the cells of one sentence pair: the inner loops of measuring and of decoding.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
-#include "corpus.h"
 #include "prior.h"
 #include "ttable.h"
 

@@ -1,7 +1,6 @@
 #include "parallel.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>

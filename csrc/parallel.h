@@ -54,6 +54,20 @@ struct Parallel {
   }
 };
 
+// What the chunks have made, one behind the other. Each part is freed as soon as it has been copied.
+template <class Values>
+Values joined(std::vector<Values> parts) {
+  std::size_t size = 0;
+  for (const Values& part : parts) size += part.size();
+  Values whole;
+  whole.reserve(size);
+  for (Values& part : parts) {
+    whole.insert(whole.end(), part.begin(), part.end());
+    part = Values();
+  }
+  return whole;
+}
+
 // Adds whole numbers to one that several threads add to: the sum is the same in any order.
 inline void add_relaxed(std::uint64_t& sum, std::uint64_t value) {
   std::atomic_ref<std::uint64_t>(sum).fetch_add(value, std::memory_order_relaxed);

@@ -1,7 +1,6 @@
 #include "symmetrize.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <utility>
@@ -127,12 +126,10 @@ void combine(Heuristic heuristic, Growing& growing) {
 }  // namespace
 
 Heuristic parse_heuristic(std::string_view name) {
-  if (name == "intersect") return Heuristic::kIntersect;
-  if (name == "union") return Heuristic::kUnion;
-  if (name == "grow-diag") return Heuristic::kGrowDiag;
-  if (name == "grow-diag-final") return Heuristic::kGrowDiagFinal;
-  if (name == "grow-diag-final-and") return Heuristic::kGrowDiagFinalAnd;
-  throw std::invalid_argument("unknown heuristic: " + std::string(name));
+  constexpr std::string_view kNames[] = {"intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and"};
+  const auto at = std::ranges::find(kNames, name);
+  if (at == std::end(kNames)) throw std::invalid_argument("unknown heuristic: " + std::string(name));
+  return static_cast<Heuristic>(at - kNames);
 }
 
 Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristic, const Parallel& parallel) {

@@ -1,6 +1,5 @@
 #include "ttable.h"
 
-#include <functional>
 #include <numeric>
 
 namespace weam {

@@ -2,13 +2,8 @@
 // by source word. A cell serves both directions: t(target | source) and t(source | target).
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
 #include <ranges>
-#include <vector>
 
-#include "array.h"
 #include "corpus.h"
 #include "numeric.h"
 #include "parallel.h"
@@ -52,6 +47,7 @@ template <class T>
 class Packed {
  public:
   using Number = T;
+  static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
 
   explicit Packed(const unsigned char* at) : at_(at) {}
   Number operator[](std::size_t k) const {
@@ -74,8 +70,6 @@ struct Tile {
     std::uint32_t pair, position;
   };
   static constexpr std::uint64_t kAhead = 8;  // occurrences, for prefetching
-  template <class Number>
-  static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
 
   Range words, pairs;
   std::vector<std::uint64_t> first;   // [words + 1]; word e is at occurrences[first[e] .. first[e + 1])
@@ -115,7 +109,7 @@ struct Tile {
 // nothing is cleared between rows.
 class RowNumbers {
  public:
-  static constexpr std::uint32_t kNone = Tile::kMissing<std::uint32_t>;
+  static constexpr std::uint32_t kNone = Packed<std::uint32_t>::kMissing;
 
   explicit RowNumbers(std::size_t target_words) : numberings_(target_words, 0) {}
 

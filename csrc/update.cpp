@@ -1,10 +1,5 @@
 #include "update.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include "numeric.h"
-
 namespace weam {
 
 namespace {

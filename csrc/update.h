@@ -1,11 +1,8 @@
 // The M-step of a distribution, and the way back: the expected counts that made it.
 #pragma once
 
-#include <vector>
-
 #include "diagonal.h"
 #include "fixed_sum.h"
-#include "parallel.h"
 
 namespace weam {
 
