@@ -44,7 +44,7 @@ struct Decoder {
   void sum(std::size_t k, const PairView& pair, const Tile* tile) {
     begin_sums(pair, model.table.directions, scratch);
     if (tile) {
-      add_new_text(model.table, *tile, bitext, k, pair, scratch);
+      add_tile(model.table, *tile, bitext, k, pair, true, scratch);
     } else {
       add_looked_up(model.table, bitext, k, pair, scratch);
     }

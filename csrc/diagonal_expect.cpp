@@ -28,13 +28,7 @@ WEAM_CLONES void occurrence_weights(const PairView& pair, std::size_t i, int dir
 
 }  // namespace
 
-Expectation::Expectation(TrainingText& text, DiagonalModel& model)
-    : text_(text),
-      model_(model),
-      directions_(model.table.directions),
-      lengths_(text.bitext),
-      workers_(text.parallel.threads),
-      nulls_(directions_, WordSums(text.parallel.threads)) {
+Expectation::Expectation(TrainingText& text, DiagonalModel& model) : text_(text), model_(model) {
   for (int d = 0; d < directions_; ++d) {
     if (text.in_files()) {
       gain_[d].move_to_file(text.layout.directory);

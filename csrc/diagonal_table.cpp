@@ -23,15 +23,8 @@ std::vector<Range> cut_words(const TrainingText& text) {
 
 }  // namespace
 
-TrainingText::TrainingText(Bitext& text, const TrainOptions& options, const TTable* base, TTable& made)
-    : bitext(text),
-      table(made),
-      vocabulary(options.vocabulary),
-      layout(options.layout),
-      parallel(options.parallel),
-      blocks(text, layout.tile_bytes),
-      row_blocks(in_files() ? blocks.list() : std::vector<Range>{blocks.whole()}),
-      numberings(parallel.threads, RowNumbers(vocabulary[1])) {
+TrainingText::TrainingText(Bitext& text, const TrainOptions& how, const TTable* base, TTable& made)
+    : bitext(text), options(how), table(made) {
   if (in_files()) {
     for (Array<Word>* const words : {&bitext.words[0], &bitext.words[1], &table.columns}) {
       words->move_to_file(layout.directory);

@@ -23,15 +23,16 @@ struct TrainingText {
   void release_rows(Range words) const;
 
   Bitext& bitext;
+  const TrainOptions& options;
   TTable& table;
-  const std::array<std::size_t, 2> vocabulary;  // of each side: its words
-  const Layout& layout;
-  const Parallel& parallel;
-  const Blocks blocks;
-  const std::vector<Range> row_blocks;              // of passes over the source words
-  std::vector<Range> measure_ranges, count_ranges;  // of source words
-  std::vector<RowNumbers> numberings;               // by thread
-  std::shared_ptr<const Tile> index;                // of a layout that keeps it
+  const std::array<std::size_t, 2>& vocabulary = options.vocabulary;
+  const Layout& layout = options.layout;
+  const Parallel& parallel = options.parallel;
+  const Blocks blocks{bitext, layout.tile_bytes};
+  const std::vector<Range> row_blocks = in_files() ? blocks.list() : std::vector{blocks.whole()};  // by source words
+  std::vector<Range> measure_ranges, count_ranges;                                                 // of source words
+  std::vector<RowNumbers> numberings = std::vector(parallel.threads, RowNumbers(vocabulary[1]));
+  std::shared_ptr<const Tile> index;  // of a layout that keeps it
 
  private:
   void build(const TTable* base);
@@ -78,13 +79,13 @@ class Expectation {
 
   TrainingText& text_;
   DiagonalModel& model_;
-  const int directions_;
-  LengthTables lengths_;
-  std::vector<Worker> workers_;
+  const int directions_ = model_.table.directions;
+  LengthTables lengths_{text_.bitext};
+  std::vector<Worker> workers_ = std::vector<Worker>(text_.parallel.threads);
   Array<float> gain_[2];  // by generated token: posterior = gain * prior * t
   Array<PartialSum> partial_[2];
   std::vector<Measures> measures_[2];  // by chunk
-  std::vector<WordSums> nulls_;        // by direction
+  WordSums nulls_[2] = {text_.parallel.threads, text_.parallel.threads};
 };
 
 // The M-step. The forward row of a word is normalised at once; its backward counts replace t in place until their
@@ -103,11 +104,11 @@ class Update {
   TrainingText& text_;
   const DiagonalModel* const init_;
   DiagonalModel& model_;
-  const int directions_;
-  std::vector<float> old_counts_;         // of the cells of init
-  std::vector<double> column_cells_;      // by target word: its cells
-  WordSums columns_;                      // by target word: its backward count
-  std::vector<std::vector<double>> row_;  // by thread: [cells of the row]
+  const int directions_ = model_.table.directions;
+  std::vector<float> old_counts_;             // of the cells of init
+  std::vector<double> column_cells_;          // by target word: its cells
+  WordSums columns_{text_.parallel.threads};  // by target word: its backward count
+  std::vector<std::vector<double>> row_ = std::vector<std::vector<double>>(text_.parallel.threads);  // of a thread
 };
 
 }  // namespace weam

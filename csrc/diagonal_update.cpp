@@ -30,12 +30,7 @@ WEAM_CLONES void normalize_columns(float* t, const Word* columns, std::size_t ce
 }  // namespace
 
 Update::Update(TrainingText& text, const DiagonalModel* init, DiagonalModel& model)
-    : text_(text),
-      init_(init),
-      model_(model),
-      directions_(model.table.directions),
-      columns_(text.parallel.threads),
-      row_(text.parallel.threads) {
+    : text_(text), init_(init), model_(model) {
   if (init && !init->totals[0].empty()) old_counts_ = recover_counts(*init, text.vocabulary[1], text.parallel);
   if (directions_ == 2) column_cells_ = count_columns(model.table, text.vocabulary[1], text.parallel);
 }

@@ -30,7 +30,7 @@ class FixedSum {
 // A sum for each word, of which every thread has a part.
 class WordSums {
  public:
-  explicit WordSums(int threads) : parts_(threads) {}
+  WordSums(int threads) : parts_(threads) {}
 
   void clear(std::size_t words) {
     for (std::vector<FixedSum>& part : parts_) part.assign(words, FixedSum());

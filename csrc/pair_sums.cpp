@@ -100,7 +100,7 @@ void add_words(const PairView& pair, int directions, bool best, const std::uint3
   }
 }
 
-template <int kDirections, bool kComplete>
+template <int kDirections>
 void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
                     bool best, Scratch& scratch) {
   const Range entries = tile.entries_of(k);
@@ -112,7 +112,7 @@ void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext,
     const float* const row = table.t.data() + table.rows[word] * kDirections;
     tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
-        if (!kComplete && numbers[j] == numbers.kMissing) {
+        if (numbers[j] == numbers.kMissing) {
           std::fill(t, t + kDirections, kUnseen);
           continue;
         }
@@ -163,21 +163,15 @@ void add_uniform(const PairView& pair, int directions, Scratch& scratch) {
 
 void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
               bool best, Scratch& scratch) {
-  const auto add = table.directions == 2 ? add_tile_words<2, true> : add_tile_words<1, true>;
+  const auto add = table.directions == 2 ? add_tile_words<2> : add_tile_words<1>;
   add(table, tile, bitext, k, pair, best, scratch);
-}
-
-void add_new_text(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-                  Scratch& scratch) {
-  const int directions = table.directions;
-  const auto add = directions == 2 ? add_tile_words<2, false> : add_tile_words<1, false>;
-  add(table, tile, bitext, k, pair, true, scratch);
+  if (tile.entries_of(k).size() == pair.source.length) return;
   const Word* const sentence = bitext.sentence(0, k);
   scratch.order.clear();
   for (std::uint32_t i = 0; i < pair.source.length; ++i) {
     if (sentence[i] == kUnknown) scratch.order.push_back(i);
   }
-  add_unseen(pair, directions, true, scratch);
+  add_unseen(pair, table.directions, best, scratch);
 }
 
 void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch) {
