@@ -26,32 +26,27 @@ WEAM_CLONES void normalize_sums(std::size_t length, Mixture mix, const float* __
 // What links and their posteriors need of one pair.
 struct Decoder {
   const DiagonalModel& model;
-  const Bitext& bitext;
   const LengthTables& lengths;
-  Scratch scratch;
-  std::vector<float> null, gain[2];
+  Scratch scratch = {};
+  std::vector<float> gain[2] = {};
 
-  // Returns the logarithm of the pair's probability in direction d; `links`, if any, receives its best links.
-  double decode(std::size_t k, int d, const PairView& pair, Links* links) {
-    const Word* const generated = bitext.sentence(generated_side(d), k);
-    const std::size_t size = pair.generated(d).length;
-    null.resize(std::max(null.size(), size));
-    gain[d].resize(std::max(gain[d].size(), size));
-    if (links) append_links(model, d, pair, generated, scratch.sums[d], *links);
-    return finish_sums(model, d, pair, generated, scratch.sums[d], null.data(), gain[d].data());
-  }
-
-  void sum(std::size_t k, const PairView& pair, const Tile* tile) {
+  void sum(const PairView& pair, const Tile* tile) {
     begin_sums(pair, model.table.directions, scratch);
     if (tile) {
-      add_tile(model.table, *tile, bitext, k, pair, true, scratch);
+      add_tile(model.table, *tile, pair, true, scratch);
     } else {
-      add_looked_up(model.table, bitext, k, pair, scratch);
+      add_looked_up(model.table, pair, scratch);
     }
   }
 
-  float posterior(std::size_t k, int d, const PairView& pair, Link link) const {
-    const Word source = bitext.sentence(0, k)[link.source], target = bitext.sentence(1, k)[link.target];
+  // Returns the logarithm of the pair's probability in direction d.
+  double finish(int d, const PairView& pair) {
+    gain[d].resize(std::max<std::size_t>(gain[d].size(), pair.generated(d).length));
+    return finish_sums(model, d, pair, scratch.sums[d], gain[d].data());
+  }
+
+  float posterior(int d, const PairView& pair, Link link) const {
+    const Word source = pair.source.words[link.source], target = pair.target.words[link.target];
     std::uint64_t cell;
     model.table.find(source, &target, 1, &cell);
     const float t = cell == TTable::kNoCell ? kUnseen : model.table.t_of(cell)[d];
@@ -77,12 +72,13 @@ Mixture::Mixture(const DiagonalSettings& settings, std::size_t length) {
   null = settings.null_word ? static_cast<float>(p0) : 0.0f;
 }
 
-double finish_sums(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, Sums& sums,
-                   float* null, float* gain) {
+double finish_sums(const DiagonalModel& model, int d, const PairView& pair, Sums& sums, float* gain) {
   const std::size_t length = pair.generated(d).length;
-  for (std::size_t k = 0; k < length; ++k) null[k] = null_probability(model.table, d, generated[k]);
+  for (std::size_t k = 0; k < length; ++k) {
+    sums.null[k] = null_probability(model.table, d, pair.generated(d).words[k]);
+  }
   const Mixture mix(model.settings, pair.given(d).length);
-  normalize_sums(length, mix, sums.prior.data(), sums.z.data(), null, gain);
+  normalize_sums(length, mix, sums.prior.data(), sums.z.data(), sums.null.data(), gain);
   double log_probability = 0, product = 1;
   for (std::size_t k = 0; k < length; ++k) {
     product *= sums.z[k];
@@ -93,11 +89,10 @@ double finish_sums(const DiagonalModel& model, int d, const PairView& pair, cons
   return log_probability + std::log(product) - std::log(kScale) * static_cast<double>(length);
 }
 
-void append_links(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, const Sums& sums,
-                  Links& links) {
+void append_links(const DiagonalModel& model, int d, const PairView& pair, const Sums& sums, Links& links) {
   const Mixture mix(model.settings, pair.given(d).length);
   for (std::uint32_t k = 0; k < pair.generated(d).length; ++k) {
-    const float null = mix.null * null_probability(model.table, d, generated[k]);
+    const float null = mix.null * null_probability(model.table, d, pair.generated(d).words[k]);
     if (sums.partner[k] < 0 || mix.words / sums.prior[k] * sums.best[k] <= null) continue;
     links.links.push_back(link_of(d, sums.partner[k], static_cast<std::int32_t>(k)));
   }
@@ -115,15 +110,16 @@ double pair_score(const DiagonalModel& model, int d, const Pair& pair, double lo
 void align_diagonal(const DiagonalModel& model, const Bitext& bitext, const Parallel& parallel, const Sink& sink) {
   const int directions = model.table.directions;
   const LengthTables lengths = length_tables(model, bitext);
-  std::vector<Decoder> decoders(parallel.threads, Decoder{model, bitext, lengths, {}, {}, {}});
+  std::vector<Decoder> decoders(parallel.threads, Decoder{model, lengths});
   const auto align = [&](const Blocks& blocks, Range block, const std::vector<Tile>& tiles) {
     OpenBlock aligned(blocks, block, directions, directions);
     blocks.run(block, parallel, [&](std::size_t k, std::size_t chunk, int thread) {
-      const PairView pair(bitext.pairs[k], lengths);
-      decoders[thread].sum(k, pair, tiles.empty() ? nullptr : &tiles[0]);
+      Decoder& decoder = decoders[thread];
+      const PairView pair(bitext, k, lengths);
+      decoder.sum(pair, tiles.empty() ? nullptr : &tiles[0]);
       for (int d = 0; d < directions; ++d) {
-        const double log_probability = decoders[thread].decode(k, d, pair, &aligned.links(d, chunk));
-        aligned.score(d, k) = pair_score(model, d, bitext.pairs[k], log_probability);
+        append_links(model, d, pair, decoder.scratch.sums[d], aligned.links(d, chunk));
+        aligned.score(d, k) = pair_score(model, d, bitext.pairs[k], decoder.finish(d, pair));
       }
     });
     sink(aligned.close());
@@ -135,18 +131,17 @@ std::vector<float> link_posteriors(const DiagonalModel& model, const Bitext& bit
                                    const Links& links, const Parallel& parallel) {
   const int directions = model.table.directions;
   const LengthTables lengths = length_tables(model, bitext);
-  std::vector<Decoder> decoders(parallel.threads, Decoder{model, bitext, lengths, {}, {}, {}});
+  std::vector<Decoder> decoders(parallel.threads, Decoder{model, lengths});
   std::vector<float> posteriors(links.links.size());
   parallel.for_each(split_every(1024, links.size()), [&](std::size_t row, int thread) {
     if (links.offsets[row] == links.offsets[row + 1]) return;
     Decoder& decoder = decoders[thread];
-    const std::size_t k = begin + row;
-    const PairView pair(bitext.pairs[k], lengths);
-    decoder.sum(k, pair, nullptr);
-    for (int d = 0; d < directions; ++d) decoder.decode(k, d, pair, nullptr);
+    const PairView pair(bitext, begin + row, lengths);
+    decoder.sum(pair, nullptr);
+    for (int d = 0; d < directions; ++d) decoder.finish(d, pair);
     for (std::int64_t n = links.offsets[row]; n < links.offsets[row + 1]; ++n) {
       float sum = 0;
-      for (int d = 0; d < directions; ++d) sum += decoder.posterior(k, d, pair, links.links[n]);
+      for (int d = 0; d < directions; ++d) sum += decoder.posterior(d, pair, links.links[n]);
       posteriors[n] = std::min(1.0f, sum / static_cast<float>(directions));  // it is rounded
     }
   });

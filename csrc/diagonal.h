@@ -46,13 +46,11 @@ LengthTables length_tables(const DiagonalModel& model, const Bitext& bitext);
 
 // From the sums of a pair: z becomes the probability of each generated word (times 2^96), `null` the posterior of NULL,
 // and `gain` what makes the posterior of a link: gain * prior * t. Returns the logarithm of the pair's probability.
-double finish_sums(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, Sums& sums,
-                   float* null, float* gain);
+double finish_sums(const DiagonalModel& model, int d, const PairView& pair, Sums& sums, float* gain);
 
 // Appends a pair's best links: for every generated word its most probable partner. Ties go to NULL first, then to the
 // lowest position.
-void append_links(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, const Sums& sums,
-                  Links& links);
+void append_links(const DiagonalModel& model, int d, const PairView& pair, const Sums& sums, Links& links);
 
 // The score of a pair, as fast_align prints it: the logarithm of P(generated | given), which includes a Poisson model
 // of the length. Not a number for an empty pair.

@@ -83,16 +83,16 @@ void Expectation::measure(bool uniform, const Sink& sink) {
 void Expectation::measure_block(Range words, Range block, const Tile* tile, bool finish, OpenBlock* aligned) {
   text_.blocks.run(block, text_.parallel, [&](std::size_t k, std::size_t chunk, int thread) {
     Scratch& scratch = workers_[thread].scratch;
-    const PairView pair(text_.bitext.pairs[k], lengths_);
+    const PairView pair(text_.bitext, k, lengths_);
     begin_sums(pair, directions_, scratch);
     if (words.begin > 0) load_partial(pair, scratch.sums);
     if (tile) {
-      add_tile(model_.table, *tile, text_.bitext, k, pair, aligned || !finish, scratch);
+      add_tile(model_.table, *tile, pair, aligned || !finish, scratch);
     } else {
       add_uniform(pair, directions_, scratch);
     }
     if (finish) {
-      finish_pair(k, chunk, pair, thread, aligned);
+      finish_pair(pair, chunk, thread, aligned);
     } else {
       store_partial(pair, scratch.sums);
     }
@@ -121,23 +121,22 @@ void Expectation::store_partial(const PairView& pair, const Sums* sums) {
 }
 
 // Turns the sums of a pair into what the counts need, adds the pair to the measures, and takes its links.
-void Expectation::finish_pair(std::size_t k, std::size_t chunk, const PairView& pair, int thread, OpenBlock* aligned) {
-  Worker& worker = workers_[thread];
+void Expectation::finish_pair(const PairView& pair, std::size_t chunk, int thread, OpenBlock* aligned) {
   for (int d = 0; d < directions_; ++d) {
-    const std::size_t length = pair.generated(d).length;
-    const Word* const words = text_.bitext.sentence(generated_side(d), k);
-    Sums& sums = worker.scratch.sums[d];
-    worker.null.resize(std::max(worker.null.size(), length));
-    float* const gain = gain_[d].data() + pair.generated(d).begin;
-    if (aligned) append_links(model_, d, pair, words, sums, aligned->links(d, chunk));
-    const double log_probability = finish_sums(model_, d, pair, words, sums, worker.null.data(), gain);
-    if (aligned) aligned->score(d, k) = pair_score(model_, d, text_.bitext.pairs[k], log_probability);
+    const SideView& generated = pair.generated(d);
+    Sums& sums = workers_[thread].scratch.sums[d];
+    float* const gain = gain_[d].data() + generated.begin;
+    if (aligned) append_links(model_, d, pair, sums, aligned->links(d, chunk));
+    const double log_probability = finish_sums(model_, d, pair, sums, gain);
+    if (aligned) {
+      aligned->score(d, pair.number) = pair_score(model_, d, text_.bitext.pairs[pair.number], log_probability);
+    }
     FixedSum* const nulls = nulls_[d].part(thread);
     Measures measures = measures_[d][chunk];  // not in place: other threads have its neighbours
     measures.log_likelihood += log_probability;
-    for (std::size_t n = 0; n < length; ++n) {
-      measures.null += worker.null[n];
-      nulls[words[n]].add(worker.null[n]);
+    for (std::size_t n = 0; n < generated.length; ++n) {
+      measures.null += sums.null[n];
+      nulls[generated.words[n]].add(sums.null[n]);
       measures.feature -= gain[n] * sums.feature[n];
     }
     measures_[d][chunk] = measures;
@@ -190,13 +189,13 @@ void Expectation::for_each_occurrence(const Tile& tile, std::size_t word, Worker
       WEAM_PREFETCH(gain_[1].data() + ahead.sides[0].begin + tile.occurrence(n + Tile::kAhead).position);
     }
     const Tile::Occurrence at = tile.occurrences[n];
-    const PairView pair(text_.bitext.pairs[at.pair], lengths_);
+    const PairView pair(text_.bitext, at.pair, lengths_);
     const std::size_t length = pair.target.length;
     worker.weights.resize(std::max(worker.weights.size(), padded(length) * directions_));
     const float backward_gain = directions_ == 2 ? gain_[1][pair.source.begin + std::size_t{at.position}] : 0.0f;
     occurrence_weights(pair, at.position, directions_, gain_[0].data() + pair.target.begin, backward_gain,
                        worker.weights.data());
-    add(worker.weights.data(), text_.bitext.words[1].data() + pair.target.begin, length);
+    add(worker.weights.data(), pair.target.words, length);
   }
 }
 

@@ -61,7 +61,6 @@ class Expectation {
   };
   struct Worker {
     Scratch scratch;
-    std::vector<float> null;     // of one sentence
     std::vector<float> weights;  // [padded target length][directions], of one occurrence
     std::vector<double> sums;    // [cells of the row][directions]
   };
@@ -69,7 +68,7 @@ class Expectation {
   void measure_block(Range words, Range block, const Tile* tile, bool finish, OpenBlock* aligned);
   void load_partial(const PairView& pair, Sums* sums) const;
   void store_partial(const PairView& pair, const Sums* sums);
-  void finish_pair(std::size_t k, std::size_t chunk, const PairView& pair, int thread, OpenBlock* aligned);
+  void finish_pair(const PairView& pair, std::size_t chunk, int thread, OpenBlock* aligned);
   void count_tile(const Tile& tile, double* sums, const Finish* finish);
   template <class Add>
   void for_each_occurrence(const Tile& tile, std::size_t word, Worker& worker, Add add) const;

@@ -39,45 +39,28 @@ void drop_repeats(Links& links, std::size_t begin) {
   if (!links.probability.empty()) links.probability.resize(kept);
 }
 
-// Writes pairs of links behind each other.
-class PharaohWriter {
- public:
-  PharaohWriter(const Links& links, bool by_target) : links_(links), by_target_(by_target) {}
+template <class Number, class... Format>
+void append_number(std::string& text, Number number, Format... format) {
+  char digits[64];  // the largest float has 39 digits before its point
+  text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
+}
 
-  void write(std::size_t pair) {
-    const std::size_t begin = links_.offsets[pair], end = links_.offsets[pair + 1];
-    order_.resize(end - begin);
-    std::iota(order_.begin(), order_.end(), begin);
-    if (by_target_) {
-      std::stable_sort(order_.begin(), order_.end(),
-                       [&](std::size_t a, std::size_t b) { return links_.links[a].target < links_.links[b].target; });
-    }
-    for (const std::size_t n : order_) {
-      if (n != order_.front()) text.push_back(' ');
-      append(links_.links[n].source);
-      text.push_back('-');
-      append(links_.links[n].target);
-      if (!links_.probability.empty()) {
-        text.push_back(':');
-        append(links_.probability[n], std::chars_format::fixed, 4);
-      }
-    }
-    text.push_back('\n');
-  }
-
+std::string pharaoh_line(const Links& links, std::size_t pair, bool by_target) {
+  std::vector<std::size_t> order(links.offsets[pair + 1] - links.offsets[pair]);
+  std::iota(order.begin(), order.end(), links.offsets[pair]);
+  if (by_target) std::ranges::stable_sort(order, {}, [&](std::size_t n) { return links.links[n].target; });
   std::string text;
-
- private:
-  template <class Number, class... Format>
-  void append(Number number, Format... format) {
-    char digits[64];  // the largest float has 39 digits before its point
-    text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
+  for (const std::size_t n : order) {
+    if (!text.empty()) text.push_back(' ');
+    append_number(text, links.links[n].source);
+    text.push_back('-');
+    append_number(text, links.links[n].target);
+    if (links.probability.empty()) continue;
+    text.push_back(':');
+    append_number(text, links.probability[n], std::chars_format::fixed, 4);
   }
-
-  const Links& links_;
-  const bool by_target_;
-  std::vector<std::size_t> order_;
-};
+  return text + '\n';
+}
 
 // A token as a message can quote it: not all of a long one, and nothing that moves a terminal's cursor.
 std::string quoted(std::string_view token) {
@@ -252,9 +235,7 @@ std::string to_pharaoh(const Links& links, bool by_target, const Parallel& paral
   const Bounds bounds = split_every(4096, links.size());
   std::vector<std::string> parts(bounds.size() - 1);
   parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
-    PharaohWriter writer(links, by_target);
-    for (std::size_t k = range.begin; k < range.end; ++k) writer.write(k);
-    parts[chunk] = std::move(writer.text);
+    for (std::size_t k = range.begin; k < range.end; ++k) parts[chunk] += pharaoh_line(links, k, by_target);
   });
   return joined(std::move(parts));
 }

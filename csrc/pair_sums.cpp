@@ -101,14 +101,12 @@ void add_words(const PairView& pair, int directions, bool best, const std::uint3
 }
 
 template <int kDirections>
-void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-                    bool best, Scratch& scratch) {
-  const Range entries = tile.entries_of(k);
-  const Word* const sentence = bitext.sentence(0, k);
+void add_tile_words(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
+  const Range entries = tile.entries_of(pair.number);
   const auto load = [&](std::size_t n, float* t) {
     const std::uint64_t entry = entries.begin + n;
     tile.prefetch_list(entry + kRows);
-    const Word word = sentence[tile.position[entry]];
+    const Word word = pair.source.words[tile.position[entry]];
     const float* const row = table.t.data() + table.rows[word] * kDirections;
     tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
@@ -141,7 +139,7 @@ void sum_prior(const SideView& generated, const SideView& given, int d, std::vec
 }  // namespace
 
 void Sums::begin(std::size_t length) {
-  for (std::vector<float>* values : {&prior, &z, &feature, &best}) values->assign(padded(length), 0.0f);
+  for (std::vector<float>* values : {&prior, &z, &feature, &best, &null}) values->assign(padded(length), 0.0f);
   partner.assign(padded(length), -1);
 }
 
@@ -161,21 +159,18 @@ void add_uniform(const PairView& pair, int directions, Scratch& scratch) {
   add_unseen(pair, directions, false, scratch);
 }
 
-void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-              bool best, Scratch& scratch) {
-  const auto add = table.directions == 2 ? add_tile_words<2> : add_tile_words<1>;
-  add(table, tile, bitext, k, pair, best, scratch);
-  if (tile.entries_of(k).size() == pair.source.length) return;
-  const Word* const sentence = bitext.sentence(0, k);
+void add_tile(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
+  (table.directions == 2 ? add_tile_words<2> : add_tile_words<1>)(table, tile, pair, best, scratch);
+  if (tile.entries_of(pair.number).size() == pair.source.length) return;
   scratch.order.clear();
   for (std::uint32_t i = 0; i < pair.source.length; ++i) {
-    if (sentence[i] == kUnknown) scratch.order.push_back(i);
+    if (pair.source.words[i] == kUnknown) scratch.order.push_back(i);
   }
   add_unseen(pair, table.directions, best, scratch);
 }
 
-void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch) {
-  const Word *const source = bitext.sentence(0, k), *const target = bitext.sentence(1, k);
+void add_looked_up(const TTable& table, const PairView& pair, Scratch& scratch) {
+  const Word* const source = pair.source.words;
   std::vector<std::uint32_t>& order = scratch.order;
   order.resize(pair.source.length);
   std::iota(order.begin(), order.end(), 0);
@@ -183,7 +178,7 @@ void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, con
   const int directions = table.directions;
   scratch.cells.resize(std::max<std::size_t>(scratch.cells.size(), pair.target.length));
   const auto load = [&](std::size_t n, float* t) {
-    table.find(source[order[n]], target, pair.target.length, scratch.cells.data());
+    table.find(source[order[n]], pair.target.words, pair.target.length, scratch.cells.data());
     for (std::size_t j = 0; j < pair.target.length; ++j, t += directions) {
       const std::uint64_t cell = scratch.cells[j];
       for (int d = 0; d < directions; ++d) t[d] = cell == TTable::kNoCell ? kUnseen : table.t_of(cell)[d];
