@@ -26,24 +26,6 @@ struct Output {
   }
 };
 
-Layout layout_of(const MemoryEstimate& estimate, const std::string& memory, std::uint64_t bytes,
-                 const std::string& directory) {
-  require(memory == "auto" || memory == "low" || memory == "fast", "memory is auto, low or fast");
-  if (memory == "fast") return Layout();
-  if (memory == "low" && fits(estimate, estimate.low, bytes)) return low_layout();
-  return choose_layout(estimate, bytes, directory);
-}
-
-// How a training is laid out, and what it will take in bytes.
-struct Plan {
-  Layout layout;
-  std::uint64_t needed, fast;  // beside the text; as the fast mode would
-  std::uint64_t kept;          // once it is done
-  std::uint64_t longest;       // while the longest pair is worked on
-
-  const char* mode() const { return layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files"; }
-};
-
 // Throw ValueError for a text that is not of a model, and for one that no model can be trained on.
 void check_known(const Text& text, const std::shared_ptr<Model>& model) {
   require(text.model() == model.get() && !text.learns(), "the text was read for another model");
@@ -70,18 +52,6 @@ std::function<void(const DiagonalModel&)> reporter(const py::function& progress)
   };
 }
 
-// What of the memory is left is for long pairs.
-Plan plan_of(const MemoryEstimate& estimate, const std::string& memory, std::uint64_t bytes,
-             const std::string& directory) {
-  Plan plan{layout_of(estimate, memory, bytes, directory), 0, 0, 0, estimate.longest};
-  plan.layout.pair_bytes = 0;
-  const std::uint64_t others = estimate.text + needed_bytes(estimate, plan.layout) - estimate.longest;
-  plan.layout.pair_bytes = bytes > others ? bytes - others : 0;
-  plan.needed = needed_bytes(estimate, plan.layout);
-  plan.fast = estimate.fast + estimate.longest;
-  return plan;
-}
-
 // Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
 // fast mode would need) is called before it starts, progress(measures by direction) after each iteration.
 std::shared_ptr<Model> fit(const std::shared_ptr<Text>& shared, const std::shared_ptr<DiagonalSettings>& settings,
@@ -97,7 +67,7 @@ std::shared_ptr<Model> fit(const std::shared_ptr<Text>& shared, const std::share
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const MemoryEstimate estimate = estimate_memory(text.bitext, text.vocabulary_sizes(), directions, parallel);
-  const Plan plan = plan_of(estimate, memory, bytes, directory);
+  const MemoryPlan plan = plan_memory(estimate, memory, bytes, directory);
   const TrainOptions options{text.vocabulary_sizes(), plan.layout, parallel, reporter(progress)};
   on_memory(plan.mode(), plan.needed, plan.fast);
   without_gil([&] {
@@ -134,21 +104,17 @@ Hints hints_of(const Text& text, double spelling, std::array<std::vector<std::st
   return hints;
 }
 
-Plan plan_hmm(const std::shared_ptr<Text>& text, int threads, const std::string& memory, std::uint64_t bytes,
-              const std::string& directory) {
+MemoryPlan plan_hmm(const std::shared_ptr<Text>& text, int threads, const std::string& memory, std::uint64_t bytes,
+                    const std::string& directory) {
   const Text::Use use(*text, false);
   check_learnable(*text, 2, true, nullptr);
-  const Parallel parallel = parallel_of(threads);
-  const std::array<std::size_t, 2> vocabulary = text->vocabulary_sizes();
-  const MemoryEstimate estimate = estimate_hmm_memory(text->bitext, vocabulary, parallel);
-  Plan plan = plan_of(estimate, memory, bytes, directory);
-  plan.kept = kept_bytes(estimate, vocabulary[0] + vocabulary[1]);
-  return plan;
+  const MemoryEstimate estimate = estimate_hmm_memory(text->bitext, text->vocabulary_sizes(), parallel_of(threads));
+  return plan_memory(estimate, memory, bytes, directory);
 }
 
 std::shared_ptr<Model> train_hmm(const std::shared_ptr<Text>& shared, const std::shared_ptr<HmmSettings>& settings,
-                                 int threads, const std::shared_ptr<Plan>& plan, const std::shared_ptr<Model>& init,
-                                 const py::function& progress, double spelling,
+                                 int threads, const std::shared_ptr<MemoryPlan>& plan,
+                                 const std::shared_ptr<Model>& init, const py::function& progress, double spelling,
                                  std::array<std::vector<std::string>, 2> spellings, const Dictionary& dictionary) {
   Text& text = *shared;
   const Text::Use use(text, true);
@@ -225,8 +191,8 @@ void bind_train(py::module_& m) {
            py::arg("take"));
   py::class_<Decoding, std::shared_ptr<Decoding>>(m, "Decoding")
       .def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
-  using Pointer = std::shared_ptr<Plan>;
-  py::class_<Plan, Pointer>(m, "Plan")
+  using Pointer = std::shared_ptr<MemoryPlan>;
+  py::class_<MemoryPlan, Pointer>(m, "Plan")
       .def_property_readonly("mode", [](const Pointer& plan) { return plan->mode(); })
       .def_property_readonly("needed", [](const Pointer& plan) { return plan->needed; })
       .def_property_readonly("fast", [](const Pointer& plan) { return plan->fast; })

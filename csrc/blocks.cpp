@@ -6,8 +6,6 @@ namespace {
 
 constexpr std::size_t kFewPairs = 64;
 
-std::uint64_t cells_of(const Pair& pair) { return std::uint64_t{pair.sides[0].length} * pair.sides[1].length; }
-
 }  // namespace
 
 Blocks::Blocks(const Bitext& bitext, std::uint64_t tile_bytes) : bounds_{0} {

@@ -7,13 +7,10 @@ namespace {
 // Ranges of words for building and, in memory, for counting: by the occurrences, which are listed at once.
 std::vector<Range> cut_words(const TrainingText& text) {
   std::vector<std::uint64_t> bytes(text.vocabulary[0] + 1, 0);
-  for (std::size_t k = 0; k < text.bitext.size(); ++k) {
-    const auto& [source, target] = text.bitext.pairs[k].sides;
-    const Word* const sentence = text.bitext.sentence(0, k);
-    for (std::uint32_t i = 0; i < source.length; ++i) {
-      bytes[sentence[i] + 1] += text.in_files() ? sizeof(Word) * target.length : sizeof(Tile::Occurrence);
-    }
-  }
+  const Range all{0, text.bitext.size()};
+  for_each_source_word(text.bitext, all, [&](Word word, std::uint32_t, std::uint32_t, std::uint32_t met) {
+    bytes[word + 1] += text.in_files() ? sizeof(Word) * met : sizeof(Tile::Occurrence);
+  });
   for (std::size_t e = 0; e < text.vocabulary[0]; ++e) {
     if (text.in_files()) bytes[e + 1] = std::min<std::uint64_t>(bytes[e + 1], sizeof(Word) * text.vocabulary[1]);
     bytes[e + 1] += bytes[e];

@@ -4,9 +4,10 @@
 #pragma once
 
 #include <array>
+#include <condition_variable>
+#include <mutex>
 
 #include "diagonal.h"
-#include "gate.h"
 #include "symmetrize.h"
 
 namespace weam {
@@ -107,6 +108,32 @@ LargeFloats& spare_space();
 std::uint64_t pair_bytes(const Pair& pair);
 // No thread keeps more than this from one pair to the next, so that what all of them keep is little.
 constexpr std::uint64_t kLongPair = 4 << 20;
+
+// Keeps what threads hold at once below a number of bytes.
+class Gate {
+ public:
+  explicit Gate(std::uint64_t most) : most_(most) {}
+
+  // Waits until there is room. One alone may hold more than there is.
+  void enter(std::uint64_t bytes) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return held_ == 0 || held_ + bytes <= most_; });
+    held_ += bytes;
+  }
+  void leave(std::uint64_t bytes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      held_ -= bytes;
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  const std::uint64_t most_;
+  std::uint64_t held_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
 
 // Waits until a pair can be worked on; if it is a long one, what it has taken is given back.
 class LongPair {

@@ -45,13 +45,14 @@ void append_number(std::string& text, Number number, Format... format) {
   text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
 }
 
-std::string pharaoh_line(const Links& links, std::size_t pair, bool by_target) {
-  std::vector<std::size_t> order(links.offsets[pair + 1] - links.offsets[pair]);
+// Appends a line; `order` is space for it.
+void append_pair(const Links& links, std::size_t pair, bool by_target, std::vector<std::size_t>& order,
+                 std::string& text) {
+  order.resize(links.offsets[pair + 1] - links.offsets[pair]);
   std::iota(order.begin(), order.end(), links.offsets[pair]);
   if (by_target) std::ranges::stable_sort(order, {}, [&](std::size_t n) { return links.links[n].target; });
-  std::string text;
   for (const std::size_t n : order) {
-    if (!text.empty()) text.push_back(' ');
+    if (n != order.front()) text.push_back(' ');
     append_number(text, links.links[n].source);
     text.push_back('-');
     append_number(text, links.links[n].target);
@@ -59,7 +60,7 @@ std::string pharaoh_line(const Links& links, std::size_t pair, bool by_target) {
     text.push_back(':');
     append_number(text, links.probability[n], std::chars_format::fixed, 4);
   }
-  return text + '\n';
+  text.push_back('\n');
 }
 
 // A token as a message can quote it: not all of a long one, and nothing that moves a terminal's cursor.
@@ -235,7 +236,8 @@ std::string to_pharaoh(const Links& links, bool by_target, const Parallel& paral
   const Bounds bounds = split_every(4096, links.size());
   std::vector<std::string> parts(bounds.size() - 1);
   parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
-    for (std::size_t k = range.begin; k < range.end; ++k) parts[chunk] += pharaoh_line(links, k, by_target);
+    std::vector<std::size_t> order;
+    for (std::size_t k = range.begin; k < range.end; ++k) append_pair(links, k, by_target, order, parts[chunk]);
   });
   return joined(std::move(parts));
 }

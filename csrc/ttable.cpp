@@ -101,16 +101,12 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
   tile.first.assign(words.size() + 1, 0);
   tile.visits.assign(words.size() + 1, 0);
   const auto for_each = [&](auto use) {
-    for (std::size_t pair = pairs.begin; pair < pairs.end; ++pair) {
-      const Pair spans = bitext.pairs[pair];
-      const Word* const sentence = bitext.words[0].data() + spans.sides[0].begin;
-      for (std::uint32_t i = 0; i < spans.sides[0].length; ++i) {
-        const std::size_t word = std::size_t{sentence[i]} - words.begin;  // wraps below the range
-        if (word < words.size()) use(word, static_cast<std::uint32_t>(pair), i, spans.sides[1].length);
-      }
-    }
+    for_each_source_word(bitext, pairs, [&](Word source, std::uint32_t pair, std::uint32_t i, std::uint32_t met) {
+      const std::size_t word = std::size_t{source} - words.begin;  // wraps below the range
+      if (word < words.size()) use(word, Tile::Occurrence{pair, i}, met);
+    });
   };
-  for_each([&](std::size_t word, std::uint32_t, std::uint32_t, std::uint32_t met) {
+  for_each([&](std::size_t word, Tile::Occurrence, std::uint32_t met) {
     ++tile.first[word + 1];
     tile.visits[word + 1] += met;
   });
@@ -118,9 +114,7 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
   std::partial_sum(tile.visits.begin(), tile.visits.end(), tile.visits.begin());
   tile.occurrences.resize(tile.first.back());
   std::vector<std::uint64_t> next(tile.first.begin(), tile.first.end() - 1);
-  for_each([&](std::size_t word, std::uint32_t pair, std::uint32_t i, std::uint32_t) {
-    tile.occurrences[next[word]++] = {pair, i};
-  });
+  for_each([&](std::size_t word, Tile::Occurrence at, std::uint32_t) { tile.occurrences[next[word]++] = at; });
   return tile;
 }
 
@@ -214,15 +208,10 @@ std::vector<double> count_columns(const TTable& table, std::size_t target_words,
 
 double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words) {
   constexpr std::size_t kStride = 16;
-  const auto for_each = [&](auto use) {
-    for (std::uint32_t k = 0; k < bitext.size(); ++k) {
-      const Pair& pair = bitext.pairs[k];
-      const Word* const sentence = bitext.words[0].data() + pair.sides[0].begin;
-      for (std::uint32_t i = 0; i < pair.sides[0].length; ++i) use(sentence[i], k, pair.sides[1].length);
-    }
-  };
+  const Range all{0, bitext.size()};
   std::vector<std::uint64_t> visits(source_words, 0);
-  for_each([&](Word word, std::uint32_t, std::uint32_t met) { visits[word] += met; });
+  for_each_source_word(bitext, all,
+                       [&](Word word, std::uint32_t, std::uint32_t, std::uint32_t met) { visits[word] += met; });
   std::vector<Word> ranked(source_words);
   std::iota(ranked.begin(), ranked.end(), 0);
   std::ranges::stable_sort(ranked, std::greater(), [&](Word word) { return visits[word]; });
@@ -231,7 +220,7 @@ double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_
     sampled[ranked[rank]] = 1;
   }
   std::vector<std::vector<std::uint32_t>> found(source_words);
-  for_each([&](Word word, std::uint32_t pair, std::uint32_t) {
+  for_each_source_word(bitext, all, [&](Word word, std::uint32_t pair, std::uint32_t, std::uint32_t) {
     if (sampled[word] && (found[word].empty() || found[word].back() != pair)) found[word].push_back(pair);
   });
   RowNumbers numberings(target_words);

@@ -140,6 +140,18 @@ class RowNumbers {
   std::uint32_t row_ = 1, next_ = 1;
 };
 
+inline std::uint64_t cells_of(const Pair& pair) { return std::uint64_t{pair.sides[0].length} * pair.sides[1].length; }
+
+// Calls use(word, pair, position, words of the target) for every source word of these pairs.
+template <class Use>
+void for_each_source_word(const Bitext& bitext, Range pairs, Use use) {
+  for (std::size_t k = pairs.begin; k < pairs.end; ++k) {
+    const auto [source, target] = bitext.pairs[k].sides;
+    const Word* const sentence = bitext.sentence(0, k);
+    for (std::uint32_t i = 0; i < source.length; ++i) use(sentence[i], static_cast<std::uint32_t>(k), i, target.length);
+  }
+}
+
 // A tile without lists, and one with lists over the finished rows of a table, which need not have all of its cells.
 Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
 Tile list_cells(const Bitext& bitext, Range words, Range pairs, const TTable& table,
