@@ -33,7 +33,7 @@ struct Decoder {
   void sum(const PairView& pair, const Tile* tile) {
     begin_sums(pair, model.table.directions, scratch);
     if (tile) {
-      add_tile(model.table, *tile, pair, true, scratch);
+      add_new_text(model.table, *tile, pair, scratch);
     } else {
       add_looked_up(model.table, pair, scratch);
     }

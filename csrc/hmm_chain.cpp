@@ -24,15 +24,10 @@ template <int kSign>
 WEAM_INLINE void convolve(const float* values, const float* near, float base, Lanes& sum) {
   Lanes even = Lanes{} + base, odd = {};  // two sums: each addition waits for the one before
   for (int d = -kBand; d < kBand; d += 2) {
-    Lanes at, next;
-    load_lanes(at, values - kSign * d);
-    load_lanes(next, values - kSign * (d + 1));
-    even += at * near[d + kBand];
-    odd += next * near[d + 1 + kBand];
+    even += lanes(values - kSign * d) * near[d + kBand];
+    odd += lanes(values - kSign * (d + 1)) * near[d + 1 + kBand];
   }
-  Lanes last;
-  load_lanes(last, values - kSign * kBand);
-  sum = (even + odd) + last * near[2 * kBand];
+  sum = (even + odd) + lanes(values - kSign * kBand) * near[2 * kBand];
 }
 
 // The forward variables, scaled to a sum of 1 at each word: `state` ends with those of the last.
@@ -43,24 +38,19 @@ WEAM_CLONES void go_forward(const Steps& c) {
     float *const real = c.real + j * c.width, *const x = c.x + j * c.stride;
     Lanes sums = {}, totals = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes now, leave;
-      load_lanes(now, state + s);
-      load_lanes(leave, c.leave + s);
-      leave *= now;
-      sums += leave;
-      store_lanes(x + s, leave);
+      const Lanes leaving = lanes(c.leave + s) * lanes(state + s);
+      sums += leaving;
+      lanes(x + s) = leaving;
     }
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes enter, now, word;
+      Lanes enter;
       convolve<1>(x + s, c.near, base, enter);
-      load_lanes(word, t + s);
-      load_lanes(now, state + s);
-      enter *= word;
-      now = enter + now * null;
+      enter *= lanes(t + s);
+      const Lanes now = enter + lanes(state + s) * null;
       totals += now;
-      store_lanes(real + s, enter);
-      store_lanes(state + s, now);
+      lanes(real + s) = enter;
+      lanes(state + s) = now;
     }
     const float scale = 1.0f / add_lanes(totals);
     for (std::size_t s = 0; s < c.width; ++s) {
@@ -72,17 +62,18 @@ WEAM_CLONES void go_forward(const Steps& c) {
   }
 }
 
+WEAM_INLINE float dot(const float* a, const float* b, std::size_t size) {
+  Lanes sums = {};
+  for (std::size_t s = 0; s < size; s += kLanes) sums += lanes(a + s) * lanes(b + s);
+  return add_lanes(sums);
+}
+
+WEAM_CLONES float total_of(const Steps& c) { return dot(c.state, c.end, c.width); }
+
 // Adds to counts[d] what came by a jump of d into a word.
 WEAM_INLINE void count_jumps(const Steps& c, const float* x, float factor, double* counts) {
   for (int d = -kBand; d <= kBand; ++d) {
-    Lanes sums = {};
-    for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes from, to;
-      load_lanes(from, x + s - d);
-      load_lanes(to, c.y + s);
-      sums += from * to;
-    }
-    counts[d + kBand] += static_cast<double>(add_lanes(sums)) * factor * (c.near[d + kBand] + c.far);
+    counts[d + kBand] += static_cast<double>(dot(x - d, c.y, c.width)) * factor * (c.near[d + kBand] + c.far);
   }
 }
 
@@ -97,38 +88,19 @@ WEAM_CLONES void go_backward(const Steps& c, float total, double* jump_counts) {
     float* const real = c.real + j * c.width;
     Lanes sums = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes now, word, posterior;
-      load_lanes(now, state + s);
-      load_lanes(word, t + s);
-      load_lanes(posterior, real + s);
-      word *= now;
+      const Lanes now = lanes(state + s), word = lanes(t + s) * now;
       sums += word;
-      posterior *= now * share;
-      store_lanes(c.y + s, word);
-      store_lanes(real + s, posterior);
+      lanes(c.y + s) = word;
+      lanes(real + s) *= now * share;
     }
     if (jump_counts) count_jumps(c, c.x + j * c.stride, c.scale[j] * share, jump_counts);
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j] * c.scale[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes from, now, leave;
+      Lanes from;
       convolve<-1>(c.y + s, c.near, base, from);
-      load_lanes(now, state + s);
-      load_lanes(leave, c.leave + s);
-      now = (leave * c.scale[j]) * from + now * null;
-      store_lanes(state + s, now);
+      lanes(state + s) = (lanes(c.leave + s) * c.scale[j]) * from + lanes(state + s) * null;
     }
   }
-}
-
-WEAM_CLONES float dot(const float* a, const float* b, std::size_t size) {
-  Lanes sums = {};
-  for (std::size_t s = 0; s < size; s += kLanes) {
-    Lanes left, right;
-    load_lanes(left, a + s);
-    load_lanes(right, b + s);
-    sums += left * right;
-  }
-  return add_lanes(sums);
 }
 
 }  // namespace
@@ -247,7 +219,7 @@ double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   std::fill_n(state_.begin(), width_, 0.0f);
   state_[0] = 1;
   go_forward(steps);
-  const float total = dot(state_.data(), end_.data(), width_);
+  const float total = total_of(steps);
   double log_probability = 0, product = 1;
   for (std::size_t j = 0; j < generated_; ++j) {
     product *= scale_[j];
@@ -339,8 +311,7 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
   }
   float* const column = forward.t(0) + 1;
   const std::size_t width = forward.width();
-  const auto set = [&](std::size_t i, std::size_t j, std::uint64_t cell) {
-    const float* const t = table.t.data() + cell * 2;
+  const auto set = [&](std::size_t i, std::size_t j, const float* t) {
     column[j * width + i] = std::max(t[0], kLeast);
     backward.t(i)[j + 1] = std::max(t[1], kLeast);
   };
@@ -349,19 +320,20 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
     for (std::size_t i = 0; i < source; ++i) {
       table.find(words[0][i], words[1], target, cells.data());
       for (std::size_t j = 0; j < target; ++j) {
-        if (cells[j] != TTable::kNoCell) set(i, j, cells[j]);
+        if (cells[j] != TTable::kNoCell) set(i, j, table.t_of(cells[j]));
       }
     }
     return;
   }
+  constexpr float unseen[2] = {kUnseen, kUnseen};
   const Range entries = tile->entries_of(k);
   for (std::uint64_t entry = entries.begin; entry < entries.end; ++entry) {
     tile->prefetch_list(entry + 2);
     const std::size_t i = tile->position[entry];
-    const std::uint64_t row = table.rows[words[0][i]];
+    const float* const row = table.t.data() + table.rows[words[0][i]] * 2;
     tile->numbers(tile->list[entry], words[0][i] - tile->words.begin, [&](auto numbers) {
       for (std::size_t j = 0; j < target; ++j) {
-        if (numbers[j] != numbers.kMissing) set(i, j, row + numbers[j]);
+        set(i, j, numbers[j] == numbers.kMissing ? unseen : row + std::size_t{numbers[j]} * 2);
       }
     });
   }

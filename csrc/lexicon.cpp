@@ -21,13 +21,6 @@ struct Entry {
   bool operator<(const Entry& other) const { return t != other.t ? t > other.t : word < other.word; }
 };
 
-// Keeps the best `top` of the entries, in order.
-void keep_best(std::vector<Entry>& entries, std::size_t top) {
-  const std::size_t kept = std::min(top, entries.size());
-  std::partial_sort(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(kept), entries.end());
-  entries.resize(kept);
-}
-
 // The cells of each target word, as (cell, source word) by column.
 struct Columns {
   std::vector<std::uint64_t> first;
@@ -64,33 +57,26 @@ Lexicon make_lexicon(const TTable& table, std::size_t target_words, int d, std::
   const TTable none;
   const Columns columns(d == 1 ? table : none, d == 1 ? target_words : 0);
   const std::vector<std::uint64_t>& rows = d == 0 ? table.rows : columns.first;
-  const Bounds bounds = split_by_weight(rows);
-  std::vector<Lexicon> parts(bounds.size() - 1);
-  parallel.run_ranges(bounds, [&](Range words, std::size_t chunk, int) {
+  std::vector<std::vector<Entry>> best(rows.size() - 1);  // of each given word
+  parallel.for_each(split_by_weight(rows), [&](std::size_t given, int) {
     std::vector<Entry> entries;
-    for (std::size_t given = words.begin; given < words.end; ++given) {
-      entries.clear();
-      for (std::uint64_t n = rows[given]; n < rows[given + 1]; ++n) {
-        const auto [cell, word] = d == 0 ? std::pair(n, table.columns[n]) : columns.cells[n];
-        const float t = table.t_of(cell)[d];
-        if (t > kUnseen) entries.push_back({t, word});
-      }
-      keep_best(entries, top);
-      for (const Entry& entry : entries) {
-        parts[chunk].words.push_back(entry.word);
-        parts[chunk].probabilities.push_back(static_cast<float>(entry.t / kScale));
-      }
-      parts[chunk].offsets.push_back(static_cast<std::int64_t>(parts[chunk].words.size()));
+    for (std::uint64_t n = rows[given]; n < rows[given + 1]; ++n) {
+      const auto [cell, word] = d == 0 ? std::pair(n, table.columns[n]) : columns.cells[n];
+      const float t = table.t_of(cell)[d];
+      if (t > kUnseen) entries.push_back({t, word});
     }
+    best[given].resize(std::min(top, entries.size()));
+    std::partial_sort_copy(entries.begin(), entries.end(), best[given].begin(), best[given].end());
   });
-  Lexicon whole;
-  for (const Lexicon& part : parts) {
-    const std::int64_t base = whole.offsets.back();
-    for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);
-    whole.words.insert(whole.words.end(), part.words.begin(), part.words.end());
-    whole.probabilities.insert(whole.probabilities.end(), part.probabilities.begin(), part.probabilities.end());
+  Lexicon lexicon;
+  for (const std::vector<Entry>& entries : best) {
+    for (const Entry& entry : entries) {
+      lexicon.words.push_back(entry.word);
+      lexicon.probabilities.push_back(static_cast<float>(entry.t / kScale));
+    }
+    lexicon.offsets.push_back(static_cast<std::int64_t>(lexicon.words.size()));
   }
-  return whole;
+  return lexicon;
 }
 
 std::string lexicon_text(const Lexicon& lexicon, const Vocabulary& given, const Vocabulary& generated) {

@@ -36,12 +36,13 @@ WEAM_INLINE float add_lanes(const float* lane) {
 // kLanes numbers as one value, where a loop over them would not become one instruction. By reference only: how such a
 // value is passed depends on the instruction set.
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+using LanesInMemory = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
-WEAM_INLINE void load_lanes(Lanes& lanes, const float* from) { std::memcpy(&lanes, from, sizeof lanes); }
-WEAM_INLINE void store_lanes(float* to, const Lanes& lanes) { std::memcpy(to, &lanes, sizeof lanes); }
-WEAM_INLINE float add_lanes(const Lanes& lanes) {
+WEAM_INLINE const LanesInMemory& lanes(const float* at) { return *reinterpret_cast<const LanesInMemory*>(at); }
+WEAM_INLINE LanesInMemory& lanes(float* at) { return *reinterpret_cast<LanesInMemory*>(at); }
+WEAM_INLINE float add_lanes(const Lanes& values) {
   float lane[kLanes];
-  store_lanes(lane, lanes);
+  lanes(lane) = values;
   return add_lanes(lane);
 }
 

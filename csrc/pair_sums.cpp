@@ -100,8 +100,9 @@ void add_words(const PairView& pair, int directions, bool best, const std::uint3
   }
 }
 
-template <int kDirections>
+template <int kDirections, bool kComplete>
 void add_tile_words(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
+  static constexpr float unseen[2] = {kUnseen, kUnseen};
   const Range entries = tile.entries_of(pair.number);
   const auto load = [&](std::size_t n, float* t) {
     const std::uint64_t entry = entries.begin + n;
@@ -110,11 +111,9 @@ void add_tile_words(const TTable& table, const Tile& tile, const PairView& pair,
     const float* const row = table.t.data() + table.rows[word] * kDirections;
     tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
-        if (numbers[j] == numbers.kMissing) {
-          std::fill(t, t + kDirections, kUnseen);
-          continue;
-        }
-        std::memcpy(t, row + static_cast<std::size_t>(numbers[j]) * kDirections, kDirections * sizeof *t);
+        const bool missing = !kComplete && numbers[j] == numbers.kMissing;
+        const float* const from = missing ? unseen : row + static_cast<std::size_t>(numbers[j]) * kDirections;
+        std::memcpy(t, from, kDirections * sizeof *t);
       }
     });
   };
@@ -160,13 +159,16 @@ void add_uniform(const PairView& pair, int directions, Scratch& scratch) {
 }
 
 void add_tile(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
-  (table.directions == 2 ? add_tile_words<2> : add_tile_words<1>)(table, tile, pair, best, scratch);
-  if (tile.entries_of(pair.number).size() == pair.source.length) return;
+  (table.directions == 2 ? add_tile_words<2, true> : add_tile_words<1, true>)(table, tile, pair, best, scratch);
+}
+
+void add_new_text(const TTable& table, const Tile& tile, const PairView& pair, Scratch& scratch) {
+  (table.directions == 2 ? add_tile_words<2, false> : add_tile_words<1, false>)(table, tile, pair, true, scratch);
   scratch.order.clear();
   for (std::uint32_t i = 0; i < pair.source.length; ++i) {
     if (pair.source.words[i] == kUnknown) scratch.order.push_back(i);
   }
-  add_unseen(pair, table.directions, best, scratch);
+  add_unseen(pair, table.directions, true, scratch);
 }
 
 void add_looked_up(const TTable& table, const PairView& pair, Scratch& scratch) {

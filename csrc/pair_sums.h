@@ -63,9 +63,11 @@ void begin_sums(const PairView& pair, int directions, Scratch& scratch);
 // Each adds source words to the sums of a pair, in ascending order, and looks for the best partners if asked to:
 // all of them, every t being kUnseen as before the first update;
 void add_uniform(const PairView& pair, int directions, Scratch& scratch);
-// those of a tile with lists, and the unknown words; a cell that the table does not have is kUnseen;
+// those of a tile with lists, which has all cells;
 void add_tile(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch);
-// all of them, but looked up in a table with sorted rows.
+// the same, but a cell that is missing is kUnseen, and unknown words come last;
+void add_new_text(const TTable& table, const Tile& tile, const PairView& pair, Scratch& scratch);
+// all of them, as add_new_text does, but looked up in a table with sorted rows.
 void add_looked_up(const TTable& table, const PairView& pair, Scratch& scratch);
 
 }  // namespace weam

@@ -33,12 +33,6 @@ double expected_count(const DiagonalSettings& settings, double t, double total, 
   return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
 }
 
-// Of NULL with a word of the model.
-double expected_null_count(const DiagonalModel& model, int d, Word word) {
-  const std::vector<float>& row = model.table.null_row[d];
-  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
-}
-
 }  // namespace
 
 double normalizer(const DiagonalSettings& settings, double counts, double cells) {
@@ -77,12 +71,15 @@ std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target
 
 void update_null(DiagonalModel& model, int d, const DiagonalModel* init, const WordSums& counts) {
   std::vector<float>& row = model.table.null_row[d];
-  const std::size_t old_size = init ? init->table.null_row[d].size() : 0;
+  const std::vector<float> old = init ? init->table.null_row[d] : std::vector<float>();
+  const double old_total = init ? init->null_totals[d] : 0;
   std::vector<double> values(row.size());
   double total = 0;
   for (std::size_t word = 0; word < row.size(); ++word) {
     values[word] = counts.value(word);
-    if (word < old_size) values[word] += expected_null_count(*init, d, static_cast<Word>(word));
+    if (word < old.size()) {
+      values[word] += expected_count(init->settings, old[word], old_total, static_cast<double>(old.size()));
+    }
     total += values[word];
   }
   model.null_totals[d] = total;
