@@ -88,6 +88,7 @@ class Chain {
   void best_path(const Jumps& jumps, double p0, std::vector<std::int32_t>& partners);
 
  private:
+  friend struct Steps;
   static constexpr std::size_t kMargin = 16;  // zeros on both sides of what is convolved
 
   void leave_weights(const Jumps& jumps, double p0);

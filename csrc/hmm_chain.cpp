@@ -3,21 +3,25 @@
 
 namespace weam {
 
+// The arithmetic of a chain, on plain pointers. `x` is what jumps into each word, or with a stride of 0 into the last.
+struct Steps {
+  Chain& chain;
+  float* const x;
+  const std::size_t stride;
+  const float far, p0;
+  float near[Jumps::kNear];  // above `far`
+  std::size_t width = chain.width_, generated = chain.generated_;
+  const float *t = chain.t_.data(), *null = chain.null_.data(), *leave = chain.leave_.data(), *end = chain.end_.data();
+  float *real = chain.real_.data(), *scale = chain.scale_.data(), *state = chain.state_.data();
+  float* y = chain.y_.data() + Chain::kMargin;
+};
+
 namespace {
 
 // A state that no word has entered loses a factor with every NULL; below this it counts as lost, as denormal numbers
 // would take a hundred times longer.
 constexpr float kLost = 1e-30f;
 constexpr int kBand = Jumps::kBand;
-
-// The arithmetic of a chain, on plain pointers. `x` is what jumps into each word, or with a stride of 0 into the last.
-struct Steps {
-  std::size_t width, generated, stride;
-  const float *t, *null, *leave, *end;
-  float *real, *x, *scale, *state, *y;
-  float far, p0;
-  float near[Jumps::kNear];  // above `far`
-};
 
 // sum = base + sum over d of values[-kSign * d] * near[d], for kLanes states at once.
 template <int kSign>
@@ -200,21 +204,8 @@ void Chain::leave_weights(const Jumps& jumps, double p0) {
 
 double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   leave_weights(jumps, p0);
-  Steps steps{width_,
-              generated_,
-              counts ? width_ + 2 * kMargin : 0,
-              t_.data(),
-              null_.data(),
-              leave_.data(),
-              end_.data(),
-              real_.data(),
-              clear_jumps(counts != nullptr),
-              scale_.data(),
-              state_.data(),
-              y_.data() + kMargin,
-              jumps.far,
-              static_cast<float>(p0),
-              {}};
+  const std::size_t stride = counts ? width_ + 2 * kMargin : 0;
+  Steps steps{*this, clear_jumps(counts != nullptr), stride, jumps.far, static_cast<float>(p0), {}};
   for (std::size_t d = 0; d < Jumps::kNear; ++d) steps.near[d] = jumps.near[d] - jumps.far;
   std::fill_n(state_.begin(), width_, 0.0f);
   state_[0] = 1;

@@ -204,22 +204,16 @@ Bounds chunks_of_lines(std::string_view text) {
 
 Links concatenate(std::vector<Links> parts) {
   Links whole;
-  std::size_t pairs = 1, links = 0, probabilities = 0;
-  for (const Links& part : parts) {
-    pairs += part.size();
-    links += part.links.size();
-    probabilities += part.probability.size();
-  }
-  whole.offsets.reserve(pairs);
-  whole.links.reserve(links);
-  whole.probability.reserve(probabilities);
+  std::vector<std::vector<Link>> links;
+  std::vector<std::vector<float>> probabilities;
   for (Links& part : parts) {
     const std::int64_t base = whole.offsets.back();
     for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);
-    whole.links.insert(whole.links.end(), part.links.begin(), part.links.end());
-    whole.probability.insert(whole.probability.end(), part.probability.begin(), part.probability.end());
-    part = Links();
+    links.push_back(std::move(part.links));
+    probabilities.push_back(std::move(part.probability));
   }
+  whole.links = joined(std::move(links));
+  whole.probability = joined(std::move(probabilities));
   return whole;
 }
 
