@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <new>
 #include <system_error>
-#include <vector>
 
 namespace weam {
 

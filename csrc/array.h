@@ -124,8 +124,7 @@ struct LargeAllocator {
 
   T* allocate(std::size_t count) { return static_cast<T*>(allocate_large(count * sizeof(T))); }
   void deallocate(T* data, std::size_t count) { free_large(data, count * sizeof(T)); }
-  friend bool operator==(const LargeAllocator&, const LargeAllocator&) { return true; }
-  friend bool operator!=(const LargeAllocator&, const LargeAllocator&) { return false; }
+  bool operator==(const LargeAllocator&) const = default;
 };
 
 using LargeFloats = std::vector<float, LargeAllocator<float>>;

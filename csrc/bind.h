@@ -10,16 +10,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <memory>
-#include <optional>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
 
-#include "links.h"
-#include "parallel.h"
+#include "blocks.h"
+#include "errors.h"
+#include "symmetrize.h"
 
 namespace weam {
 
@@ -33,11 +28,6 @@ inline void check_interrupt() {
   if (PyErr_CheckSignals() != 0) throw py::error_already_set();
 }
 
-// Throws ValueError.
-inline void require(bool valid, const std::string& what) {
-  if (!valid) throw std::invalid_argument(what);
-}
-
 // Throws IndexError.
 inline int checked(int index, int size, const char* what) {
   if (index < 0 || index >= size) throw std::out_of_range("there is no " + std::string(what) + std::to_string(index));
@@ -47,6 +37,22 @@ inline int checked(int index, int size, const char* what) {
 inline Parallel parallel_of(int threads) {
   require(threads >= 1, "threads must be at least 1");
   return {std::min(threads, kMostThreads), check_interrupt};
+}
+
+// What work without the GIL makes.
+template <class Work>
+auto without_gil(Work work) {
+  const py::gil_scoped_release release;
+  return work();
+}
+
+// Adds a function to a module or a class, with the names of its arguments. None is refused for all of them that are not
+// given as py::arg.
+inline py::arg argument(const char* name) { return py::arg(name).none(false); }
+inline py::arg argument(const py::arg& given) { return given; }
+template <class Scope, class Function, class... Names>
+void define(Scope& scope, const char* name, Function function, const Names&... names) {
+  scope.def(name, function, argument(names)...);
 }
 
 // An array over what the owner keeps alive.
@@ -59,6 +65,10 @@ py::array_t<T> view_of(std::shared_ptr<Owner> owner, const T* data, std::vector<
 
 // offsets [pairs + 1], (source, target) [links, 2], and the probabilities [links] or None.
 py::tuple to_arrays(Links&& links);
+py::list to_arrays(const std::vector<std::vector<double>>& scores);
+
+// The links of a block: those of both directions combined, if there is a method, or those of the only one.
+Links combined(AlignedBlock& block, const std::optional<Heuristic>& method, const Parallel& parallel);
 
 // An array that is of one piece and aligned: a copy where the caller's is not.
 constexpr int kPlain = int{py::array::c_style} | int{py::detail::npy_api::NPY_ARRAY_ALIGNED_};

@@ -1,12 +1,6 @@
 // Links for Python: symmetrisation and Pharaoh's format.
-#include <algorithm>
-#include <cstring>
-#include <string>
-#include <string_view>
 
 #include "bind.h"
-#include "errors.h"
-#include "symmetrize.h"
 
 namespace weam {
 
@@ -22,26 +16,37 @@ py::tuple to_arrays(Links&& links) {
       probability);
 }
 
-Links from_arrays(const Offsets& offsets, const LinkPairs& pairs, const std::optional<Probabilities>& probability) {
-  if (offsets.ndim() != 1 || offsets.size() < 1 || pairs.ndim() != 2 || pairs.shape(1) != 2) {
-    throw py::value_error("links are offsets [pairs + 1] and indices [links, 2]");
+py::list to_arrays(const std::vector<std::vector<double>>& scores) {
+  py::list arrays;
+  for (const std::vector<double>& own : scores) {
+    arrays.append(py::array_t<double>(static_cast<py::ssize_t>(own.size()), own.data()));
   }
+  return arrays;
+}
+
+Links from_arrays(const Offsets& offsets, const LinkPairs& pairs, const std::optional<Probabilities>& probability) {
+  require(offsets.ndim() == 1 && offsets.size() >= 1 && pairs.ndim() == 2 && pairs.shape(1) == 2,
+          "links are offsets [pairs + 1] and indices [links, 2]");
   Links links;
   links.offsets.assign(offsets.data(), offsets.data() + offsets.size());
   const Link* const data = reinterpret_cast<const Link*>(pairs.data());
   links.links.assign(data, data + pairs.shape(0));
-  bool valid = links.offsets.front() == 0 && links.offsets.back() == pairs.shape(0);
-  for (std::size_t k = 1; valid && k < links.offsets.size(); ++k) valid = links.offsets[k - 1] <= links.offsets[k];
-  for (const Link& link : links.links) valid = valid && link.source >= 0 && link.target >= 0;
-  if (!valid) throw py::value_error("the offsets of the links must ascend from 0 to their number, the indices be >= 0");
+  require(links.offsets.front() == 0 && links.offsets.back() == pairs.shape(0) &&
+              std::ranges::is_sorted(links.offsets) &&
+              std::ranges::all_of(links.links, [](Link link) { return link.source >= 0 && link.target >= 0; }),
+          "the offsets of the links must ascend from 0 to their number, the indices be >= 0");
   if (probability) {
-    if (probability->ndim() != 1 || probability->size() != pairs.shape(0)) {
-      throw py::value_error("the probabilities of the links are [links]");
-    }
+    require(probability->ndim() == 1 && probability->size() == pairs.shape(0),
+            "the probabilities of the links are [links]");
     links.probability.assign(probability->data(), probability->data() + probability->size());
   }
   sort_pairs(links);
   return links;
+}
+
+Links combined(AlignedBlock& block, const std::optional<Heuristic>& method, const Parallel& parallel) {
+  if (!method || block.links.size() == 1) return std::move(block.links[0]);
+  return symmetrize(block.links[0], block.links[1], *method, parallel);
 }
 
 namespace {
@@ -49,40 +54,26 @@ namespace {
 py::tuple symmetrize_arrays(const Offsets& forward_offsets, const LinkPairs& forward_pairs,
                             const Offsets& backward_offsets, const LinkPairs& backward_pairs, const std::string& method,
                             int threads) {
-  const std::optional<Heuristic> heuristic = parse_heuristic(method);
-  if (!heuristic) throw py::value_error("unknown heuristic: " + method);
+  const Heuristic heuristic = parse_heuristic(method);
   const Links forward = from_arrays(forward_offsets, forward_pairs);
   const Links backward = from_arrays(backward_offsets, backward_pairs);
-  if (forward.size() != backward.size()) throw py::value_error("the two directions have different numbers of pairs");
+  require(forward.size() == backward.size(), "the two directions have different numbers of pairs");
   const Parallel parallel = parallel_of(threads);
-  py::gil_scoped_release release;
-  Links links = symmetrize(forward, backward, *heuristic, parallel);
-  py::gil_scoped_acquire acquire;
-  return to_arrays(std::move(links));
+  return to_arrays(without_gil([&] { return symmetrize(forward, backward, heuristic, parallel); }));
 }
 
 py::bytes format_pharaoh(const Offsets& offsets, const LinkPairs& pairs,
                          const std::optional<Probabilities>& probability, bool by_target, int threads) {
   const Links links = from_arrays(offsets, pairs, probability);
   const Parallel parallel = parallel_of(threads);
-  std::string text;
-  {
-    py::gil_scoped_release release;
-    text = to_pharaoh(links, by_target, parallel);
-  }
-  return py::bytes(text);
+  return py::bytes(without_gil([&] { return to_pharaoh(links, by_target, parallel); }));
 }
 
 py::tuple read_pharaoh(const py::bytes& text, std::uint64_t first_line, std::optional<bool> probabilities, bool fields,
                        int threads) {
   const std::string_view view = text;
   const Parallel parallel = parallel_of(threads);
-  Links links;
-  {
-    py::gil_scoped_release release;
-    links = parse_pharaoh(view, {first_line, probabilities, fields}, parallel);
-  }
-  return to_arrays(std::move(links));
+  return to_arrays(without_gil([&] { return parse_pharaoh(view, {first_line, probabilities, fields}, parallel); }));
 }
 
 PYBIND11_CONSTINIT py::gil_safe_call_once_and_store<py::object> line_error;
@@ -104,12 +95,10 @@ void translate_line_error(std::exception_ptr pointer) {
 void bind_links(py::module_& m) {
   line_error.call_once_and_store_result([&] { return py::exception<LineError>(m, "LineError", PyExc_ValueError); });
   py::register_local_exception_translator(&translate_line_error);
-  m.def("symmetrize", &symmetrize_arrays, py::arg("forward_offsets"), py::arg("forward_pairs"),
-        py::arg("backward_offsets"), py::arg("backward_pairs"), py::arg("method"), py::arg("threads"));
-  m.def("format_pharaoh", &format_pharaoh, py::arg("offsets"), py::arg("pairs"), py::arg("probability"),
-        py::arg("by_target"), py::arg("threads"));
-  m.def("parse_pharaoh", &read_pharaoh, py::arg("text"), py::arg("first_line"), py::arg("probabilities"),
-        py::arg("fields"), py::arg("threads"));
+  define(m, "symmetrize", &symmetrize_arrays, "forward_offsets", "forward_pairs", "backward_offsets", "backward_pairs",
+         "method", "threads");
+  define(m, "format_pharaoh", &format_pharaoh, "offsets", "pairs", py::arg("probability"), "by_target", "threads");
+  define(m, "parse_pharaoh", &read_pharaoh, "text", "first_line", py::arg("probabilities"), "fields", "threads");
 }
 
 }  // namespace weam

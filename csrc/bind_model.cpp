@@ -1,21 +1,11 @@
 // Models for Python: settings, what is asked of them, and their arrays for storage.
 #include "bind_model.h"
 
-#include <algorithm>
-#include <array>
-#include <string_view>
-
 #include "bind_text.h"
 #include "lexicon.h"
 #include "model_arrays.h"
 
 namespace weam {
-
-Heuristic heuristic_of(const std::string& name) {
-  const std::optional<Heuristic> heuristic = parse_heuristic(name);
-  if (!heuristic) throw py::value_error("unknown heuristic: " + name);
-  return *heuristic;
-}
 
 namespace {
 
@@ -38,9 +28,7 @@ std::vector<std::pair<std::int32_t, std::int32_t>> align_pair(const std::shared_
                                                               py::handle target,
                                                               const std::optional<std::string>& heuristic,
                                                               std::size_t max_length) {
-  const Parallel alone;
-  const std::optional<Heuristic> method = heuristic ? std::optional(heuristic_of(*heuristic)) : std::nullopt;
-  Bitext bitext;
+  const std::optional<Heuristic> method = heuristic ? std::optional(parse_heuristic(*heuristic)) : std::nullopt;
   std::vector<Word> numbers[2];
   const py::handle items[2] = {source, target};
   for (int side = 0; side < 2; ++side) {
@@ -54,26 +42,20 @@ std::vector<std::pair<std::int32_t, std::int32_t>> align_pair(const std::shared_
   if (max_length && std::max(numbers[0].size(), numbers[1].size()) > max_length) return result;
   // A thread that sorts the rows has the lock and may be waiting for the GIL.
   const py::gil_scoped_release release;
+  const Parallel alone;
+  Bitext bitext;
   bitext.add(numbers[0].data(), numbers[0].size(), numbers[1].data(), numbers[1].size());
-  Links links;
   align_diagonal(model->sorted(alone), bitext, alone, [&](AlignedBlock&& block) {
-    links = method && block.links.size() == 2 ? symmetrize(block.links[0], block.links[1], *method, alone)
-                                              : std::move(block.links[0]);
+    for (const Link& link : combined(block, method, alone).links) result.emplace_back(link.source, link.target);
   });
-  for (const Link& link : links.links) result.emplace_back(link.source, link.target);
   return result;
 }
 
 template <class T, class Values>
-py::array_t<T> copy_of(const Values& values, std::vector<py::ssize_t> shape) {
-  py::array_t<T> array(std::move(shape));
+py::array_t<T> copy_of(const Values& values) {
+  py::array_t<T> array(values.end() - values.begin());
   std::copy(values.begin(), values.end(), array.mutable_data());
   return array;
-}
-
-template <class T, class Values>
-py::array_t<T> copy_of(const Values& values) {
-  return copy_of<T>(values, {static_cast<py::ssize_t>(values.end() - values.begin())});
 }
 
 // The model keeps to what these say, so that nobody may write to them.
@@ -86,16 +68,12 @@ py::array_t<T> constant_view_of(const std::shared_ptr<Model>& model, const T* da
 
 // The arrays of a model by name; those of both sides end in 0 and 1.
 py::dict to_dict(const std::shared_ptr<Model>& model) {
-  {
-    py::gil_scoped_release release;
-    model->sorted(parallel_of(1));
-  }
-  const DiagonalModel& diagonal = model->diagonal;
+  const DiagonalModel& diagonal = *without_gil([&] { return &model->sorted(parallel_of(1)); });
   const TTable& table = diagonal.table;
   const auto cells = static_cast<py::ssize_t>(table.cells());
   py::dict arrays;
-  arrays["rows"] =
-      constant_view_of<std::uint64_t>(model, table.rows.data(), {static_cast<py::ssize_t>(table.rows.size())});
+  const auto rows = static_cast<py::ssize_t>(table.rows.size());
+  arrays["rows"] = constant_view_of<std::uint64_t>(model, table.rows.data(), {rows});
   arrays["columns"] = constant_view_of<std::uint32_t>(model, table.columns.data(), {cells});
   arrays["t"] = constant_view_of<float>(model, table.t.data(), {cells, table.directions});
   for (int side = 0; side < 2; ++side) {
@@ -117,7 +95,7 @@ py::dict to_dict(const std::shared_ptr<Model>& model) {
 }
 
 template <class T>
-View<T> view(const py::dict& arrays, const std::string& name, int dimensions = 1) {
+std::span<const T> view(const py::dict& arrays, const std::string& name, int dimensions = 1) {
   if (!arrays.contains(name.c_str())) throw py::value_error("there is no " + name);
   const py::object array = arrays[name.c_str()];
   if (!py::isinstance<py::array_t<T, py::array::c_style>>(array)) throw py::value_error(name + " has another type");
@@ -128,22 +106,21 @@ View<T> view(const py::dict& arrays, const std::string& name, int dimensions = 1
 }
 
 // Throws ValueError for arrays that are not those of a model.
-std::shared_ptr<Model> model_of_arrays(const py::dict& arrays, const DiagonalSettings& settings, int directions,
-                                       const std::array<double, 2>& tension, const std::array<double, 2>& length_ratio,
-                                       const std::array<double, 2>& null_totals,
-                                       const std::vector<std::vector<Iteration>>& history) {
-  if (directions < 1 || directions > 2 || history.size() != static_cast<std::size_t>(directions)) {
-    throw py::value_error("a model has one or two directions");
-  }
+std::shared_ptr<Model> from_dict(const py::dict& arrays, const std::shared_ptr<DiagonalSettings>& settings,
+                                 int directions, const std::array<double, 2>& tension,
+                                 const std::array<double, 2>& length_ratio, const std::array<double, 2>& null_totals,
+                                 const std::vector<std::vector<Iteration>>& history) {
+  require((directions == 1 || directions == 2) && history.size() == static_cast<std::size_t>(directions),
+          "a model has one or two directions");
   const auto model = std::make_shared<Model>();
   DiagonalModel& diagonal = model->diagonal;
-  diagonal.settings = settings;
+  diagonal.settings = *settings;
   diagonal.table.directions = directions;
   ModelArrays views;
   views.rows = view<std::uint64_t>(arrays, "rows");
   views.columns = view<std::uint32_t>(arrays, "columns");
   views.t = view<float>(arrays, "t", 2);
-  if (py::array(arrays["t"]).shape(1) != directions) throw py::value_error("t has another shape");
+  require(py::array(arrays["t"]).shape(1) == directions, "t has another shape");
   for (int side = 0; side < 2; ++side) {
     const std::string number = std::to_string(side);
     views.words[side] = view<std::uint8_t>(arrays, "words" + number);
@@ -151,12 +128,11 @@ std::shared_ptr<Model> model_of_arrays(const py::dict& arrays, const DiagonalSet
     if (side >= directions) continue;
     views.null_row[side] = view<float>(arrays, "null" + number);
     views.totals[side] = view<double>(arrays, "totals" + number);
-    const double least = settings.favor_diagonal ? kLeastTension : 0.0;
+    const double least = settings->favor_diagonal ? kLeastTension : 0.0;
     const auto within = [](double value, double low, double high) { return value >= low && value <= high; };
-    if (!within(tension[side], least, kMostTension) || !within(length_ratio[side], 0, 0x1p32) ||
-        !within(null_totals[side], 0, 0x1p32)) {
-      throw py::value_error("a tension, a length ratio or a count of NULL is out of range");
-    }
+    require(within(tension[side], least, kMostTension) && within(length_ratio[side], 0, 0x1p32) &&
+                within(null_totals[side], 0, 0x1p32),
+            "a tension, a length ratio or a count of NULL is out of range");
     diagonal.tension[side] = tension[side];
     diagonal.length_ratio[side] = length_ratio[side];
     diagonal.null_totals[side] = null_totals[side];
@@ -166,19 +142,12 @@ std::shared_ptr<Model> model_of_arrays(const py::dict& arrays, const DiagonalSet
   return model;
 }
 
-std::shared_ptr<Model> from_dict(const py::dict& arrays, const std::shared_ptr<DiagonalSettings>& settings,
-                                 int directions, const std::array<double, 2>& tension,
-                                 const std::array<double, 2>& length_ratio, const std::array<double, 2>& null_totals,
-                                 const std::vector<std::vector<Iteration>>& history) {
-  return model_of_arrays(arrays, *settings, directions, tension, length_ratio, null_totals, history);
-}
-
 std::shared_ptr<Model> hmm_from_dict(const py::dict& arrays, const std::shared_ptr<HmmSettings>& settings,
                                      const std::array<double, 2>& tension, const std::array<double, 2>& length_ratio,
                                      const std::array<double, 2>& null_totals,
                                      const std::vector<std::vector<Iteration>>& history) {
-  const std::shared_ptr<Model> model =
-      model_of_arrays(arrays, trained_settings(*settings), 2, tension, length_ratio, null_totals, history);
+  const auto diagonal_settings = std::make_shared<DiagonalSettings>(trained_settings(*settings));
+  const auto model = from_dict(arrays, diagonal_settings, 2, tension, length_ratio, null_totals, history);
   model->is_hmm = true;
   model->hmm.settings = *settings;
   for (int d = 0; d < 2; ++d) {
@@ -195,50 +164,41 @@ std::shared_ptr<Model> model_of_parameters(const py::bytes& text, const std::sha
   require(length_ratio > 0 && length_ratio <= 0x1p32, "the length ratio is above 0");
   const std::string_view view = text;
   const auto model = std::make_shared<Model>();
-  py::gil_scoped_release release;
   model->diagonal.settings = *settings;
-  model->diagonal.table = read_parameters(view, model->vocabularies[0], model->vocabularies[1]);
   model->diagonal.tension[0] = settings->favor_diagonal ? settings->tension : 0.0;
   model->diagonal.length_ratio[0] = length_ratio;
+  without_gil([&] { model->diagonal.table = read_parameters(view, model->vocabularies[0], model->vocabularies[1]); });
   return model;
 }
 
 py::bytes parameters(const std::shared_ptr<Model>& model, double threshold, int threads) {
   require(model->diagonal.table.directions == 1, "a parameter file holds one direction only");
-  std::string text;
-  {
-    py::gil_scoped_release release;
-    const Parallel parallel = parallel_of(threads);
+  const Parallel parallel = parallel_of(threads);
+  return py::bytes(without_gil([&] {
     const DiagonalModel& diagonal = model->sorted(parallel);
-    text = parameters_text(diagonal.table, model->vocabularies[0], model->vocabularies[1], diagonal.settings.null_word,
+    return parameters_text(diagonal.table, model->vocabularies[0], model->vocabularies[1], diagonal.settings.null_word,
                            threshold, parallel);
-  }
-  return py::bytes(text);
+  }));
 }
 
 Lexicon lexicon_of(Model& model, int d, std::size_t top, const Parallel& parallel) {
-  const DiagonalModel& diagonal = model.sorted(parallel);
-  return make_lexicon(diagonal.table, model.vocabularies[1].size(), model.direction(d), top, parallel);
+  const TTable& table = model.sorted(parallel).table;
+  return make_lexicon(table, model.vocabularies[1].size(), model.direction(d), top, parallel);
 }
 
 py::tuple lexicon(const std::shared_ptr<Model>& model, int d, std::size_t top, int threads) {
-  std::optional<Lexicon> made;
-  {
-    py::gil_scoped_release release;
-    made = lexicon_of(*model, d, top, parallel_of(threads));
-  }
-  return py::make_tuple(copy_of<std::int64_t>(made->offsets), copy_of<std::uint32_t>(made->words),
-                        copy_of<float>(made->probabilities));
+  const Parallel parallel = parallel_of(threads);
+  const Lexicon made = without_gil([&] { return lexicon_of(*model, d, top, parallel); });
+  return py::make_tuple(copy_of<std::int64_t>(made.offsets), copy_of<std::uint32_t>(made.words),
+                        copy_of<float>(made.probabilities));
 }
 
 py::bytes lexicon_lines(const std::shared_ptr<Model>& model, int d, std::size_t top, int threads) {
-  std::string text;
-  {
-    py::gil_scoped_release release;
-    const Lexicon made = lexicon_of(*model, d, top, parallel_of(threads));
-    text = lexicon_text(made, model->vocabularies[d], model->vocabularies[1 - d]);
-  }
-  return py::bytes(text);
+  const Parallel parallel = parallel_of(threads);
+  return py::bytes(without_gil([&] {
+    return lexicon_text(lexicon_of(*model, d, top, parallel), model->vocabularies[given_side(d)],
+                        model->vocabularies[generated_side(d)]);
+  }));
 }
 
 }  // namespace
@@ -259,34 +219,27 @@ void bind_model(py::module_& m) {
   py::class_<HmmSettings, std::shared_ptr<HmmSettings>>(m, "HmmSettings")
       .def(py::init(&hmm_settings), py::kw_only(), py::arg("start_iterations"), py::arg("iterations"), py::arg("p0"),
            py::arg("alpha"), py::arg("fertility"));
-  using ModelPointer = std::shared_ptr<Model>;
+  using Pointer = std::shared_ptr<Model>;
   const auto both = [](const double* values) { return std::pair(values[0], values[1]); };
-  py::class_<Model, ModelPointer>(m, "Model")
-      .def_property_readonly("directions", [](const ModelPointer& model) { return model->diagonal.table.directions; })
-      .def_property_readonly("cells", [](const ModelPointer& model) { return model->diagonal.table.cells(); })
-      .def_property_readonly("tension", [=](const ModelPointer& model) { return both(model->diagonal.tension); })
-      .def_property_readonly("length_ratio",
-                             [=](const ModelPointer& model) { return both(model->diagonal.length_ratio); })
-      .def_property_readonly("null_totals",
-                             [=](const ModelPointer& model) { return both(model->diagonal.null_totals); })
-      .def(
-          "history", [](const ModelPointer& model, int d) { return model->diagonal.history[model->direction(d)]; },
-          py::arg("direction"))
-      .def(
-          "words", [](const ModelPointer& model, int side) { return words_in(model->vocabulary(side)); },
-          py::arg("side"))
-      .def("arrays", &to_dict)
-      .def("lexicon", &lexicon, py::arg("direction"), py::arg("top"), py::arg("threads"))
-      .def("lexicon_text", &lexicon_lines, py::arg("direction"), py::arg("top"), py::arg("threads"))
-      .def("parameters", &parameters, py::arg("threshold"), py::arg("threads"))
-      .def("align_pair", &align_pair, py::arg("source"), py::arg("target"), py::arg("heuristic"),
-           py::arg("max_length"));
-  m.def("load_model", &from_dict, py::arg("arrays"), py::arg("settings").none(false), py::arg("directions"),
-        py::arg("tension"), py::arg("length_ratio"), py::arg("null_totals"), py::arg("history"));
-  m.def("load_hmm", &hmm_from_dict, py::arg("arrays"), py::arg("settings").none(false), py::arg("tension"),
-        py::arg("length_ratio"), py::arg("null_totals"), py::arg("history"));
-  m.def("load_parameters", &model_of_parameters, py::arg("text"), py::arg("settings").none(false),
-        py::arg("length_ratio"));
+  py::class_<Model, Pointer> model(m, "Model");
+  model.def_property_readonly("directions", [](const Pointer& self) { return self->diagonal.table.directions; })
+      .def_property_readonly("cells", [](const Pointer& self) { return self->diagonal.table.cells(); })
+      .def_property_readonly("tension", [=](const Pointer& self) { return both(self->diagonal.tension); })
+      .def_property_readonly("length_ratio", [=](const Pointer& self) { return both(self->diagonal.length_ratio); })
+      .def_property_readonly("null_totals", [=](const Pointer& self) { return both(self->diagonal.null_totals); })
+      .def("arrays", &to_dict);
+  define(
+      model, "history", [](const Pointer& self, int d) { return self->diagonal.history[self->direction(d)]; },
+      "direction");
+  define(model, "words", [](const Pointer& self, int side) { return words_in(self->vocabulary(side)); }, "side");
+  define(model, "lexicon", &lexicon, "direction", "top", "threads");
+  define(model, "lexicon_text", &lexicon_lines, "direction", "top", "threads");
+  define(model, "parameters", &parameters, "threshold", "threads");
+  define(model, "align_pair", &align_pair, py::arg("source"), py::arg("target"), py::arg("heuristic"), "max_length");
+  define(m, "load_model", &from_dict, "arrays", "settings", "directions", "tension", "length_ratio", "null_totals",
+         "history");
+  define(m, "load_hmm", &hmm_from_dict, "arrays", "settings", "tension", "length_ratio", "null_totals", "history");
+  define(m, "load_parameters", &model_of_parameters, "text", "settings", "length_ratio");
 }
 
 }  // namespace weam

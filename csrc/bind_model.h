@@ -1,15 +1,8 @@
 // A trained model as Python holds it.
 #pragma once
 
-#include <memory>
-#include <mutex>
-#include <string>
-
 #include "bind.h"
-#include "corpus.h"
-#include "diagonal.h"
 #include "hmm.h"
-#include "symmetrize.h"
 
 namespace weam {
 
@@ -33,8 +26,5 @@ class Model {
  private:
   std::mutex mutex_;
 };
-
-// Throws ValueError.
-Heuristic heuristic_of(const std::string& name);
 
 }  // namespace weam

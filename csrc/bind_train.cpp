@@ -1,16 +1,7 @@
 // Training and aligning for Python.
-#include <algorithm>
-#include <array>
-#include <cmath>
-#include <deque>
-#include <string>
 #include <tuple>
 
-#include "bind.h"
-#include "bind_model.h"
 #include "bind_text.h"
-#include "errors.h"
-#include "fit_diagonal.h"
 #include "fit_hmm.h"
 
 namespace weam {
@@ -25,41 +16,20 @@ struct Output {
   py::function take;  // take(arrays, scores by direction)
 
   Sink sink(const DiagonalModel* model, const Bitext& bitext, const Parallel& parallel) const {
-    const std::optional<Heuristic> method = heuristic ? std::optional(heuristic_of(*heuristic)) : std::nullopt;
-    return [=, this_take = &take, with_posteriors = posteriors, &bitext, &parallel](AlignedBlock&& block) {
-      const std::size_t directions = block.links.size();
-      Links links = method && directions == 2 ? symmetrize(block.links[0], block.links[1], *method, parallel)
-                                              : std::move(block.links[0]);
-      if (with_posteriors) links.probability = link_posteriors(*model, bitext, block.begin, links, parallel);
-      py::gil_scoped_acquire acquire;
-      py::list scores;
-      for (std::size_t d = 0; d < directions; ++d) {
-        scores.append(py::array_t<double>(static_cast<py::ssize_t>(block.scores[d].size()), block.scores[d].data()));
-      }
-      (*this_take)(to_arrays(std::move(links)), scores);
+    const std::optional<Heuristic> method = heuristic ? std::optional(parse_heuristic(*heuristic)) : std::nullopt;
+    return [=, this, &bitext, &parallel](AlignedBlock&& block) {
+      Links links = combined(block, method, parallel);
+      if (posteriors) links.probability = link_posteriors(*model, bitext, block.begin, links, parallel);
+      const py::gil_scoped_acquire acquire;
+      take(to_arrays(std::move(links)), to_arrays(block.scores));
     };
   }
 };
 
-Layout layout_of(const MemoryEstimate& estimate, const std::string& memory, std::uint64_t bytes,
-                 const std::string& directory) {
-  require(memory == "auto" || memory == "low" || memory == "fast", "memory is auto, low or fast");
-  if (memory == "fast") return Layout();
-  if (memory == "low" && fits(estimate, estimate.low, bytes)) return low_layout();
-  return choose_layout(estimate, bytes, directory);
+// Throw ValueError for a text that is not of a model, and for one that no model can be trained on.
+void check_known(const Text& text, const std::shared_ptr<Model>& model) {
+  require(text.model() == model.get() && !text.learns(), "the text was read for another model");
 }
-
-// How a training is laid out, and what it will take in bytes.
-struct Plan {
-  Layout layout;
-  std::uint64_t needed, fast;  // beside the text; as the fast mode would
-  std::uint64_t kept;          // once it is done
-  std::uint64_t longest;       // while the longest pair is worked on
-
-  const char* mode() const { return layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files"; }
-};
-
-// Throws ValueError for a text that no model can be trained on.
 void check_learnable(const Text& text, int directions, bool is_hmm, const std::shared_ptr<Model>& init) {
   require(text.learns(), "these words are numbered for a model that is finished");
   require(!init || init->is_hmm == is_hmm, "the model to start from is of another kind");
@@ -82,18 +52,6 @@ std::function<void(const DiagonalModel&)> reporter(const py::function& progress)
   };
 }
 
-// What of the memory is left is for long pairs.
-Plan plan_of(const MemoryEstimate& estimate, const std::string& memory, std::uint64_t bytes,
-             const std::string& directory) {
-  Plan plan{layout_of(estimate, memory, bytes, directory), 0, 0, 0, estimate.longest};
-  plan.layout.pair_bytes = 0;
-  const std::uint64_t others = estimate.text + needed_bytes(estimate, plan.layout) - estimate.longest;
-  plan.layout.pair_bytes = bytes > others ? bytes - others : 0;
-  plan.needed = needed_bytes(estimate, plan.layout);
-  plan.fast = estimate.fast + estimate.longest;
-  return plan;
-}
-
 // Trains on a text, whose words then belong to the model. on_memory(mode, bytes needed beside the text, bytes that the
 // fast mode would need) is called before it starts, progress(measures by direction) after each iteration.
 std::shared_ptr<Model> fit(const std::shared_ptr<Text>& shared, const std::shared_ptr<DiagonalSettings>& settings,
@@ -109,16 +67,15 @@ std::shared_ptr<Model> fit(const std::shared_ptr<Text>& shared, const std::share
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const MemoryEstimate estimate = estimate_memory(text.bitext, text.vocabulary_sizes(), directions, parallel);
-  const Plan plan = plan_of(estimate, memory, bytes, directory);
+  const MemoryPlan plan = plan_memory(estimate, memory, bytes, directory);
   const TrainOptions options{text.vocabulary_sizes(), plan.layout, parallel, reporter(progress)};
   on_memory(plan.mode(), plan.needed, plan.fast);
-  {
-    py::gil_scoped_release release;
+  without_gil([&] {
     // Sorted now: another thread that aligns with it would sort it meanwhile, and its order is that of the sums.
     const DiagonalModel* const start = init ? &init->sorted(parallel) : nullptr;
     const Sink sink = output ? output->sink(nullptr, text.bitext, parallel) : Sink();
     model->diagonal = fit_diagonal(text.bitext, directions, *settings, options, start, sink);
-  }
+  });
   text.hand_over(model);
   return model;
 }
@@ -142,27 +99,22 @@ Hints hints_of(const Text& text, double spelling, std::array<std::vector<std::st
     const Word e = text.vocabulary(0).find(source), f = text.vocabulary(1).find(target);
     if (e != kUnknown && f != kUnknown) hints.dictionary.push_back({e, f, count});
   }
-  std::sort(hints.dictionary.begin(), hints.dictionary.end(), [](const DictionaryEntry& a, const DictionaryEntry& b) {
-    return std::tie(a.source, a.target) < std::tie(b.source, b.target);
-  });
+  std::ranges::sort(hints.dictionary, {},
+                    [](const DictionaryEntry& entry) { return std::pair(entry.source, entry.target); });
   return hints;
 }
 
-Plan plan_hmm(const std::shared_ptr<Text>& text, int threads, const std::string& memory, std::uint64_t bytes,
-              const std::string& directory) {
+MemoryPlan plan_hmm(const std::shared_ptr<Text>& text, int threads, const std::string& memory, std::uint64_t bytes,
+                    const std::string& directory) {
   const Text::Use use(*text, false);
   check_learnable(*text, 2, true, nullptr);
-  const Parallel parallel = parallel_of(threads);
-  const std::array<std::size_t, 2> vocabulary = text->vocabulary_sizes();
-  const MemoryEstimate estimate = estimate_hmm_memory(text->bitext, vocabulary, parallel);
-  Plan plan = plan_of(estimate, memory, bytes, directory);
-  plan.kept = kept_bytes(estimate, vocabulary[0] + vocabulary[1]);
-  return plan;
+  const MemoryEstimate estimate = estimate_hmm_memory(text->bitext, text->vocabulary_sizes(), parallel_of(threads));
+  return plan_memory(estimate, memory, bytes, directory);
 }
 
 std::shared_ptr<Model> train_hmm(const std::shared_ptr<Text>& shared, const std::shared_ptr<HmmSettings>& settings,
-                                 int threads, const std::shared_ptr<Plan>& plan, const std::shared_ptr<Model>& init,
-                                 const py::function& progress, double spelling,
+                                 int threads, const std::shared_ptr<MemoryPlan>& plan,
+                                 const std::shared_ptr<Model>& init, const py::function& progress, double spelling,
                                  std::array<std::vector<std::string>, 2> spellings, const Dictionary& dictionary) {
   Text& text = *shared;
   const Text::Use use(text, true);
@@ -171,21 +123,18 @@ std::shared_ptr<Model> train_hmm(const std::shared_ptr<Text>& shared, const std:
   const auto model = std::make_shared<Model>();
   const Parallel parallel = parallel_of(threads);
   const TrainOptions options{text.vocabulary_sizes(), plan->layout, parallel, reporter(progress)};
-  {
-    py::gil_scoped_release release;
+  without_gil([&] {
     if (init) init->sorted(parallel);
     model->hmm = fit_hmm(text.bitext, *settings, hints, options, init ? &init->hmm : nullptr);
-  }
+  });
   model->is_hmm = true;
   text.hand_over(model);
   return model;
 }
 
 bool same_lengths(const Bitext& one, const Bitext& other) {
-  return std::equal(one.pairs.begin(), one.pairs.end(), other.pairs.begin(), other.pairs.end(),
-                    [](const Pair& a, const Pair& b) {
-                      return a.sides[0].length == b.sides[0].length && a.sides[1].length == b.sides[1].length;
-                    });
+  const auto lengths = [](const Pair& pair) { return std::pair(pair.sides[0].length, pair.sides[1].length); };
+  return std::ranges::equal(one.pairs, other.pairs, {}, lengths, lengths);
 }
 
 // take(arrays with probabilities, scores by direction and per word), block by block.
@@ -199,22 +148,17 @@ void align_with_hmm(const std::vector<std::shared_ptr<Model>>& models, const std
     require(models[view] && texts[view], "a model or a text is None");
     uses.emplace_back(*texts[view], false);
     require(models[view]->is_hmm, "the model is no HMM");
-    require(texts[view]->model() == models[view].get() && !texts[view]->learns(),
-            "the text was read for another model");
+    check_known(*texts[view], models[view]);
     views.push_back({&models[view]->hmm, &texts[view]->bitext});
     require(same_lengths(*views[0].bitext, *views[view].bitext), "the texts differ");
   }
   // One pair is no work for several threads.
   const Parallel parallel = views[0].bitext->size() == 1 ? Parallel() : parallel_of(threads);
-  py::gil_scoped_release release;
+  const py::gil_scoped_release release;
   for (const std::shared_ptr<Model>& model : models) model->sorted(parallel);
-  align_hmm(views, *decoding, bytes, parallel, [&](HmmBlock&& block) {
-    py::gil_scoped_acquire acquire;
-    py::list scores;
-    for (const std::vector<double>* values : {&block.scores[0], &block.scores[1], &block.per_word}) {
-      scores.append(py::array_t<double>(static_cast<py::ssize_t>(values->size()), values->data()));
-    }
-    take(to_arrays(std::move(block.links)), scores);
+  align_hmm(views, *decoding, bytes, parallel, [&](AlignedBlock&& block) {
+    const py::gil_scoped_acquire acquire;
+    take(to_arrays(std::move(block.links[0])), to_arrays(block.scores));
   });
 }
 
@@ -225,16 +169,16 @@ Decoding decoding_of(const std::string& name, float threshold) {
   decoding.method = name == "forward"    ? Decoding::Method::kForward
                     : name == "backward" ? Decoding::Method::kBackward
                                          : Decoding::Method::kSymmetrized;
-  if (decoding.method == Decoding::Method::kSymmetrized) decoding.heuristic = heuristic_of(name);
+  if (decoding.method == Decoding::Method::kSymmetrized) decoding.heuristic = parse_heuristic(name);
   return decoding;
 }
 
 void align(const std::shared_ptr<Model>& model, const std::shared_ptr<Text>& text, int threads,
            const std::shared_ptr<Output>& output) {
   const Text::Use use(*text, false);
-  require(text->model() == model.get() && !text->learns(), "the text was read for another model");
+  check_known(*text, model);
   const Parallel parallel = parallel_of(threads);
-  py::gil_scoped_release release;
+  const py::gil_scoped_release release;
   const DiagonalModel& diagonal = model->sorted(parallel);
   align_diagonal(diagonal, text->bitext, parallel, output->sink(&diagonal, text->bitext, parallel));
 }
@@ -245,28 +189,23 @@ void bind_train(py::module_& m) {
   py::class_<Output, std::shared_ptr<Output>>(m, "Output")
       .def(py::init<std::optional<std::string>, bool, py::function>(), py::arg("heuristic"), py::arg("posteriors"),
            py::arg("take"));
-  m.def("fit", &fit, py::arg("text").none(false), py::arg("settings").none(false), py::arg("directions"),
-        py::arg("threads"), py::arg("memory"), py::arg("bytes"), py::arg("directory"), py::arg("init"),
-        py::arg("on_memory"), py::arg("progress"), py::arg("output"));
   py::class_<Decoding, std::shared_ptr<Decoding>>(m, "Decoding")
       .def(py::init(&decoding_of), py::arg("method"), py::arg("threshold"));
-  using PlanPointer = std::shared_ptr<Plan>;
-  py::class_<Plan, PlanPointer>(m, "Plan")
-      .def_property_readonly("mode", [](const PlanPointer& plan) { return plan->mode(); })
-      .def_property_readonly("needed", [](const PlanPointer& plan) { return plan->needed; })
-      .def_property_readonly("fast", [](const PlanPointer& plan) { return plan->fast; })
-      .def_property_readonly("kept", [](const PlanPointer& plan) { return plan->kept; })
-      .def_property_readonly("longest", [](const PlanPointer& plan) { return plan->longest; });
-  m.def("plan_hmm", &plan_hmm, py::arg("text").none(false), py::arg("threads"), py::arg("memory"), py::arg("bytes"),
-        py::arg("directory"));
-  m.def("fit_hmm", &train_hmm, py::arg("text").none(false), py::arg("settings").none(false), py::arg("threads"),
-        py::arg("plan").none(false), py::arg("init"), py::arg("progress"), py::arg("spelling"), py::arg("spellings"),
-        py::arg("dictionary"));
-  m.def("likeness", &likeness, py::arg("source"), py::arg("target"));
-  m.def("align_hmm", &align_with_hmm, py::arg("models"), py::arg("texts"), py::arg("decoding").none(false),
-        py::arg("threads"), py::arg("bytes"), py::arg("take"));
-  m.def("align", &align, py::arg("model").none(false), py::arg("text").none(false), py::arg("threads"),
-        py::arg("output").none(false));
+  using Pointer = std::shared_ptr<MemoryPlan>;
+  py::class_<MemoryPlan, Pointer>(m, "Plan")
+      .def_property_readonly("mode", [](const Pointer& plan) { return plan->mode(); })
+      .def_property_readonly("needed", [](const Pointer& plan) { return plan->needed; })
+      .def_property_readonly("fast", [](const Pointer& plan) { return plan->fast; })
+      .def_property_readonly("kept", [](const Pointer& plan) { return plan->kept; })
+      .def_property_readonly("longest", [](const Pointer& plan) { return plan->longest; });
+  define(m, "fit", &fit, "text", "settings", "directions", "threads", "memory", "bytes", "directory", py::arg("init"),
+         "on_memory", "progress", py::arg("output"));
+  define(m, "plan_hmm", &plan_hmm, "text", "threads", "memory", "bytes", "directory");
+  define(m, "fit_hmm", &train_hmm, "text", "settings", "threads", "plan", py::arg("init"), "progress", "spelling",
+         "spellings", "dictionary");
+  define(m, "likeness", &likeness, "source", "target");
+  define(m, "align_hmm", &align_with_hmm, "models", "texts", "decoding", "threads", "bytes", "take");
+  define(m, "align", &align, "model", "text", "threads", "output");
 }
 
 }  // namespace weam

@@ -2,14 +2,8 @@
 // over one translation table.
 #pragma once
 
-#include <functional>
-#include <vector>
-
-#include "corpus.h"
-#include "links.h"
+#include "blocks.h"
 #include "pair_sums.h"
-#include "parallel.h"
-#include "ttable.h"
 
 namespace weam {
 
@@ -29,7 +23,6 @@ struct Iteration {
   double log_likelihood, perplexity, posterior_p0, posterior_feature, tension;
 };
 
-// Direction 0 generates target words from source words, direction 1 source words from target words.
 struct DiagonalModel {
   DiagonalSettings settings;
   TTable table;
@@ -48,25 +41,16 @@ struct Mixture {
   Mixture(const DiagonalSettings& settings, std::size_t length);
 };
 
+// With the model's tension.
+LengthTables length_tables(const DiagonalModel& model, const Bitext& bitext);
+
 // From the sums of a pair: z becomes the probability of each generated word (times 2^96), `null` the posterior of NULL,
 // and `gain` what makes the posterior of a link: gain * prior * t. Returns the logarithm of the pair's probability.
-double finish_sums(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, Sums& sums,
-                   float* null, float* gain);
+double finish_sums(const DiagonalModel& model, int d, const PairView& pair, Sums& sums, float* gain);
 
 // Appends a pair's best links: for every generated word its most probable partner. Ties go to NULL first, then to the
 // lowest position.
-void append_links(const DiagonalModel& model, int d, const PairView& pair, const Word* generated, const Sums& sums,
-                  Links& links);
-
-// The links of consecutive sentence pairs.
-struct AlignedBlock {
-  std::size_t begin = 0;          // the first pair
-  std::vector<Links> links;       // by direction
-  std::vector<double> scores[2];  // of each pair, by direction
-};
-
-// Takes the blocks of a corpus in order.
-using Sink = std::function<void(AlignedBlock&&)>;
+void append_links(const DiagonalModel& model, int d, const PairView& pair, const Sums& sums, Links& links);
 
 // The score of a pair, as fast_align prints it: the logarithm of P(generated | given), which includes a Poisson model
 // of the length. Not a number for an empty pair.
@@ -79,13 +63,5 @@ void align_diagonal(const DiagonalModel& model, const Bitext& bitext, const Para
 // two. Rows must be sorted.
 std::vector<float> link_posteriors(const DiagonalModel& model, const Bitext& bitext, std::size_t begin,
                                    const Links& links, const Parallel& parallel);
-
-// Bounds of ranges of sentence pairs with about equal numbers of cells. They follow from the corpus alone: sums by
-// range are the same however the work is cut.
-std::vector<std::size_t> chunk_pairs(const Bitext& bitext);
-
-// Blocks of these chunks of which the index takes up to so many bytes.
-std::vector<Range> cut_pairs(const Bitext& bitext, const std::vector<std::size_t>& chunks, std::uint64_t tile_bytes);
-constexpr std::uint64_t kTileBytes = 64 << 20;
 
 }  // namespace weam

@@ -1,4 +1,4 @@
-// What is wrong with a line of input.
+// What is wrong with input.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,10 @@ struct LineError : std::runtime_error {
   int file;            // 0, or 1 for the second of two line-aligned files
   std::uint64_t line;  // from 1
 };
+
+// Throws std::invalid_argument, in Python a ValueError.
+inline void require(bool valid, const std::string& what) {
+  if (!valid) throw std::invalid_argument(what);
+}
 
 }  // namespace weam

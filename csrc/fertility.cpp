@@ -1,9 +1,5 @@
 #include "fertility.h"
 
-#include <algorithm>
-
-#include "numeric.h"
-
 namespace weam {
 
 namespace {

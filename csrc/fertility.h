@@ -3,11 +3,6 @@
 // field): a link then takes its word from n to n + 1 links with the probability that n others are linked to it.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
-#include "array.h"
-#include "corpus.h"
 #include "hmm.h"
 
 namespace weam {

@@ -1,10 +1,7 @@
 // Training of the diagonal model by expectation maximisation, in as much memory as there is.
 #pragma once
 
-#include <array>
-#include <functional>
-#include <optional>
-#include <vector>
+#include <memory>
 
 #include "diagonal.h"
 #include "hints.h"
@@ -30,8 +27,8 @@ DiagonalModel fit_diagonal(Bitext& bitext, int directions, const DiagonalSetting
 // Where the diagonal model has trained for another one to go on.
 struct DiagonalStart {
   DiagonalModel model;
-  std::vector<CellCount> hinted;  // of the cells that are not of `init`
-  std::optional<Tile> index;      // of a layout that keeps it
+  std::vector<CellCount> hinted;      // of the cells that are not of `init`
+  std::shared_ptr<const Tile> index;  // of a layout that keeps it
 };
 
 // Trains both directions as the start of another model: all iterations end with an update. Without `init`, t begins as

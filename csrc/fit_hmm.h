@@ -1,10 +1,6 @@
 // Training of the HMM, both directions at once and in agreement.
 #pragma once
 
-#include <cstddef>
-#include <functional>
-#include <vector>
-
 #include "fit_diagonal.h"
 #include "hmm.h"
 

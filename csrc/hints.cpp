@@ -1,13 +1,11 @@
 #include "hints.h"
 
-#include <algorithm>
 #include <array>
 
 namespace weam {
 
 namespace {
 
-constexpr std::size_t kChunks = 256;
 constexpr std::size_t kLongest = 64;  // bytes of a word that are looked at
 constexpr double kChance = 0.4;
 constexpr double kWhole = 4;  // letters
@@ -77,31 +75,26 @@ std::vector<CellCount> hinted_cells(const TTable& table, const Hints& hints, con
                                     const Parallel& parallel) {
   if (hints.spelling <= 0 && hints.dictionary.empty()) return {};
   const Spellings spellings(hints);
-  const auto before = [](const DictionaryEntry& entry, const std::pair<Word, Word>& words) {
-    return std::make_pair(entry.source, entry.target) < words;
+  const auto words_of = [](const DictionaryEntry& entry) { return std::pair(entry.source, entry.target); };
+  const auto in_dictionary = [&](Word source, Word target) {
+    const std::pair words(source, target);
+    const auto entry = std::ranges::lower_bound(hints.dictionary, words, {}, words_of);
+    return entry != hints.dictionary.end() && words_of(*entry) == words ? entry->count : 0.0f;
   };
-  const auto in_dictionary = [&](Word e, Word f) {
-    const auto entry = std::lower_bound(hints.dictionary.begin(), hints.dictionary.end(), std::make_pair(e, f), before);
-    return entry != hints.dictionary.end() && entry->source == e && entry->target == f ? entry->count : 0.0f;
-  };
-  std::vector<std::vector<CellCount>> parts(kChunks);
-  const std::vector<std::size_t> bounds = split_evenly(table.rows, kChunks);
-  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int) {
-    for (std::size_t row = bounds[chunk]; row < bounds[chunk + 1]; ++row) {
-      const Word e = static_cast<Word>(row);
-      std::uint64_t cell = table.rows[row];
-      if (known && row < known->sources()) cell += known->rows[row + 1] - known->rows[row];
-      for (; cell < table.rows[row + 1]; ++cell) {
-        const Word f = table.columns[cell];
-        double count = hints.dictionary.empty() ? 0.0 : in_dictionary(e, f);
-        if (hints.spelling > 0) count += hints.spelling * spellings.likeness_of(e, f);
+  const Bounds bounds = split_by_weight(table.rows);
+  std::vector<std::vector<CellCount>> parts(bounds.size() - 1);
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
+    for (std::size_t e = range.begin; e < range.end; ++e) {
+      const std::size_t old = known && e < known->sources() ? known->row(e).size() : 0;
+      for (const std::uint64_t cell : table.row(e) | std::views::drop(old)) {
+        const Word source = static_cast<Word>(e), target = table.columns[cell];
+        double count = hints.dictionary.empty() ? 0.0 : in_dictionary(source, target);
+        if (hints.spelling > 0) count += hints.spelling * spellings.likeness_of(source, target);
         if (count > 0) parts[chunk].push_back({cell, static_cast<float>(count)});
       }
     }
   });
-  std::vector<CellCount> cells;
-  for (const std::vector<CellCount>& part : parts) cells.insert(cells.end(), part.begin(), part.end());
-  return cells;
+  return joined(std::move(parts));
 }
 
 }  // namespace weam

@@ -1,13 +1,6 @@
 // What is thought of word pairs before the text is read: how alike they are spelt, and what a dictionary has.
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "corpus.h"
-#include "parallel.h"
 #include "ttable.h"
 
 namespace weam {

@@ -4,17 +4,11 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
-#include <functional>
-#include <vector>
+#include <condition_variable>
+#include <mutex>
 
-#include "corpus.h"
 #include "diagonal.h"
-#include "gate.h"
-#include "links.h"
-#include "parallel.h"
 #include "symmetrize.h"
-#include "ttable.h"
 
 namespace weam {
 
@@ -77,7 +71,7 @@ struct HmmModel {
 // of it is 0 in state 0 and in the padding.
 class Chain {
  public:
-  void begin(std::size_t given, std::size_t generated);
+  void begin(std::size_t given, std::size_t generated);  // every t is kUnseen
 
   std::size_t width() const { return width_; }
   std::size_t given() const { return given_; }
@@ -116,6 +110,32 @@ std::uint64_t pair_bytes(const Pair& pair);
 // No thread keeps more than this from one pair to the next, so that what all of them keep is little.
 constexpr std::uint64_t kLongPair = 4 << 20;
 
+// Keeps what threads hold at once below a number of bytes.
+class Gate {
+ public:
+  explicit Gate(std::uint64_t most) : most_(most) {}
+
+  // Waits until there is room. One alone may hold more than there is.
+  void enter(std::uint64_t bytes) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return held_ == 0 || held_ + bytes <= most_; });
+    held_ += bytes;
+  }
+  void leave(std::uint64_t bytes) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      held_ -= bytes;
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  const std::uint64_t most_;
+  std::uint64_t held_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
 // Waits until a pair can be worked on; if it is a long one, what it has taken is given back.
 class LongPair {
  public:
@@ -144,14 +164,6 @@ struct Decoding {
   float threshold = 0.5f;                       // of kPosterior
 };
 
-struct HmmBlock {
-  std::size_t begin = 0;          // the first pair
-  Links links;                    // with probabilities
-  std::vector<double> scores[2];  // of each pair, by direction
-  std::vector<double> per_word;   // of each pair: the mean over directions of score / generated words
-};
-using HmmSink = std::function<void(HmmBlock&&)>;
-
 // A model with sorted rows, and a text in its words.
 struct HmmView {
   const HmmModel* model;
@@ -161,9 +173,9 @@ struct HmmView {
 // Links for a text under one model, or under several, whose posteriors are averaged; then the text comes once in the
 // words of each. Long pairs share so many bytes.
 void align_hmm(const std::vector<HmmView>& views, const Decoding& decoding, std::uint64_t bytes,
-               const Parallel& parallel, const HmmSink& sink);
+               const Parallel& parallel, const Sink& sink);
 
-// Writes t of a pair into both chains. With a tile, which has all its known words; else looked up.
+// Begins both chains of a pair and writes t into them. With a tile, which has all its known words; else looked up.
 void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, std::size_t k, Chain* chains,
                std::vector<std::uint64_t>& cells);
 

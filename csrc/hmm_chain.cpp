@@ -1,15 +1,20 @@
-#include <algorithm>
-#include <cmath>
-#include <cstring>
-#include <optional>
-#include <type_traits>
-#include <utility>
-
 #include "fertility.h"
 #include "hmm.h"
-#include "numeric.h"
 
 namespace weam {
+
+// The arithmetic of a chain, on plain pointers. `x` is what jumps into each word, or with a stride of 0 into the last.
+struct Steps {
+  Chain& chain;
+  float* const x;
+  const std::size_t stride;
+  const float far, p0;
+  float near[Jumps::kNear];  // above `far`
+  std::size_t width = chain.width_, generated = chain.generated_;
+  const float *t = chain.t_.data(), *null = chain.null_.data(), *leave = chain.leave_.data(), *end = chain.end_.data();
+  float *real = chain.real_.data(), *scale = chain.scale_.data(), *state = chain.state_.data();
+  float* y = chain.y_.data() + Chain::kMargin;
+};
 
 namespace {
 
@@ -18,52 +23,15 @@ namespace {
 constexpr float kLost = 1e-30f;
 constexpr int kBand = Jumps::kBand;
 
-}  // namespace
-
-// The arithmetic of a chain, on plain pointers.
-struct Steps {
-  std::size_t width, generated, stride;
-  const float *t, *null, *leave, *end;
-  float *real, *x, *scale, *state, *y;
-  float near[Jumps::kNear];  // above `far`
-  float far, p0;
-
-  // With `all`, what jumps into each word is kept for it to be counted.
-  Steps(Chain& chain, const Jumps& jumps, double null_prior, bool all)
-      : width(chain.width_),
-        generated(chain.generated_),
-        stride(all ? chain.width_ + 2 * Chain::kMargin : 0),
-        t(chain.t_.data()),
-        null(chain.null_.data()),
-        leave(chain.leave_.data()),
-        end(chain.end_.data()),
-        real(chain.real_.data()),
-        x(chain.clear_jumps(all)),
-        scale(chain.scale_.data()),
-        state(chain.state_.data()),
-        y(chain.y_.data() + Chain::kMargin),
-        far(jumps.far),
-        p0(static_cast<float>(null_prior)) {
-    for (std::size_t d = 0; d < Jumps::kNear; ++d) near[d] = jumps.near[d] - jumps.far;
-  }
-};
-
-namespace {
-
 // sum = base + sum over d of values[-kSign * d] * near[d], for kLanes states at once.
 template <int kSign>
 WEAM_INLINE void convolve(const float* values, const float* near, float base, Lanes& sum) {
   Lanes even = Lanes{} + base, odd = {};  // two sums: each addition waits for the one before
   for (int d = -kBand; d < kBand; d += 2) {
-    Lanes at, next;
-    load_lanes(at, values - kSign * d);
-    load_lanes(next, values - kSign * (d + 1));
-    even += at * near[d + kBand];
-    odd += next * near[d + 1 + kBand];
+    even += lanes(values - kSign * d) * near[d + kBand];
+    odd += lanes(values - kSign * (d + 1)) * near[d + 1 + kBand];
   }
-  Lanes last;
-  load_lanes(last, values - kSign * kBand);
-  sum = (even + odd) + last * near[2 * kBand];
+  sum = (even + odd) + lanes(values - kSign * kBand) * near[2 * kBand];
 }
 
 // The forward variables, scaled to a sum of 1 at each word: `state` ends with those of the last.
@@ -74,24 +42,19 @@ WEAM_CLONES void go_forward(const Steps& c) {
     float *const real = c.real + j * c.width, *const x = c.x + j * c.stride;
     Lanes sums = {}, totals = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes now, leave;
-      load_lanes(now, state + s);
-      load_lanes(leave, c.leave + s);
-      leave *= now;
-      sums += leave;
-      store_lanes(x + s, leave);
+      const Lanes leaving = lanes(c.leave + s) * lanes(state + s);
+      sums += leaving;
+      lanes(x + s) = leaving;
     }
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes enter, now, word;
+      Lanes enter;
       convolve<1>(x + s, c.near, base, enter);
-      load_lanes(word, t + s);
-      load_lanes(now, state + s);
-      enter *= word;
-      now = enter + now * null;
+      enter *= lanes(t + s);
+      const Lanes now = enter + lanes(state + s) * null;
       totals += now;
-      store_lanes(real + s, enter);
-      store_lanes(state + s, now);
+      lanes(real + s) = enter;
+      lanes(state + s) = now;
     }
     const float scale = 1.0f / add_lanes(totals);
     for (std::size_t s = 0; s < c.width; ++s) {
@@ -103,17 +66,18 @@ WEAM_CLONES void go_forward(const Steps& c) {
   }
 }
 
+WEAM_INLINE float dot(const float* a, const float* b, std::size_t size) {
+  Lanes sums = {};
+  for (std::size_t s = 0; s < size; s += kLanes) sums += lanes(a + s) * lanes(b + s);
+  return add_lanes(sums);
+}
+
+WEAM_CLONES float total_of(const Steps& c) { return dot(c.state, c.end, c.width); }
+
 // Adds to counts[d] what came by a jump of d into a word.
 WEAM_INLINE void count_jumps(const Steps& c, const float* x, float factor, double* counts) {
   for (int d = -kBand; d <= kBand; ++d) {
-    Lanes sums = {};
-    for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes from, to;
-      load_lanes(from, x + s - d);
-      load_lanes(to, c.y + s);
-      sums += from * to;
-    }
-    counts[d + kBand] += static_cast<double>(add_lanes(sums)) * factor * (c.near[d + kBand] + c.far);
+    counts[d + kBand] += static_cast<double>(dot(x - d, c.y, c.width)) * factor * (c.near[d + kBand] + c.far);
   }
 }
 
@@ -128,38 +92,19 @@ WEAM_CLONES void go_backward(const Steps& c, float total, double* jump_counts) {
     float* const real = c.real + j * c.width;
     Lanes sums = {};
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes now, word, posterior;
-      load_lanes(now, state + s);
-      load_lanes(word, t + s);
-      load_lanes(posterior, real + s);
-      word *= now;
+      const Lanes now = lanes(state + s), word = lanes(t + s) * now;
       sums += word;
-      posterior *= now * share;
-      store_lanes(c.y + s, word);
-      store_lanes(real + s, posterior);
+      lanes(c.y + s) = word;
+      lanes(real + s) *= now * share;
     }
     if (jump_counts) count_jumps(c, c.x + j * c.stride, c.scale[j] * share, jump_counts);
     const float base = add_lanes(sums) * c.far, null = c.p0 * c.null[j] * c.scale[j];
     for (std::size_t s = 0; s < c.width; s += kLanes) {
-      Lanes from, now, leave;
+      Lanes from;
       convolve<-1>(c.y + s, c.near, base, from);
-      load_lanes(now, state + s);
-      load_lanes(leave, c.leave + s);
-      now = (leave * c.scale[j]) * from + now * null;
-      store_lanes(state + s, now);
+      lanes(state + s) = (lanes(c.leave + s) * c.scale[j]) * from + lanes(state + s) * null;
     }
   }
-}
-
-WEAM_CLONES float dot(const float* a, const float* b, std::size_t size) {
-  Lanes sums = {};
-  for (std::size_t s = 0; s < size; s += kLanes) {
-    Lanes left, right;
-    load_lanes(left, a + s);
-    load_lanes(right, b + s);
-    sums += left * right;
-  }
-  return add_lanes(sums);
 }
 
 }  // namespace
@@ -197,15 +142,13 @@ void Chain::begin(std::size_t given, std::size_t generated) {
   given_ = given;
   generated_ = generated;
   width_ = padded(given + 1);
-  const std::size_t size = generated * width_;
-  t_.assign(size, 0.0f);
-  real_.resize(std::max(real_.size(), size));
-  null_.resize(std::max(null_.size(), generated));
-  scale_.resize(std::max(scale_.size(), generated));
+  t_.assign(generated * width_, 0.0f);
+  for (std::size_t j = 0; j < generated; ++j) std::fill_n(t(j) + 1, given, kUnseen);
+  real_.resize(std::max(real_.size(), t_.size()));
+  for (std::vector<float>* const values : {&null_, &scale_}) values->resize(std::max(values->size(), generated));
   state_.resize(std::max(state_.size(), width_));
   y_.assign(width_ + 2 * kMargin, 0.0f);
-  leave_.assign(width_, 0.0f);
-  end_.assign(width_, 0.0f);
+  for (std::vector<float>* const values : {&leave_, &end_}) values->assign(width_, 0.0f);
 }
 
 LargeFloats& spare_space() {
@@ -261,11 +204,13 @@ void Chain::leave_weights(const Jumps& jumps, double p0) {
 
 double Chain::run(const Jumps& jumps, double p0, JumpCounts* counts) {
   leave_weights(jumps, p0);
-  const Steps steps(*this, jumps, p0, counts != nullptr);
+  const std::size_t stride = counts ? width_ + 2 * kMargin : 0;
+  Steps steps{*this, clear_jumps(counts != nullptr), stride, jumps.far, static_cast<float>(p0), {}};
+  for (std::size_t d = 0; d < Jumps::kNear; ++d) steps.near[d] = jumps.near[d] - jumps.far;
   std::fill_n(state_.begin(), width_, 0.0f);
   state_[0] = 1;
   go_forward(steps);
-  const float total = dot(state_.data(), end_.data(), width_);
+  const float total = total_of(steps);
   double log_probability = 0, product = 1;
   for (std::size_t j = 0; j < generated_; ++j) {
     product *= scale_[j];
@@ -351,7 +296,7 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
   backward.begin(target, source);
   for (int d = 0; d < 2; ++d) {
     for (std::size_t n = 0; n < chains[d].generated(); ++n) {
-      const Word word = words[1 - d][n];
+      const Word word = words[generated_side(d)][n];
       chains[d].null(n) = word == kUnknown ? kUnseen : std::max(table.null_row[d][word], kLeast);
     }
   }
@@ -361,32 +306,27 @@ void load_pair(const HmmModel& model, const Tile* tile, const Bitext& bitext, st
     column[j * width + i] = std::max(t[0], kLeast);
     backward.t(i)[j + 1] = std::max(t[1], kLeast);
   };
-  const float unseen[2] = {kUnseen, kUnseen};
   if (!tile) {
     cells.resize(std::max(cells.size(), target));
     for (std::size_t i = 0; i < source; ++i) {
       table.find(words[0][i], words[1], target, cells.data());
       for (std::size_t j = 0; j < target; ++j) {
-        set(i, j, cells[j] == TTable::kNoCell ? unseen : table.t.data() + cells[j] * 2);
+        if (cells[j] != TTable::kNoCell) set(i, j, table.t_of(cells[j]));
       }
     }
     return;
   }
-  const std::uint32_t begin = tile->entries[k - tile->pairs.begin], end = tile->entries[k - tile->pairs.begin + 1];
-  for (std::uint64_t entry = begin; entry < end; ++entry) {
+  constexpr float unseen[2] = {kUnseen, kUnseen};
+  const Range entries = tile->entries_of(k);
+  for (std::uint64_t entry = entries.begin; entry < entries.end; ++entry) {
     tile->prefetch_list(entry + 2);
     const std::size_t i = tile->position[entry];
     const float* const row = table.t.data() + table.rows[words[0][i]] * 2;
     tile->numbers(tile->list[entry], words[0][i] - tile->words.begin, [&](auto numbers) {
-      using Number = typename decltype(numbers)::Number;
       for (std::size_t j = 0; j < target; ++j) {
-        set(i, j, numbers[j] == Tile::kMissing<Number> ? unseen : row + static_cast<std::size_t>(numbers[j]) * 2);
+        set(i, j, numbers[j] == numbers.kMissing ? unseen : row + std::size_t{numbers[j]} * 2);
       }
     });
-  }
-  if (end - begin == source) return;
-  for (std::size_t i = 0; i < source; ++i) {
-    for (std::size_t j = 0; words[0][i] == kUnknown && j < target; ++j) set(i, j, unseen);
   }
 }
 

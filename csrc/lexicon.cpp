@@ -1,13 +1,8 @@
 #include "lexicon.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
-#include <stdexcept>
-#include <tuple>
-#include <utility>
 
 #include "errors.h"
 
@@ -15,7 +10,6 @@ namespace weam {
 
 namespace {
 
-constexpr std::size_t kChunks = 256;
 constexpr std::string_view kNull = "<eps>";
 // Of log t in single precision: what lies on a threshold is not below it.
 constexpr double kRounding = 1e-5;
@@ -27,13 +21,6 @@ struct Entry {
   bool operator<(const Entry& other) const { return t != other.t ? t > other.t : word < other.word; }
 };
 
-// Keeps the best `top` of the entries, in order.
-void keep_best(std::vector<Entry>& entries, std::size_t top) {
-  const std::size_t kept = std::min(top, entries.size());
-  std::partial_sort(entries.begin(), entries.begin() + static_cast<std::ptrdiff_t>(kept), entries.end());
-  entries.resize(kept);
-}
-
 // The cells of each target word, as (cell, source word) by column.
 struct Columns {
   std::vector<std::uint64_t> first;
@@ -44,9 +31,7 @@ struct Columns {
     std::partial_sum(first.begin(), first.end(), first.begin());
     std::vector<std::uint64_t> next(first.begin(), first.end() - 1);
     for (std::size_t e = 0; e < table.sources(); ++e) {
-      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) {
-        cells[next[table.columns[cell]]++] = {cell, static_cast<Word>(e)};
-      }
+      for (const std::uint64_t cell : table.row(e)) cells[next[table.columns[cell]]++] = {cell, static_cast<Word>(e)};
     }
   }
 };
@@ -72,33 +57,26 @@ Lexicon make_lexicon(const TTable& table, std::size_t target_words, int d, std::
   const TTable none;
   const Columns columns(d == 1 ? table : none, d == 1 ? target_words : 0);
   const std::vector<std::uint64_t>& rows = d == 0 ? table.rows : columns.first;
-  const std::vector<std::size_t> bounds = split_evenly(rows, kChunks);
-  std::vector<Lexicon> parts(bounds.size() - 1);
-  parallel.run(parts.size(), [&](std::size_t chunk, int) {
+  std::vector<std::vector<Entry>> best(rows.size() - 1);  // of each given word
+  parallel.for_each(split_by_weight(rows), [&](std::size_t given, int) {
     std::vector<Entry> entries;
-    for (std::size_t given = bounds[chunk]; given < bounds[chunk + 1]; ++given) {
-      entries.clear();
-      for (std::uint64_t n = rows[given]; n < rows[given + 1]; ++n) {
-        const std::uint64_t cell = d == 0 ? n : columns.cells[n].first;
-        const float t = table.t[cell * table.directions + d];
-        if (t > kUnseen) entries.push_back({t, d == 0 ? table.columns[cell] : columns.cells[n].second});
-      }
-      keep_best(entries, top);
-      for (const Entry& entry : entries) {
-        parts[chunk].words.push_back(entry.word);
-        parts[chunk].probabilities.push_back(static_cast<float>(entry.t / kScale));
-      }
-      parts[chunk].offsets.push_back(static_cast<std::int64_t>(parts[chunk].words.size()));
+    for (std::uint64_t n = rows[given]; n < rows[given + 1]; ++n) {
+      const auto [cell, word] = d == 0 ? std::pair(n, table.columns[n]) : columns.cells[n];
+      const float t = table.t_of(cell)[d];
+      if (t > kUnseen) entries.push_back({t, word});
     }
+    best[given].resize(std::min(top, entries.size()));
+    std::partial_sort_copy(entries.begin(), entries.end(), best[given].begin(), best[given].end());
   });
-  Lexicon whole;
-  for (const Lexicon& part : parts) {
-    const std::int64_t base = whole.offsets.back();
-    for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);
-    whole.words.insert(whole.words.end(), part.words.begin(), part.words.end());
-    whole.probabilities.insert(whole.probabilities.end(), part.probabilities.begin(), part.probabilities.end());
+  Lexicon lexicon;
+  for (const std::vector<Entry>& entries : best) {
+    for (const Entry& entry : entries) {
+      lexicon.words.push_back(entry.word);
+      lexicon.probabilities.push_back(static_cast<float>(entry.t / kScale));
+    }
+    lexicon.offsets.push_back(static_cast<std::int64_t>(lexicon.words.size()));
   }
-  return whole;
+  return lexicon;
 }
 
 std::string lexicon_text(const Lexicon& lexicon, const Vocabulary& given, const Vocabulary& generated) {
@@ -117,8 +95,7 @@ std::string parameters_text(const TTable& table, const Vocabulary& source, const
                             double threshold, const Parallel& parallel) {
   const auto append_row = [&](std::string& text, std::string_view given, std::vector<Entry>& entries) {
     if (entries.empty()) return;
-    const double most =
-        std::max_element(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.t < b.t; })->t;
+    const double most = std::ranges::max(entries, {}, &Entry::t).t;
     const double least = -threshold * std::log(most / kScale) - kRounding;
     for (const Entry& entry : entries) {
       const double log_t = std::log(entry.t / kScale);
@@ -132,68 +109,55 @@ std::string parameters_text(const TTable& table, const Vocabulary& source, const
   for (Word word = 0; with_null && word < table.null_row[0].size(); ++word) {
     nulls.push_back({table.null_row[0][word], word});
   }
-  std::string whole;
-  append_row(whole, kNull, nulls);
-  const std::vector<std::size_t> bounds = split_evenly(table.rows, kChunks);
-  std::vector<std::string> parts(bounds.size() - 1);
-  parallel.run(parts.size(), [&](std::size_t chunk, int) {
+  const Bounds bounds = split_by_weight(table.rows);
+  std::vector<std::string> parts(bounds.size());  // of NULL, and of the chunks
+  append_row(parts[0], kNull, nulls);
+  parallel.run_ranges(bounds, [&](Range words, std::size_t chunk, int) {
     std::vector<Entry> entries;
-    for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
+    for (std::size_t e = words.begin; e < words.end; ++e) {
       entries.clear();
-      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) {
-        entries.push_back({table.t[cell * table.directions], table.columns[cell]});
-      }
-      append_row(parts[chunk], source.text(static_cast<Word>(e)), entries);
+      for (const std::uint64_t cell : table.row(e)) entries.push_back({table.t_of(cell)[0], table.columns[cell]});
+      append_row(parts[chunk + 1], source.text(static_cast<Word>(e)), entries);
     }
   });
-  for (const std::string& part : parts) whole.append(part);
-  return whole;
+  return joined(std::move(parts));
 }
 
 TTable read_parameters(std::string_view text, Vocabulary& source, Vocabulary& target) {
   struct Parameter {
     Word source, target;
     float t;
+    std::pair<Word, Word> words() const { return {source, target}; }
   };
   std::vector<Parameter> cells, nulls;
   for (std::uint64_t line = 1; !text.empty(); ++line) {
     const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view fields[3];
-    std::size_t count = 0;
     std::string_view row = text.substr(0, end);
-    if (!row.empty() && row.back() == '\r') row.remove_suffix(1);
-    split_blanks(row, [&](std::string_view field) {
-      if (count < 3) fields[count] = field;
-      ++count;
-    });
     text.remove_prefix(std::min(end + 1, text.size()));
-    if (count == 0) continue;
-    if (count != 3)
+    if (row.ends_with('\r')) row.remove_suffix(1);
+    std::vector<std::string_view> fields;
+    split_blanks(row, [&](std::string_view field) { fields.push_back(field); });
+    if (fields.empty()) continue;
+    if (fields.size() != 3) {
       throw LineError(0, line, "expected a source word, a target word and the logarithm of a probability");
+    }
     char* after = nullptr;
     const std::string number(fields[2]);
     const double log_t = std::strtod(number.c_str(), &after);
-    if (*after != '\0' || !(log_t <= 1e-3))
+    if (*after != '\0' || !(log_t <= 1e-3)) {
       throw LineError(0, line, "'" + number + "' is no logarithm of a probability");
-    const float t = static_cast<float>(std::exp(log_t) * kScale);
-    if (fields[0] == kNull) {
-      nulls.push_back({0, target.intern(fields[1]), t});
-    } else {
-      cells.push_back({source.intern(fields[0]), target.intern(fields[1]), t});
     }
+    const float t = static_cast<float>(std::exp(log_t) * kScale);
+    const bool is_null = fields[0] == kNull;
+    (is_null ? nulls : cells).push_back({is_null ? 0 : source.intern(fields[0]), target.intern(fields[1]), t});
   }
-  std::stable_sort(cells.begin(), cells.end(), [](const Parameter& a, const Parameter& b) {
-    return std::tie(a.source, a.target) < std::tie(b.source, b.target);
-  });
+  std::ranges::stable_sort(cells, {}, &Parameter::words);
   TTable table;
   table.sorted = true;
   table.rows.assign(source.size() + 1, 0);
   for (std::size_t k = 0; k < cells.size(); ++k) {
-    const bool repeated = k > 0 && cells[k].source == cells[k - 1].source && cells[k].target == cells[k - 1].target;
-    if (repeated) {
-      table.t[table.t.size() - 1] = cells[k].t;  // the last one counts, as in fast_align
-      continue;
-    }
+    if (k + 1 < cells.size() && cells[k].words() == cells[k + 1].words())
+      continue;  // the last counts, as in fast_align
     table.columns.push_back(cells[k].target);
     table.t.push_back(cells[k].t);
     ++table.rows[cells[k].source + 1];

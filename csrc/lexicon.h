@@ -1,12 +1,6 @@
 // A translation table as text: lexical tables of other tools, and fast_align's parameter files.
 #pragma once
 
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "corpus.h"
-#include "parallel.h"
 #include "ttable.h"
 
 namespace weam {

@@ -1,11 +1,9 @@
 #include "links.h"
 
-#include <algorithm>
 #include <charconv>
 #include <numeric>
 #include <system_error>
 #include <tuple>
-#include <utility>
 
 #include "corpus.h"
 #include "errors.h"
@@ -41,45 +39,29 @@ void drop_repeats(Links& links, std::size_t begin) {
   if (!links.probability.empty()) links.probability.resize(kept);
 }
 
-// Writes pairs of links behind each other.
-class PharaohWriter {
- public:
-  PharaohWriter(const Links& links, bool by_target) : links_(links), by_target_(by_target) {}
+template <class Number, class... Format>
+void append_number(std::string& text, Number number, Format... format) {
+  char digits[64];  // the largest float has 39 digits before its point
+  text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
+}
 
-  void write(std::size_t pair) {
-    const std::size_t begin = links_.offsets[pair], end = links_.offsets[pair + 1];
-    order_.resize(end - begin);
-    std::iota(order_.begin(), order_.end(), begin);
-    if (by_target_) {
-      std::stable_sort(order_.begin(), order_.end(),
-                       [&](std::size_t a, std::size_t b) { return links_.links[a].target < links_.links[b].target; });
-    }
-    for (const std::size_t n : order_) {
-      if (n != order_.front()) text.push_back(' ');
-      append(links_.links[n].source);
-      text.push_back('-');
-      append(links_.links[n].target);
-      if (!links_.probability.empty()) {
-        text.push_back(':');
-        append(links_.probability[n], std::chars_format::fixed, 4);
-      }
-    }
-    text.push_back('\n');
+// Appends a line; `order` is space for it.
+void append_pair(const Links& links, std::size_t pair, bool by_target, std::vector<std::size_t>& order,
+                 std::string& text) {
+  order.resize(links.offsets[pair + 1] - links.offsets[pair]);
+  std::iota(order.begin(), order.end(), links.offsets[pair]);
+  if (by_target) std::ranges::stable_sort(order, {}, [&](std::size_t n) { return links.links[n].target; });
+  for (const std::size_t n : order) {
+    if (n != order.front()) text.push_back(' ');
+    append_number(text, links.links[n].source);
+    text.push_back('-');
+    append_number(text, links.links[n].target);
+    if (links.probability.empty()) continue;
+    text.push_back(':');
+    append_number(text, links.probability[n], std::chars_format::fixed, 4);
   }
-
-  std::string text;
-
- private:
-  template <class Number, class... Format>
-  void append(Number number, Format... format) {
-    char digits[64];  // the largest float has 39 digits before its point
-    text.append(digits, std::to_chars(digits, digits + sizeof digits, number, format...).ptr);
-  }
-
-  const Links& links_;
-  const bool by_target_;
-  std::vector<std::size_t> order_;
-};
+  text.push_back('\n');
+}
 
 // A token as a message can quote it: not all of a long one, and nothing that moves a terminal's cursor.
 std::string quoted(std::string_view token) {
@@ -208,9 +190,9 @@ class PharaohParser {
 };
 
 // Where chunks of whole lines begin, and the end of the text.
-std::vector<std::size_t> chunks_of_lines(std::string_view text) {
+Bounds chunks_of_lines(std::string_view text) {
   constexpr std::size_t kBytesPerChunk = 1 << 18;
-  std::vector<std::size_t> bounds{0};
+  Bounds bounds{0};
   while (bounds.back() < text.size()) {
     const std::size_t end = text.find('\n', std::min(bounds.back() + kBytesPerChunk, text.size()) - 1);
     bounds.push_back(end == std::string_view::npos ? text.size() : end + 1);
@@ -222,23 +204,22 @@ std::vector<std::size_t> chunks_of_lines(std::string_view text) {
 
 Links concatenate(std::vector<Links> parts) {
   Links whole;
-  std::size_t pairs = 1, links = 0, probabilities = 0;
-  for (const Links& part : parts) {
-    pairs += part.size();
-    links += part.links.size();
-    probabilities += part.probability.size();
-  }
-  whole.offsets.reserve(pairs);
-  whole.links.reserve(links);
-  whole.probability.reserve(probabilities);
+  std::vector<std::vector<Link>> links;
+  std::vector<std::vector<float>> probabilities;
   for (Links& part : parts) {
     const std::int64_t base = whole.offsets.back();
     for (std::size_t k = 1; k < part.offsets.size(); ++k) whole.offsets.push_back(base + part.offsets[k]);
-    whole.links.insert(whole.links.end(), part.links.begin(), part.links.end());
-    whole.probability.insert(whole.probability.end(), part.probability.begin(), part.probability.end());
-    part = Links();
+    links.push_back(std::move(part.links));
+    probabilities.push_back(std::move(part.probability));
   }
+  whole.links = joined(std::move(links));
+  whole.probability = joined(std::move(probabilities));
   return whole;
+}
+
+void end_pair(Links& links) {
+  sort_pair(links, static_cast<std::size_t>(links.offsets.back()), links.links.size());
+  links.offsets.push_back(static_cast<std::int64_t>(links.links.size()));
 }
 
 void sort_pairs(Links& links) {
@@ -246,30 +227,20 @@ void sort_pairs(Links& links) {
 }
 
 std::string to_pharaoh(const Links& links, bool by_target, const Parallel& parallel) {
-  constexpr std::size_t kPairsPerChunk = 4096;
-  std::vector<std::string> parts((links.size() + kPairsPerChunk - 1) / kPairsPerChunk);
-  parallel.run(parts.size(), [&](std::size_t chunk, int) {
-    PharaohWriter writer(links, by_target);
-    const std::size_t begin = chunk * kPairsPerChunk, end = std::min(links.size(), begin + kPairsPerChunk);
-    for (std::size_t k = begin; k < end; ++k) writer.write(k);
-    parts[chunk] = std::move(writer.text);
+  const Bounds bounds = split_every(4096, links.size());
+  std::vector<std::string> parts(bounds.size() - 1);
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
+    std::vector<std::size_t> order;
+    for (std::size_t k = range.begin; k < range.end; ++k) append_pair(links, k, by_target, order, parts[chunk]);
   });
-  std::size_t size = 0;
-  for (const std::string& part : parts) size += part.size();
-  std::string text;
-  text.reserve(size);
-  for (std::string& part : parts) {
-    text += part;
-    part = std::string();
-  }
-  return text;
+  return joined(std::move(parts));
 }
 
 Links parse_pharaoh(std::string_view text, const PharaohText& how, const Parallel& parallel) {
-  const std::vector<std::size_t> bounds = chunks_of_lines(text);
+  const Bounds bounds = chunks_of_lines(text);
   std::vector<PharaohParser> parsers(bounds.size() - 1, PharaohParser(how.fields));
-  parallel.run(parsers.size(), [&](std::size_t chunk, int) {
-    parsers[chunk].parse(text.substr(bounds[chunk], bounds[chunk + 1] - bounds[chunk]));
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
+    parsers[chunk].parse(text.substr(range.begin, range.size()));
   });
   std::vector<Links> parts;
   std::uint64_t before = how.first_line - 1;

@@ -2,11 +2,10 @@
 // Pharaoh's format: a line "0-0 1-2" for each pair, with probabilities "0-0:0.9312 1-2:0.5".
 #pragma once
 
-#include <cstdint>
+#include <compare>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "parallel.h"
 
@@ -14,11 +13,16 @@ namespace weam {
 
 struct Link {
   std::int32_t source, target;
-  friend bool operator<(const Link& a, const Link& b) {
-    return a.source != b.source ? a.source < b.source : a.target < b.target;
-  }
-  friend bool operator==(const Link& a, const Link& b) { return a.source == b.source && a.target == b.target; }
+  auto operator<=>(const Link&) const = default;
 };
+
+// Of direction 0 the generated word is the target, of direction 1 the source.
+constexpr Link link_of(int direction, std::int32_t given, std::int32_t generated) {
+  return direction == 0 ? Link{given, generated} : Link{generated, given};
+}
+constexpr std::int32_t generated_word(const Link& link, int direction) {
+  return direction == 0 ? link.target : link.source;
+}
 
 struct Links {
   std::vector<std::int64_t> offsets{0};
@@ -31,8 +35,9 @@ struct Links {
 // The parts one behind the other; each is freed as soon as it has been copied. All have probabilities, or none has.
 Links concatenate(std::vector<Links> parts);
 
-// Sorts the links of each pair, their probabilities with them.
+// Sorts the links of each pair, their probabilities with them; and those behind the last pair, which become one.
 void sort_pairs(Links& links);
+void end_pair(Links& links);
 
 // With the probabilities, to four decimals, where there are any. `by_target` writes the links in the order of the
 // target words, as fast_align does for its forward direction.

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <array>
-#include <cstdint>
-#include <string>
 
 #include "corpus.h"
 #include "parallel.h"
@@ -24,6 +22,7 @@ struct Layout {
 // What training will take, in bytes, beside the text that has been read.
 struct MemoryEstimate {
   double cells;
+  std::uint64_t words;  // of both sides
   std::uint64_t text;   // of the text itself, which files would take over
   std::uint64_t fixed;  // that grows with the vocabularies only
   std::uint64_t table;  // with the sums that counting it needs
@@ -38,24 +37,24 @@ struct MemoryEstimate {
 MemoryEstimate estimate_memory(const Bitext& bitext, const std::array<std::size_t, 2>& vocabulary, int directions,
                                const Parallel& parallel);
 
-// Whether `bytes` are enough for the text, for what else is needed, and for its longest pair.
-bool fits(const MemoryEstimate& estimate, std::uint64_t needed, std::uint64_t bytes);
-
-// Cuts the work for `bytes` of memory, text included: in one piece, with tiles, or with files in `directory`; then not
-// into more parts than can be worked through, even if that takes more.
-Layout choose_layout(const MemoryEstimate& estimate, std::uint64_t bytes, const std::string& directory);
-
-// What training will take in a layout.
-std::uint64_t needed_bytes(const MemoryEstimate& estimate, const Layout& layout);
-
-// Tiles of the default size, in memory.
-Layout low_layout();
-
 // The same for the HMM, which begins with the diagonal model.
 MemoryEstimate estimate_hmm_memory(const Bitext& bitext, const std::array<std::size_t, 2>& vocabulary,
                                    const Parallel& parallel);
 
-// What its model takes, once it is trained.
-std::uint64_t kept_bytes(const MemoryEstimate& estimate, std::size_t words);
+// How a training is laid out, and what it will take in bytes.
+struct MemoryPlan {
+  Layout layout;
+  std::uint64_t needed, fast;  // beside the text; as the fast mode would
+  std::uint64_t longest;       // while the longest pair is worked on
+  std::uint64_t kept;          // of a model for both directions, once it is done
+
+  const char* mode() const { return layout.keep_index ? "fast" : layout.directory.empty() ? "low" : "files"; }
+};
+
+// Cuts the work for `bytes` of memory, text included: in one piece (fast), with tiles (low), or with files in
+// `directory`; then not into more parts than can be worked through, even if that takes more. What is left is for long
+// pairs. The mode is that one, or "auto". Throws std::invalid_argument for another.
+MemoryPlan plan_memory(const MemoryEstimate& estimate, const std::string& mode, std::uint64_t bytes,
+                       const std::string& directory);
 
 }  // namespace weam

@@ -2,6 +2,7 @@
 // is the same, sums run in fixed lanes and nothing is contracted, so all versions give the same bits.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -35,12 +36,13 @@ WEAM_INLINE float add_lanes(const float* lane) {
 // kLanes numbers as one value, where a loop over them would not become one instruction. By reference only: how such a
 // value is passed depends on the instruction set.
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+using LanesInMemory = float __attribute__((vector_size(kLanes * sizeof(float)), aligned(sizeof(float)), may_alias));
 
-WEAM_INLINE void load_lanes(Lanes& lanes, const float* from) { std::memcpy(&lanes, from, sizeof lanes); }
-WEAM_INLINE void store_lanes(float* to, const Lanes& lanes) { std::memcpy(to, &lanes, sizeof lanes); }
-WEAM_INLINE float add_lanes(const Lanes& lanes) {
+WEAM_INLINE const LanesInMemory& lanes(const float* at) { return *reinterpret_cast<const LanesInMemory*>(at); }
+WEAM_INLINE LanesInMemory& lanes(float* at) { return *reinterpret_cast<LanesInMemory*>(at); }
+WEAM_INLINE float add_lanes(const Lanes& values) {
   float lane[kLanes];
-  store_lanes(lane, lanes);
+  lanes(lane) = values;
   return add_lanes(lane);
 }
 
@@ -52,24 +54,11 @@ WEAM_INLINE double exp_negative(double x) {
   const double shifted = x * 1.4426950408889634 + kRound;
   const double quotient = shifted - kRound;
   const double r = (x - quotient * 0.6931471803691238) - quotient * 1.9082149292705877e-10;
+  constexpr double kTaylor[] = {1.0 / 3628800, 1.0 / 362880, 1.0 / 40320, 1.0 / 5040, 1.0 / 720, 1.0 / 120,
+                                1.0 / 24,      1.0 / 6,      0.5,         1.0,        1.0};
   double p = 1.0 / 39916800;
-  p = p * r + 1.0 / 3628800;
-  p = p * r + 1.0 / 362880;
-  p = p * r + 1.0 / 40320;
-  p = p * r + 1.0 / 5040;
-  p = p * r + 1.0 / 720;
-  p = p * r + 1.0 / 120;
-  p = p * r + 1.0 / 24;
-  p = p * r + 1.0 / 6;
-  p = p * r + 0.5;
-  p = p * r + 1.0;
-  p = p * r + 1.0;
-  std::uint64_t bits;
-  std::memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits + 1023) << 52;
-  double power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
+  for (const double coefficient : kTaylor) p = p * r + coefficient;
+  return p * std::bit_cast<double>((std::bit_cast<std::uint64_t>(shifted) + 1023) << 52);
 }
 
 // exp(digamma(x)) for x > 0, relative error below 1e-7. Six steps of the recurrence digamma(x) = digamma(x + 1) - 1/x,

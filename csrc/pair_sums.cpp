@@ -1,12 +1,6 @@
 #include "pair_sums.h"
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <numeric>
-#include <type_traits>
-
-#include "numeric.h"
 
 namespace weam {
 
@@ -75,9 +69,8 @@ WEAM_INLINE void add_backward(const PairView& pair, std::size_t i, const float* 
   }
 }
 
-// Adds up to kRows source positions, whose t are in scratch.t.
 template <int kDirections, bool kBest>
-WEAM_INLINE void add_rows(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
+WEAM_INLINE void add_rows_of(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
   for (std::size_t row = 0; row < rows; ++row) {
     const float* const t = scratch.t.data() + row * padded(pair.target.length) * kDirections;
     add_forward<kDirections, kBest>(pair, positions[row], t, scratch);
@@ -85,67 +78,53 @@ WEAM_INLINE void add_rows(const PairView& pair, const std::uint32_t* positions, 
   }
 }
 
-using AddRows = void (*)(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch);
-
-WEAM_CLONES void add_rows_1(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
-  add_rows<1, false>(pair, positions, rows, scratch);
-}
-WEAM_CLONES void add_rows_2(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
-  add_rows<2, false>(pair, positions, rows, scratch);
-}
-WEAM_CLONES void best_rows_1(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
-  add_rows<1, true>(pair, positions, rows, scratch);
-}
-WEAM_CLONES void best_rows_2(const PairView& pair, const std::uint32_t* positions, std::size_t rows, Scratch& scratch) {
-  add_rows<2, true>(pair, positions, rows, scratch);
-}
-
-AddRows adder(int directions, bool best) {
-  if (directions == 2) return best ? best_rows_2 : add_rows_2;
-  return best ? best_rows_1 : add_rows_1;
+// Adds up to kRows source positions, whose t are in scratch.t.
+WEAM_CLONES void add_rows(const PairView& pair, int directions, bool best, const std::uint32_t* positions,
+                          std::size_t rows, Scratch& scratch) {
+  if (directions == 2) {
+    best ? add_rows_of<2, true>(pair, positions, rows, scratch) : add_rows_of<2, false>(pair, positions, rows, scratch);
+  } else {
+    best ? add_rows_of<1, true>(pair, positions, rows, scratch) : add_rows_of<1, false>(pair, positions, rows, scratch);
+  }
 }
 
 // load(k, t) writes t[target length][directions] for the k-th of `count` source words, which stands at position[k].
 template <class Load>
-void add_words(const PairView& pair, int directions, AddRows add, const std::uint32_t* position, std::size_t count,
+void add_words(const PairView& pair, int directions, bool best, const std::uint32_t* position, std::size_t count,
                Load load, Scratch& scratch) {
   const std::size_t width = padded(pair.target.length) * directions;
   for (std::size_t first = 0; first < count; first += kRows) {
     const std::size_t rows = std::min<std::size_t>(kRows, count - first);
     for (std::size_t row = 0; row < rows; ++row) load(first + row, scratch.t.data() + row * width);
-    add(pair, position + first, rows, scratch);
+    add_rows(pair, directions, best, position + first, rows, scratch);
   }
 }
 
 template <int kDirections, bool kComplete>
-void add_tile_words(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-                    bool best, Scratch& scratch) {
-  const std::uint32_t begin = tile.entries[k - tile.pairs.begin], end = tile.entries[k - tile.pairs.begin + 1];
-  const Word* const sentence = bitext.words[0].data() + pair.source.begin;
+void add_tile_words(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
+  static constexpr float unseen[2] = {kUnseen, kUnseen};
+  const Range entries = tile.entries_of(pair.number);
   const auto load = [&](std::size_t n, float* t) {
-    const std::uint64_t entry = begin + n;
+    const std::uint64_t entry = entries.begin + n;
     tile.prefetch_list(entry + kRows);
-    const Word word = sentence[tile.position[entry]];
+    const Word word = pair.source.words[tile.position[entry]];
     const float* const row = table.t.data() + table.rows[word] * kDirections;
     tile.numbers(tile.list[entry], word - tile.words.begin, [&](auto numbers) {
-      using Number = typename decltype(numbers)::Number;
       for (std::size_t j = 0; j < pair.target.length; ++j, t += kDirections) {
-        if (!kComplete && numbers[j] == Tile::kMissing<Number>) {
-          std::fill(t, t + kDirections, kUnseen);
-          continue;
-        }
-        std::memcpy(t, row + static_cast<std::size_t>(numbers[j]) * kDirections, kDirections * sizeof *t);
+        const bool missing = !kComplete && numbers[j] == numbers.kMissing;
+        const float* const from = missing ? unseen : row + static_cast<std::size_t>(numbers[j]) * kDirections;
+        std::memcpy(t, from, kDirections * sizeof *t);
       }
     });
   };
-  add_words(pair, kDirections, adder(kDirections, best), tile.position.data() + begin, end - begin, load, scratch);
+  add_words(pair, kDirections, best, tile.position.data() + entries.begin, entries.size(), load, scratch);
 }
 
 // Adds the positions in scratch.order, where every t is kUnseen.
 void add_unseen(const PairView& pair, int directions, bool best, Scratch& scratch) {
   const std::size_t width = padded(pair.target.length) * directions;
   const auto load = [&](std::size_t, float* t) { std::fill(t, t + width, kUnseen); };
-  add_words(pair, directions, adder(directions, best), scratch.order.data(), scratch.order.size(), load, scratch);
+  add_words(pair, directions, best, scratch.order.data(), scratch.order.size(), load, scratch);
 }
 
 // Sum of the unnormalised prior over the words that may generate each word.
@@ -159,7 +138,7 @@ void sum_prior(const SideView& generated, const SideView& given, int d, std::vec
 }  // namespace
 
 void Sums::begin(std::size_t length) {
-  for (std::vector<float>* values : {&prior, &z, &feature, &best}) values->assign(padded(length), 0.0f);
+  for (std::vector<float>* values : {&prior, &z, &feature, &best, &null}) values->assign(padded(length), 0.0f);
   partner.assign(padded(length), -1);
 }
 
@@ -179,42 +158,35 @@ void add_uniform(const PairView& pair, int directions, Scratch& scratch) {
   add_unseen(pair, directions, false, scratch);
 }
 
-void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-              bool best, Scratch& scratch) {
-  const auto add = table.directions == 2 ? add_tile_words<2, true> : add_tile_words<1, true>;
-  add(table, tile, bitext, k, pair, best, scratch);
+void add_tile(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch) {
+  (table.directions == 2 ? add_tile_words<2, true> : add_tile_words<1, true>)(table, tile, pair, best, scratch);
 }
 
-void add_new_text(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-                  Scratch& scratch) {
-  const int directions = table.directions;
-  const auto add = directions == 2 ? add_tile_words<2, false> : add_tile_words<1, false>;
-  add(table, tile, bitext, k, pair, true, scratch);
-  const Word* const sentence = bitext.sentence(0, k);
+void add_new_text(const TTable& table, const Tile& tile, const PairView& pair, Scratch& scratch) {
+  (table.directions == 2 ? add_tile_words<2, false> : add_tile_words<1, false>)(table, tile, pair, true, scratch);
   scratch.order.clear();
   for (std::uint32_t i = 0; i < pair.source.length; ++i) {
-    if (sentence[i] == kUnknown) scratch.order.push_back(i);
+    if (pair.source.words[i] == kUnknown) scratch.order.push_back(i);
   }
-  add_unseen(pair, directions, true, scratch);
+  add_unseen(pair, table.directions, true, scratch);
 }
 
-void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch) {
-  const Word *const source = bitext.sentence(0, k), *const target = bitext.sentence(1, k);
+void add_looked_up(const TTable& table, const PairView& pair, Scratch& scratch) {
+  const Word* const source = pair.source.words;
   std::vector<std::uint32_t>& order = scratch.order;
   order.resize(pair.source.length);
   std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&](std::uint32_t a, std::uint32_t b) { return source[a] != source[b] ? source[a] < source[b] : a < b; });
+  std::ranges::sort(order, {}, [&](std::uint32_t i) { return std::pair(source[i], i); });
   const int directions = table.directions;
   scratch.cells.resize(std::max<std::size_t>(scratch.cells.size(), pair.target.length));
   const auto load = [&](std::size_t n, float* t) {
-    table.find(source[order[n]], target, pair.target.length, scratch.cells.data());
+    table.find(source[order[n]], pair.target.words, pair.target.length, scratch.cells.data());
     for (std::size_t j = 0; j < pair.target.length; ++j, t += directions) {
       const std::uint64_t cell = scratch.cells[j];
-      for (int d = 0; d < directions; ++d) t[d] = cell == TTable::kNoCell ? kUnseen : table.t[cell * directions + d];
+      for (int d = 0; d < directions; ++d) t[d] = cell == TTable::kNoCell ? kUnseen : table.t_of(cell)[d];
     }
   };
-  add_words(pair, directions, adder(directions, true), order.data(), order.size(), load, scratch);
+  add_words(pair, directions, true, order.data(), order.size(), load, scratch);
 }
 
 }  // namespace weam

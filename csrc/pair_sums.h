@@ -1,10 +1,6 @@
 // Sums over the cells of one sentence pair: the inner loops of measuring and of decoding.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
-#include "corpus.h"
 #include "prior.h"
 #include "ttable.h"
 
@@ -12,10 +8,12 @@ namespace weam {
 
 // One sentence of a pair, with its length's entries of LengthTables.
 struct SideView {
-  std::uint32_t begin, length;
+  const Word* words;
+  std::uint32_t begin, length;  // of its words in the corpus
   const float *position, *before, *up[2], *down[2], *up_sum[2], *down_sum[2];
 
-  SideView(const Span& span, const LengthTables& lengths) : begin(span.begin), length(span.length) {
+  SideView(const Array<Word>& corpus, const Span& span, const LengthTables& lengths)
+      : words(corpus.data() + span.begin), begin(span.begin), length(span.length) {
     const std::size_t at = lengths.start[length];
     position = lengths.position.data() + at;
     before = lengths.before.data() + at;
@@ -29,10 +27,13 @@ struct SideView {
 };
 
 struct PairView {
+  std::size_t number;
   SideView source, target;
 
-  PairView(const Pair& pair, const LengthTables& lengths)
-      : source(pair.sides[0], lengths), target(pair.sides[1], lengths) {}
+  PairView(const Bitext& bitext, std::size_t k, const LengthTables& lengths)
+      : number(k),
+        source(bitext.words[0], bitext.pairs[k].sides[0], lengths),
+        target(bitext.words[1], bitext.pairs[k].sides[1], lengths) {}
   const SideView& generated(int d) const { return d == 0 ? target : source; }
   const SideView& given(int d) const { return d == 0 ? source : target; }
 };
@@ -41,7 +42,7 @@ struct PairView {
 struct Sums {
   std::vector<float> prior;           // sum of the unnormalised prior
   std::vector<float> z, feature;      // sum of prior * t, and of that times |i/I - j/J|
-  std::vector<float> best;            // largest prior * t
+  std::vector<float> best, null;      // largest prior * t, and the posterior of NULL
   std::vector<std::int32_t> partner;  // and the first word that has it, or -1
 
   void begin(std::size_t length);
@@ -63,12 +64,10 @@ void begin_sums(const PairView& pair, int directions, Scratch& scratch);
 // all of them, every t being kUnseen as before the first update;
 void add_uniform(const PairView& pair, int directions, Scratch& scratch);
 // those of a tile with lists, which has all cells;
-void add_tile(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-              bool best, Scratch& scratch);
+void add_tile(const TTable& table, const Tile& tile, const PairView& pair, bool best, Scratch& scratch);
 // the same, but a cell that is missing is kUnseen, and unknown words come last;
-void add_new_text(const TTable& table, const Tile& tile, const Bitext& bitext, std::size_t k, const PairView& pair,
-                  Scratch& scratch);
+void add_new_text(const TTable& table, const Tile& tile, const PairView& pair, Scratch& scratch);
 // all of them, as add_new_text does, but looked up in a table with sorted rows.
-void add_looked_up(const TTable& table, const Bitext& bitext, std::size_t k, const PairView& pair, Scratch& scratch);
+void add_looked_up(const TTable& table, const PairView& pair, Scratch& scratch);
 
 }  // namespace weam

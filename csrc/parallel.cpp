@@ -1,13 +1,11 @@
 #include "parallel.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
 #include <thread>
-#include <vector>
 
 namespace weam {
 
@@ -48,6 +46,42 @@ struct Workers {
 };
 
 }  // namespace
+
+Bounds split_evenly(std::size_t size) {
+  Bounds bounds;
+  for (std::size_t chunk = 0; chunk <= kChunks; ++chunk) bounds.push_back(size * chunk / kChunks);
+  return bounds;
+}
+
+Bounds split_every(std::size_t most, std::size_t size) {
+  Bounds bounds{0};
+  while (bounds.back() < size) bounds.push_back(std::min(size, bounds.back() + most));
+  return bounds;
+}
+
+Bounds split_by_weight(const std::vector<std::uint64_t>& cumulative) {
+  const std::size_t size = cumulative.size() - 1;
+  const std::uint64_t share = cumulative.back() / kChunks, rest = cumulative.back() % kChunks;
+  Bounds bounds{0};
+  for (std::size_t part = 1; part <= kChunks && bounds.back() < size; ++part) {
+    const std::uint64_t goal = share * part + rest * part / kChunks;
+    const auto at = std::lower_bound(cumulative.begin() + bounds.back() + 1, cumulative.end(), goal);
+    bounds.push_back(std::min<std::size_t>(at - cumulative.begin(), size));
+  }
+  if (bounds.back() != size) bounds.push_back(size);
+  return bounds;
+}
+
+std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most) {
+  const std::size_t size = cumulative.size() - 1;
+  std::vector<Range> ranges;
+  for (std::size_t begin = 0; begin < size; begin = ranges.back().end) {
+    std::size_t end = begin + 1;
+    while (end < size && cumulative[end + 1] - cumulative[begin] <= most) ++end;
+    ranges.push_back({begin, end});
+  }
+  return ranges;
+}
 
 void Parallel::run(std::size_t chunks, const std::function<void(std::size_t, int)>& body) const {
   if (chunks == 0) return;

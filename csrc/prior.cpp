@@ -1,10 +1,5 @@
 #include "prior.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include "numeric.h"
-
 namespace weam {
 
 namespace {
@@ -111,16 +106,13 @@ void LengthTables::set_tension(int direction, double tension) {
 }
 
 double fit_tension(double tension, double empirical, const std::vector<SizeCount>& sizes, const Parallel& parallel) {
-  constexpr std::size_t kSizesPerChunk = 64;
-  const std::size_t chunks = (sizes.size() + kSizesPerChunk - 1) / kSizesPerChunk;
+  const Bounds bounds = split_every(64, sizes.size());
   double tokens = 0;
   for (const SizeCount& size : sizes) tokens += size.pairs * size.generated;
   std::vector<double> parts(sizes.size());
   for (int step = 0; step < 8; ++step) {
-    parallel.run(chunks, [&](std::size_t chunk, int) {
-      for (std::size_t k = chunk * kSizesPerChunk; k < std::min(sizes.size(), (chunk + 1) * kSizesPerChunk); ++k) {
-        parts[k] = sizes[k].pairs * expected_feature(sizes[k].generated, sizes[k].given, tension);
-      }
+    parallel.for_each(bounds, [&](std::size_t k, int) {
+      parts[k] = sizes[k].pairs * expected_feature(sizes[k].generated, sizes[k].given, tension);
     });
     double expected = 0;
     for (const double part : parts) expected += part;

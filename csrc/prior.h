@@ -1,9 +1,6 @@
 // The diagonal prior of Dyer, Chahuneau & Smith (2013): exp(-tension |i/I - j/J|) for words i of I and j of J.
 #pragma once
 
-#include <cstdint>
-#include <vector>
-
 #include "corpus.h"
 #include "numeric.h"
 #include "parallel.h"

@@ -1,10 +1,9 @@
 #include "symmetrize.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <cstdlib>
+#include <stdexcept>
 #include <utility>
-#include <vector>
 
 namespace weam {
 
@@ -18,8 +17,8 @@ class Growing {
   void begin(const Link* forward, const Link* forward_end, const Link* backward, const Link* backward_end) {
     candidates_.clear();
     while (forward != forward_end || backward != backward_end) {
-      const bool first = forward != forward_end && (backward == backward_end || !(*backward < *forward));
-      const bool second = backward != backward_end && (forward == forward_end || !(*forward < *backward));
+      const bool first = forward != forward_end && (backward == backward_end || *forward <= *backward);
+      const bool second = backward != backward_end && (forward == forward_end || *backward <= *forward);
       candidates_.push_back({first ? *forward : *backward, 0, 0, {first, second}, false});
       forward += first;
       backward += second;
@@ -126,27 +125,23 @@ void combine(Heuristic heuristic, Growing& growing) {
 
 }  // namespace
 
-std::optional<Heuristic> parse_heuristic(std::string_view name) {
-  if (name == "intersect") return Heuristic::kIntersect;
-  if (name == "union") return Heuristic::kUnion;
-  if (name == "grow-diag") return Heuristic::kGrowDiag;
-  if (name == "grow-diag-final") return Heuristic::kGrowDiagFinal;
-  if (name == "grow-diag-final-and") return Heuristic::kGrowDiagFinalAnd;
-  return std::nullopt;
+Heuristic parse_heuristic(std::string_view name) {
+  constexpr std::string_view kNames[] = {"intersect", "union", "grow-diag", "grow-diag-final", "grow-diag-final-and"};
+  const auto at = std::ranges::find(kNames, name);
+  if (at == std::end(kNames)) throw std::invalid_argument("unknown heuristic: " + std::string(name));
+  return static_cast<Heuristic>(at - kNames);
 }
 
 Links symmetrize(const Links& forward, const Links& backward, Heuristic heuristic, const Parallel& parallel) {
-  constexpr std::size_t kPairsPerChunk = 4096;
-  const std::size_t pairs = forward.size();
-  const std::size_t chunks = (pairs + kPairsPerChunk - 1) / kPairsPerChunk;
-  std::vector<Links> parts(chunks);
-  parallel.run(chunks, [&](std::size_t chunk, int) {
+  const Bounds bounds = split_every(4096, forward.size());
+  std::vector<Links> parts(bounds.size() - 1);
+  parallel.run_ranges(bounds, [&](Range range, std::size_t chunk, int) {
     Links& part = parts[chunk];
     Growing growing;
-    const std::size_t begin = chunk * kPairsPerChunk, end = std::min(pairs, begin + kPairsPerChunk);
-    part.links.reserve(forward.offsets[end] - forward.offsets[begin] + backward.offsets[end] - backward.offsets[begin]);
+    const auto size = [&](const Links& links) { return links.offsets[range.end] - links.offsets[range.begin]; };
+    part.links.reserve(size(forward) + size(backward));
     const auto at = [](const Links& links, std::size_t k) { return links.links.data() + links.offsets[k]; };
-    for (std::size_t k = begin; k < end; ++k) {
+    for (std::size_t k = range.begin; k < range.end; ++k) {
       growing.begin(at(forward, k), at(forward, k + 1), at(backward, k), at(backward, k + 1));
       combine(heuristic, growing);
       growing.append_to(part.links, heuristic == Heuristic::kUnion);

@@ -1,13 +1,10 @@
 #include "ttable.h"
 
-#include <algorithm>
 #include <numeric>
 
 namespace weam {
 
 namespace {
-
-constexpr std::size_t kChunks = 256;
 
 // Makes room for the lists of each word of a tile; `sizes` is what its row has at most.
 void place_lists(Tile& tile, const Bitext& bitext, const std::vector<std::uint64_t>& sizes) {
@@ -53,15 +50,6 @@ void write_lists(Tile& tile, const Bitext& bitext, std::size_t word, Number numb
   tile.wide[word] ? write(std::uint32_t{}) : write(std::uint16_t{});
 }
 
-// Calls body(word, thread) for every word of a tile, counted from words.begin.
-template <class Body>
-void for_each_word(const Tile& tile, const Parallel& parallel, Body body) {
-  const std::vector<std::size_t> bounds = split_evenly(tile.visits, kChunks);
-  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int thread) {
-    for (std::size_t word = bounds[chunk]; word < bounds[chunk + 1]; ++word) body(word, thread);
-  });
-}
-
 // Binary search for many words at once, all in step: their reads do not wait for each other. `at` comes as the row's
 // beginning and becomes the last place that is not beyond each word.
 WEAM_CLONES void search_row(const Word* columns, std::size_t size, const Word* targets, std::size_t count,
@@ -79,22 +67,19 @@ WEAM_CLONES void search_row(const Word* columns, std::size_t size, const Word* t
 
 void TTable::sort_rows(const Parallel& parallel) {
   if (sorted) return;
-  const std::vector<std::size_t> bounds = split_evenly(rows, kChunks);
-  parallel.run(bounds.size() - 1, [&](std::size_t chunk, int) {
+  parallel.run_ranges(split_by_weight(rows), [&](Range range, std::size_t, int) {
     std::vector<std::pair<Word, std::uint32_t>> order;
     std::vector<float> values;
-    for (std::size_t e = bounds[chunk]; e < bounds[chunk + 1]; ++e) {
-      const std::size_t size = rows[e + 1] - rows[e];
-      Word* const row = columns.data() + rows[e];
-      float* const probabilities = t.data() + rows[e] * directions;
-      order.resize(size);
-      for (std::uint32_t k = 0; k < size; ++k) order[k] = {row[k], k};
+    for (std::size_t e = range.begin; e < range.end; ++e) {
+      Word* const row_columns = columns.data() + rows[e];
+      float* const row_t = t_of(rows[e]);
+      order.resize(row(e).size());
+      for (std::uint32_t k = 0; k < order.size(); ++k) order[k] = {row_columns[k], k};
       std::sort(order.begin(), order.end());
-      values.assign(probabilities, probabilities + size * directions);
-      for (std::size_t k = 0; k < size; ++k) {
-        row[k] = order[k].first;
-        std::copy_n(values.data() + std::size_t{order[k].second} * directions, directions,
-                    probabilities + k * directions);
+      values.assign(row_t, row_t + order.size() * directions);
+      for (std::size_t k = 0; k < order.size(); ++k) {
+        row_columns[k] = order[k].first;
+        std::copy_n(values.data() + std::size_t{order[k].second} * directions, directions, row_t + k * directions);
       }
     }
   });
@@ -116,16 +101,12 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
   tile.first.assign(words.size() + 1, 0);
   tile.visits.assign(words.size() + 1, 0);
   const auto for_each = [&](auto use) {
-    for (std::size_t pair = pairs.begin; pair < pairs.end; ++pair) {
-      const Pair spans = bitext.pairs[pair];
-      const Word* const sentence = bitext.words[0].data() + spans.sides[0].begin;
-      for (std::uint32_t i = 0; i < spans.sides[0].length; ++i) {
-        const std::size_t word = std::size_t{sentence[i]} - words.begin;  // wraps below the range
-        if (word < words.size()) use(word, static_cast<std::uint32_t>(pair), i, spans.sides[1].length);
-      }
-    }
+    for_each_source_word(bitext, pairs, [&](Word source, std::uint32_t pair, std::uint32_t i, std::uint32_t met) {
+      const std::size_t word = std::size_t{source} - words.begin;  // wraps below the range
+      if (word < words.size()) use(word, Tile::Occurrence{pair, i}, met);
+    });
   };
-  for_each([&](std::size_t word, std::uint32_t, std::uint32_t, std::uint32_t met) {
+  for_each([&](std::size_t word, Tile::Occurrence, std::uint32_t met) {
     ++tile.first[word + 1];
     tile.visits[word + 1] += met;
   });
@@ -133,24 +114,25 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs) {
   std::partial_sum(tile.visits.begin(), tile.visits.end(), tile.visits.begin());
   tile.occurrences.resize(tile.first.back());
   std::vector<std::uint64_t> next(tile.first.begin(), tile.first.end() - 1);
-  for_each([&](std::size_t word, std::uint32_t pair, std::uint32_t i, std::uint32_t) {
-    tile.occurrences[next[word]++] = {pair, i};
-  });
+  for_each([&](std::size_t word, Tile::Occurrence at, std::uint32_t) { tile.occurrences[next[word]++] = at; });
   return tile;
 }
 
-void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<RowNumbers>& numberings,
-               const Parallel& parallel) {
+Tile list_cells(const Bitext& bitext, Range words, Range pairs, const TTable& table,
+                std::vector<RowNumbers>& numberings, const Parallel& parallel) {
+  if (parallel.poll) parallel.poll();
+  Tile tile = list_occurrences(bitext, words, pairs);
   const std::uint64_t* const rows = table.rows.data() + tile.words.begin;
   std::vector<std::uint64_t> sizes(tile.words.size());
   for (std::size_t e = 0; e < sizes.size(); ++e) sizes[e] = rows[e + 1] - rows[e];
   place_lists(tile, bitext, sizes);
-  for_each_word(tile, parallel, [&](std::size_t word, int thread) {
+  parallel.for_each(split_by_weight(tile.visits), [&](std::size_t word, int thread) {
     if (tile.first[word] == tile.first[word + 1]) return;
     RowNumbers& slot = numberings[thread];
     slot.begin_row(table.columns.data() + rows[word], sizes[word]);
     write_lists(tile, bitext, word, [&](Word met) { return met == kUnknown ? RowNumbers::kNone : slot.find(met); });
   });
+  return tile;
 }
 
 RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<RowNumbers>& numberings,
@@ -165,18 +147,14 @@ RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, st
 std::uint64_t RowBuilder::count_new(const Tile& tile, std::size_t word, RowNumbers& numberings) const {
   numberings.begin_row(rows_[word].data(), rows_[word].size());
   std::uint64_t count = 0;
-  for_each_visit(tile, bitext_, word, [&](Word met) {
-    if (numberings.find(met) != RowNumbers::kNone) return;
-    numberings.add(met);
-    ++count;
-  });
+  for_each_visit(tile, bitext_, word, [&](Word met) { count += numberings.is_new(met); });
   return count;
 }
 
 void RowBuilder::add(Tile& tile, bool with_lists) {
   if (with_lists) {
     std::vector<std::uint64_t> sizes(tile.words.size());
-    for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
+    parallel_.for_each(split_by_weight(tile.visits), [&](std::size_t word, int thread) {
       sizes[word] = rows_[word].size() + (tile.visits[word + 1] - tile.visits[word]);
       // Few rows are as large as they could be: these are counted.
       if (sizes[word] > 0xffff) sizes[word] = rows_[word].size() + count_new(tile, word, numberings_[thread]);
@@ -184,7 +162,7 @@ void RowBuilder::add(Tile& tile, bool with_lists) {
     place_lists(tile, bitext_, sizes);
   }
   std::vector<std::vector<Word>> met_by(numberings_.size());
-  for_each_word(tile, parallel_, [&](std::size_t word, int thread) {
+  parallel_.for_each(split_by_weight(tile.visits), [&](std::size_t word, int thread) {
     if (tile.first[word] == tile.first[word + 1]) return;
     std::vector<Word>& met = met_by[thread];
     met.clear();
@@ -209,45 +187,17 @@ void RowBuilder::append_to(TTable& table) {
   for (const std::vector<Word>& row : rows_) table.rows.push_back(table.rows.back() + row.size());
   table.columns.resize(table.rows.back());
   const std::uint64_t* const begins = table.rows.data() + words_.begin;
-  parallel_.run(kChunks, [&](std::size_t chunk, int) {
-    for (std::size_t e = rows_.size() * chunk / kChunks; e < rows_.size() * (chunk + 1) / kChunks; ++e) {
-      std::copy(rows_[e].begin(), rows_[e].end(), table.columns.begin() + begins[e]);
-      std::vector<Word>().swap(rows_[e]);
-    }
+  parallel_.for_each(split_evenly(rows_.size()), [&](std::size_t e, int) {
+    std::copy(rows_[e].begin(), rows_[e].end(), table.columns.begin() + begins[e]);
+    std::vector<Word>().swap(rows_[e]);
   });
-}
-
-std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t parts) {
-  const std::size_t size = cumulative.size() - 1;
-  std::vector<std::size_t> bounds{0};
-  for (std::size_t part = 1; part <= parts && bounds.back() < size; ++part) {
-    const std::uint64_t goal = cumulative.back() / parts * part + cumulative.back() % parts * part / parts;
-    const auto at = std::lower_bound(cumulative.begin() + bounds.back() + 1, cumulative.end(), goal);
-    bounds.push_back(std::min<std::size_t>(at - cumulative.begin(), size));
-  }
-  if (bounds.back() != size) bounds.push_back(size);
-  return bounds;
-}
-
-std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most) {
-  const std::size_t size = cumulative.size() - 1;
-  std::vector<Range> ranges;
-  for (std::size_t begin = 0; begin < size;) {
-    std::size_t end = begin + 1;
-    while (end < size && cumulative[end + 1] - cumulative[begin] <= most) ++end;
-    ranges.push_back({begin, end});
-    begin = end;
-  }
-  return ranges;
 }
 
 std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel) {
   std::vector<std::vector<std::uint32_t>> parts(parallel.threads, std::vector<std::uint32_t>(target_words, 0));
-  const Array<Word>& columns = table.columns;
-  parallel.run(kChunks, [&](std::size_t chunk, int thread) {
-    const std::size_t begin = columns.size() * chunk / kChunks, end = columns.size() * (chunk + 1) / kChunks;
-    for (std::size_t cell = begin; cell < end; ++cell) ++parts[thread][columns[cell]];
-    columns.release_pages(begin, end);
+  parallel.run_ranges(split_evenly(table.cells()), [&](Range range, std::size_t, int thread) {
+    for (std::size_t cell = range.begin; cell < range.end; ++cell) ++parts[thread][table.columns[cell]];
+    table.columns.release_pages(range.begin, range.end);
   });
   std::vector<double> cells(target_words, 0.0);
   for (const std::vector<std::uint32_t>& part : parts) {
@@ -258,25 +208,19 @@ std::vector<double> count_columns(const TTable& table, std::size_t target_words,
 
 double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_t target_words) {
   constexpr std::size_t kStride = 16;
-  const auto for_each = [&](auto use) {
-    for (std::uint32_t k = 0; k < bitext.size(); ++k) {
-      const Pair& pair = bitext.pairs[k];
-      const Word* const sentence = bitext.words[0].data() + pair.sides[0].begin;
-      for (std::uint32_t i = 0; i < pair.sides[0].length; ++i) use(sentence[i], k, pair.sides[1].length);
-    }
-  };
+  const Range all{0, bitext.size()};
   std::vector<std::uint64_t> visits(source_words, 0);
-  for_each([&](Word word, std::uint32_t, std::uint32_t met) { visits[word] += met; });
+  for_each_source_word(bitext, all,
+                       [&](Word word, std::uint32_t, std::uint32_t, std::uint32_t met) { visits[word] += met; });
   std::vector<Word> ranked(source_words);
   std::iota(ranked.begin(), ranked.end(), 0);
-  std::sort(ranked.begin(), ranked.end(),
-            [&](Word a, Word b) { return visits[a] != visits[b] ? visits[a] > visits[b] : a < b; });
+  std::ranges::stable_sort(ranked, std::greater(), [&](Word word) { return visits[word]; });
   std::vector<char> sampled(source_words, 0);
   for (std::size_t rank = std::min(kStride, source_words) / 2; rank < source_words; rank += kStride) {
     sampled[ranked[rank]] = 1;
   }
   std::vector<std::vector<std::uint32_t>> found(source_words);
-  for_each([&](Word word, std::uint32_t pair, std::uint32_t) {
+  for_each_source_word(bitext, all, [&](Word word, std::uint32_t pair, std::uint32_t, std::uint32_t) {
     if (sampled[word] && (found[word].empty() || found[word].back() != pair)) found[word].push_back(pair);
   });
   RowNumbers numberings(target_words);
@@ -285,11 +229,7 @@ double estimate_cells(const Bitext& bitext, std::size_t source_words, std::size_
     numberings.begin_row();
     for (const std::uint32_t pair : pairs) {
       const Word* const met = bitext.sentence(1, pair);
-      for (std::uint32_t j = 0; j < bitext.pairs[pair].sides[1].length; ++j) {
-        if (numberings.find(met[j]) != RowNumbers::kNone) continue;
-        numberings.add(met[j]);
-        ++cells;
-      }
+      for (std::uint32_t j = 0; j < bitext.pairs[pair].sides[1].length; ++j) cells += numberings.is_new(met[j]);
     }
   }
   return cells * static_cast<double>(std::min(kStride, source_words));

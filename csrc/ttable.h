@@ -2,12 +2,8 @@
 // by source word. A cell serves both directions: t(target | source) and t(source | target).
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
-#include <cstring>
-#include <vector>
+#include <ranges>
 
-#include "array.h"
 #include "corpus.h"
 #include "numeric.h"
 #include "parallel.h"
@@ -20,11 +16,10 @@ constexpr double kScale = 79228162514264337593543950336.0;
 // fast_align's probability of a word pair it has not seen, and of every pair before the first update.
 constexpr float kUnseen = static_cast<float>(1e-9 * kScale);
 
-struct Range {
-  std::size_t begin, end;
-
-  std::size_t size() const { return end - begin; }
-};
+// Direction 0 generates target words from source words, direction 1 source words from target words; side 0 is the
+// source.
+constexpr int given_side(int direction) { return direction; }
+constexpr int generated_side(int direction) { return 1 - direction; }
 
 struct TTable {
   static constexpr std::uint64_t kNoCell = ~std::uint64_t{0};
@@ -38,6 +33,10 @@ struct TTable {
 
   std::size_t sources() const { return rows.size() - 1; }
   std::size_t cells() const { return columns.size(); }
+  // The cells of a source word.
+  auto row(std::size_t e) const { return std::views::iota(rows[e], rows[e + 1]); }
+  const float* t_of(std::uint64_t cell) const { return t.data() + cell * directions; }
+  float* t_of(std::uint64_t cell) { return t.data() + cell * directions; }
   void sort_rows(const Parallel& parallel);
   // The cells of a word with others, kNoCell where there is none or a word is kUnknown. The rows must be sorted.
   void find(Word source, const Word* targets, std::size_t count, std::uint64_t* cells) const;
@@ -48,6 +47,7 @@ template <class T>
 class Packed {
  public:
   using Number = T;
+  static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
 
   explicit Packed(const unsigned char* at) : at_(at) {}
   Number operator[](std::size_t k) const {
@@ -70,8 +70,6 @@ struct Tile {
     std::uint32_t pair, position;
   };
   static constexpr std::uint64_t kAhead = 8;  // occurrences, for prefetching
-  template <class Number>
-  static constexpr Number kMissing = static_cast<Number>(-1);  // the table has no such cell
 
   Range words, pairs;
   std::vector<std::uint64_t> first;   // [words + 1]; word e is at occurrences[first[e] .. first[e + 1])
@@ -95,6 +93,7 @@ struct Tile {
     WEAM_PREFETCH(at);
     WEAM_PREFETCH(at + 64);
   }
+  Range entries_of(std::size_t pair) const { return {entries[pair - pairs.begin], entries[pair - pairs.begin + 1]}; }
   // Calls use(numbers) for lists of a word (counted from words.begin) that begin at a byte of `cells`.
   template <class Use>
   void numbers(std::uint64_t byte, std::size_t word, Use use) const {
@@ -110,7 +109,7 @@ struct Tile {
 // nothing is cleared between rows.
 class RowNumbers {
  public:
-  static constexpr std::uint32_t kNone = Tile::kMissing<std::uint32_t>;
+  static constexpr std::uint32_t kNone = Packed<std::uint32_t>::kMissing;
 
   explicit RowNumbers(std::size_t target_words) : numberings_(target_words, 0) {}
 
@@ -129,17 +128,34 @@ class RowNumbers {
     numberings_[word] = next_;
     return next_++ - row_;
   }
+  // Whether the row had no such word; now it has.
+  bool is_new(Word word) {
+    if (find(word) != kNone) return false;
+    add(word);
+    return true;
+  }
 
  private:
   std::vector<std::uint32_t> numberings_;
   std::uint32_t row_ = 1, next_ = 1;
 };
 
-Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
+inline std::uint64_t cells_of(const Pair& pair) { return std::uint64_t{pair.sides[0].length} * pair.sides[1].length; }
 
-// Gives a tile its lists, over the finished rows of a table, which need not have all of its cells.
-void add_lists(Tile& tile, const Bitext& bitext, const TTable& table, std::vector<RowNumbers>& numberings,
-               const Parallel& parallel);
+// Calls use(word, pair, position, words of the target) for every source word of these pairs.
+template <class Use>
+void for_each_source_word(const Bitext& bitext, Range pairs, Use use) {
+  for (std::size_t k = pairs.begin; k < pairs.end; ++k) {
+    const auto [source, target] = bitext.pairs[k].sides;
+    const Word* const sentence = bitext.sentence(0, k);
+    for (std::uint32_t i = 0; i < source.length; ++i) use(sentence[i], static_cast<std::uint32_t>(k), i, target.length);
+  }
+}
+
+// A tile without lists, and one with lists over the finished rows of a table, which need not have all of its cells.
+Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
+Tile list_cells(const Bitext& bitext, Range words, Range pairs, const TTable& table,
+                std::vector<RowNumbers>& numberings, const Parallel& parallel);
 
 // Appends the rows of a range of words to the table: first what they have in `base`, if any, in the same order. A range
 // comes in blocks of sentence pairs. The tile of an only block may be kept, with its lists.
@@ -159,13 +175,6 @@ class RowBuilder {
   const Parallel& parallel_;
   std::vector<std::vector<Word>> rows_;
 };
-
-// Splits 0 .. size into at most `parts` ranges of about equal weight: range p is [bounds[p], bounds[p + 1]).
-// `cumulative` has size + 1 ascending entries.
-std::vector<std::size_t> split_evenly(const std::vector<std::uint64_t>& cumulative, std::size_t parts);
-
-// Splits 0 .. size into ranges of one element or of a weight up to `most`.
-std::vector<Range> split_below(const std::vector<std::uint64_t>& cumulative, std::uint64_t most);
 
 // By target word: how many cells it has.
 std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel);

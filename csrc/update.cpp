@@ -1,15 +1,8 @@
 #include "update.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include "numeric.h"
-
 namespace weam {
 
 namespace {
-
-constexpr std::size_t kChunks = 256;
 
 WEAM_CLONES void normalize_bayes(double* values, std::size_t size, double alpha, double scale) {
   for (std::size_t k = 0; k < size; ++k) values[k] = exp_digamma(values[k] + alpha) * scale;
@@ -40,12 +33,6 @@ double expected_count(const DiagonalSettings& settings, double t, double total, 
   return value > 0 ? std::clamp(inverse_exp_digamma(value) - settings.alpha, 0.0, total) : 0.0;
 }
 
-// Of NULL with a word of the model.
-double expected_null_count(const DiagonalModel& model, int d, Word word) {
-  const std::vector<float>& row = model.table.null_row[d];
-  return expected_count(model.settings, row[word], model.null_totals[d], static_cast<double>(row.size()));
-}
-
 }  // namespace
 
 double normalizer(const DiagonalSettings& settings, double counts, double cells) {
@@ -69,36 +56,47 @@ std::vector<float> recover_counts(const DiagonalModel& model, std::size_t target
   std::vector<double> columns(target_words, 0.0);
   for (std::size_t cell = 0; directions == 2 && cell < table.cells(); ++cell) ++columns[table.columns[cell]];
   std::vector<float> counts(table.cells() * directions);
-  parallel.run(kChunks, [&](std::size_t chunk, int) {
-    for (std::size_t e = table.sources() * chunk / kChunks; e < table.sources() * (chunk + 1) / kChunks; ++e) {
-      const double size = static_cast<double>(table.rows[e + 1] - table.rows[e]);
-      for (std::uint64_t cell = table.rows[e]; cell < table.rows[e + 1]; ++cell) {
-        const float* const t = table.t.data() + cell * directions;
-        float* const count = counts.data() + cell * directions;
-        const Word f = table.columns[cell];
-        count[0] = static_cast<float>(expected_count(model.settings, t[0], model.totals[0][e], size));
-        if (directions == 1) continue;
-        count[1] = static_cast<float>(expected_count(model.settings, t[1], model.totals[1][f], columns[f]));
+  parallel.for_each(split_evenly(table.sources()), [&](std::size_t e, int) {
+    for (const std::uint64_t cell : table.row(e)) {
+      const double sizes[2] = {static_cast<double>(table.row(e).size()), columns[table.columns[cell]]};
+      const std::size_t given[2] = {e, table.columns[cell]};
+      for (int d = 0; d < directions; ++d) {
+        counts[cell * directions + d] = static_cast<float>(
+            expected_count(model.settings, table.t_of(cell)[d], model.totals[d][given[d]], sizes[d]));
       }
     }
   });
   return counts;
 }
 
-void update_null(DiagonalModel& model, int d, const DiagonalModel* init,
-                 const std::function<double(std::size_t)>& count) {
+void update_null(DiagonalModel& model, int d, const DiagonalModel* init, const WordSums& counts) {
   std::vector<float>& row = model.table.null_row[d];
-  const std::size_t old_size = init ? init->table.null_row[d].size() : 0;
-  std::vector<double> counts(row.size());
+  const std::vector<float> old = init ? init->table.null_row[d] : std::vector<float>();
+  const double old_total = init ? init->null_totals[d] : 0;
+  std::vector<double> values(row.size());
   double total = 0;
   for (std::size_t word = 0; word < row.size(); ++word) {
-    counts[word] = count(word);
-    if (word < old_size) counts[word] += expected_null_count(*init, d, static_cast<Word>(word));
-    total += counts[word];
+    values[word] = counts.value(word);
+    if (word < old.size()) {
+      values[word] += expected_count(init->settings, old[word], old_total, static_cast<double>(old.size()));
+    }
+    total += values[word];
   }
   model.null_totals[d] = total;
-  normalize(model.settings, counts.data(), counts.size(), total);
-  std::copy(counts.begin(), counts.end(), row.begin());
+  normalize(model.settings, values.data(), values.size(), total);
+  std::copy(values.begin(), values.end(), row.begin());
+}
+
+void record(DiagonalModel& model, int d, const std::vector<Measures>& chunks, std::size_t tokens) {
+  Measures whole;
+  for (const Measures& chunk : chunks) {
+    whole.log_likelihood += chunk.log_likelihood;
+    whole.null += chunk.null;
+    whole.feature += chunk.feature;
+  }
+  const double words = static_cast<double>(tokens);
+  model.history[d].push_back({whole.log_likelihood, std::exp(-whole.log_likelihood / words), whole.null / words,
+                              whole.feature / words, model.tension[d]});
 }
 
 }  // namespace weam

@@ -23,7 +23,7 @@ class Input {
     return *data_++;
   }
   template <class T>
-  View<T> view(std::vector<T>& kept) {
+  std::span<const T> view(std::vector<T>& kept) {
     const std::size_t wanted = byte();
     kept.resize(std::min(wanted, size_ / sizeof(T)));
     if (!kept.empty()) std::memcpy(kept.data(), data_, kept.size() * sizeof(T));

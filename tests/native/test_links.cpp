@@ -136,5 +136,5 @@ TEST(heuristics_are_those_of_the_grid) {
 
 TEST(heuristics_have_names) {
   CHECK(parse_heuristic("grow-diag-final-and") == Heuristic::kGrowDiagFinalAnd);
-  CHECK(!parse_heuristic("grow"));
+  CHECK_THROWS(std::invalid_argument, parse_heuristic("grow"));
 }

@@ -105,11 +105,11 @@ inline HmmModel train_hmm(Bitext& bitext, std::size_t words, const Layout& layou
 // The links and all the scores of a text, one block after the other.
 inline std::string aligned(const HmmModel& model, const Bitext& text, const Decoding& decoding, int threads) {
   std::string bytes;
-  align_hmm({{&model, &text}}, decoding, 0, Parallel{threads, {}}, [&](HmmBlock&& block) {
-    append_bytes(bytes, block.links.offsets);
-    append_bytes(bytes, block.links.links);
-    append_bytes(bytes, block.links.probability);
-    append_bytes(bytes, block.per_word);
+  align_hmm({{&model, &text}}, decoding, 0, Parallel{threads, {}}, [&](AlignedBlock&& block) {
+    append_bytes(bytes, block.links[0].offsets);
+    append_bytes(bytes, block.links[0].links);
+    append_bytes(bytes, block.links[0].probability);
+    append_bytes(bytes, block.scores[2]);
   });
   return bytes;
 }
