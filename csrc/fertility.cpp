@@ -5,7 +5,7 @@ namespace weam {
 namespace {
 
 // Of word types' mean distribution, as many counts as this are added to those of each word: it is all that is known of
-// a rare one. 1 to 10 are alike on development sets (docs/aligner.md).
+// a rare one. 1 to 10 are alike on development sets (docs/aligner-settings.md).
 constexpr double kShared = 5;
 constexpr double kLeastShare = 0.01;
 constexpr float kLeastRatio = 0.02f, kMostRatio = 50.0f;

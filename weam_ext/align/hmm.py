@@ -27,7 +27,7 @@ from weam_ext.text.lines import read_lines
 # Of the diagonal model, which training starts with.
 START_ITERATIONS = 3
 # With fewer words on a side of the text, several stems are worth their time, and spelling tells
-# what the text does not; chosen on development sets (docs/aligner.md).
+# what the text does not; chosen on development sets (docs/aligner-settings.md).
 _OF_FEW = {
     "stems": "prefix:3,prefix:5",
     "iterations": 2,

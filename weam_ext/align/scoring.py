@@ -25,6 +25,9 @@ def score(
 ) -> AlignmentScore:
     """Score links against (sure, possible) gold, where possible includes sure.
 
+    The measures of Och & Ney (2003, section 6), over all pairs together, with A the links, S and P
+    the sure and possible gold links:
+
     precision = |A & P| / |A|, recall = |A & S| / |S|, AER = 1 - (|A & S| + |A & P|) / (|A| + |S|);
     a ratio over nothing counts as perfect. Raises `InputError` for what are no links, and for
     different numbers of pairs.
