@@ -290,19 +290,12 @@ def _noise(results: Results) -> Iterator[Part]:
         clean = condition._replace(noise="")
         if clean not in results.conditions:
             continue
-        for model in results.models_of(condition):
-            pairs = []
-            for test in results.sets(condition):
-                a, b = (results.chosen(c, test, model) for c in (condition, clean))
-                if a and b:
-                    pairs.append((a, b))
-            if pairs:
-                sides = average([a for a, _ in pairs]), average([b for _, b in pairs])
-                drop = _paired(*sides)
-                rows.append([
-                    condition.title, condition.fine_tuning, condition.noise, model,
-                    str(len(pairs)), score(sides[0]), points(drop[0]), interval(*drop[1:]),
-                ])  # fmt: skip
+        for model, count, ours, theirs in _compared(results, condition, clean):
+            drop = estimate(ours - theirs)  # the units are the same on both sides
+            rows.append([
+                condition.title, condition.fine_tuning, condition.noise, model, str(count),
+                score(ours), points(drop.value), interval(drop.low, drop.high),
+            ])  # fmt: skip
     if rows:
         yield Heading("Distorted text", 3)
         header = ["task", "fine-tuning", "noise", "model", "test sets", "score", "change"]
@@ -311,10 +304,18 @@ def _noise(results: Results) -> Iterator[Part]:
         )
 
 
-def _paired(ours: Scores, theirs: Scores) -> tuple[float, float, float]:
-    """A difference within one model: its units are the same on both sides."""
-    found = estimate(ours - theirs)
-    return found.value, found.low, found.high
+def _compared(
+    results: Results, one: Condition, other: Condition
+) -> Iterator[tuple[str, int, Scores, Scores]]:
+    """Of each model in two conditions: its test sets in both, and the mean scores over them."""
+    for model in results.models_of(one):
+        pairs = [
+            (a, b)
+            for test in results.sets(one)
+            if (a := results.chosen(one, test, model)) and (b := results.chosen(other, test, model))
+        ]
+        if pairs:
+            yield model, len(pairs), average([a for a, _ in pairs]), average([b for _, b in pairs])
 
 
 def _lengths(results: Results) -> Iterator[Part]:
@@ -434,19 +435,13 @@ def _rivals(results: Results) -> Iterator[Part]:
         )  # fmt: skip
         if plain is None:
             continue
-        for model in results.models_of(condition):
-            pairs = []
-            for test in results.sets(condition):
-                a, b = (results.chosen(c, test, model) for c in (condition, plain))
-                if a and b:
-                    pairs.append((a, b))
-            if pairs:
-                found = estimate(average([a for a, _ in pairs]), average([b for _, b in pairs]))
-                rows.append([
-                    condition.title, model, condition.fine_tuning, condition.noise or "–",
-                    str(len(pairs)), points(found.value), interval(found.low, found.high),
-                ])  # fmt: skip
-                ps.append(found.p)
+        for model, count, ours, theirs in _compared(results, condition, plain):
+            found = estimate(ours, theirs)
+            rows.append([
+                condition.title, model, condition.fine_tuning, condition.noise or "–", str(count),
+                points(found.value), interval(found.low, found.high),
+            ])  # fmt: skip
+            ps.append(found.p)
     if rows:
         found_ps = zip(rows, holm(ps), strict=True)
         table = [[*row, verdict(float(row[5]), p)] for row, p in found_ps]
@@ -462,19 +457,12 @@ def _selection(results: Results) -> Iterator[Part]:
     rows = []
     for condition in results.find(selection="oracle", noise=""):
         english = condition._replace(selection="english")
-        for model in results.models_of(condition):
-            pairs = []
-            for test in results.sets(condition):
-                a, b = (results.chosen(c, test, model) for c in (condition, english))
-                if a and b:
-                    pairs.append((a, b))
-            if pairs:
-                sides = average([a for a, _ in pairs]), average([b for _, b in pairs])
-                gain = _paired(*sides)
-                rows.append([
-                    condition.title, condition.setting, condition.fine_tuning, model,
-                    score(sides[1]), score(sides[0]), points(gain[0]), interval(*gain[1:]),
-                ])  # fmt: skip
+        for model, _, ours, theirs in _compared(results, condition, english):
+            gain = estimate(ours - theirs)
+            rows.append([
+                condition.title, condition.setting, condition.fine_tuning, model, score(theirs),
+                score(ours), points(gain.value), interval(gain.low, gain.high),
+            ])  # fmt: skip
     if rows:
         yield Heading("Selection on English and on the target language")
         header = ["task", "setting", "fine-tuning", "model", "English", "oracle", "gain"]

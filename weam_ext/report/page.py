@@ -34,12 +34,9 @@ class Table:
     @property
     def kinds(self) -> list[Markup]:
         """Of each column what its cells are marked with: numbers are on the right."""
-        return [
-            Markup(
-                ' class="number"' if self.rows and all(_is_number(r[k]) for r in self.rows) else ""
-            )
-            for k in range(len(self.header))
-        ]
+        columns = zip(*self.rows, strict=True) if self.rows else ([""],) * len(self.header)
+        numeric = [bool(self.rows) and all(map(_is_number, column)) for column in columns]
+        return [Markup(' class="number"' if each else "") for each in numeric]
 
 
 def _is_number(text: str) -> bool:
