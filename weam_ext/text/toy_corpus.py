@@ -56,9 +56,9 @@ _CONCEPTS = {
     for kind, count in (_CONTENT | _GRAMMAR).items()
 } | {name: [name] for name in (*_MEANINGLESS, *_MARKS)}
 
-# How each language spells. "forms" are its consonants and vowels, and the shapes of its stems and of its
-# suffixes. An order lists the roles of a phrase as its words follow; a role that no order
-# and no inflection has is left unsaid. "role.1" and "role.2" are the two words of a concept, apart;
+# How each language spells. "forms" are its consonants and vowels, and the shapes of its stems and of
+# its suffixes. An order lists the roles of a phrase as its words follow; a role that no order and
+# no inflection has is left unsaid. "role.1" and "role.2" are the two words of a concept, apart;
 # "role+x" puts the meaningless particle x behind the role; "role-x" inflects the head of the role
 # with what this phrase has in the role x, or with the meaningless ending x; "role=x" repeats an
 # ending in agreement, without expressing anything. "inflection" lists the roles that are suffixes
@@ -337,8 +337,11 @@ def sentence_pairs(language: str, count: int, *, seed: int = 0) -> list[Invented
 def _pair(language: str, meaning: Phrase) -> InventedPair:
     source, target = (_languages()[name].spell(meaning) for name in (LANGUAGES[0], language))
     links = [(i, j) for i, x in enumerate(source) for j, y in enumerate(target) if x[1] & y[1]]
-    text = [" ".join(form for form, _ in side) for side in (source, target)]
-    return InventedPair(*text, links)
+    return InventedPair(_text(source), _text(target), links)
+
+
+def _text(words: list[Word]) -> str:
+    return " ".join(form for form, _ in words)
 
 
 def vocabulary() -> list[str]:
