@@ -21,7 +21,7 @@ def test_what_a_script_adds() -> None:
     assert repr(things) == "Registry('things': mine)"
     with pytest.raises(InputError, match="things: there is one called 'mine' already"):
         things.add("mine")(Mine)
-    with pytest.raises(InputError, match="things: there is none called 'other', but mine"):
+    with pytest.raises(InputError, match="things: 'other' is not one of mine"):
         things["other"]
 
 

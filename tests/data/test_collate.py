@@ -530,9 +530,9 @@ def test_an_unlikely_link_still_counts() -> None:
     ("weights", "fault"),
     [
         (None, "need the probability of each link: prepare with --posteriors"),
-        ([float("nan")], "sample 0: a link with a probability that is none"),
-        ([float("inf")], "sample 0: a link with a probability that is none"),
-        ([-0.5], "sample 0: a link with a probability that is none"),
+        ([float("nan")], "sample 0: the probability of a link is not between 0 and 1"),
+        ([float("inf")], "sample 0: the probability of a link is not between 0 and 1"),
+        ([-0.5], "sample 0: the probability of a link is not between 0 and 1"),
     ],
 )
 def test_weights_that_are_none(weights: list[float] | None, fault: str) -> None:

@@ -28,7 +28,7 @@ def test_one_bad_model_or_task_does_not_stop_the_others(
         cli.main([*arguments, "--data", str(data), "--tasks", "tatoeba", "udpos", "alignment",
                        "--seeds", "1"])  # fmt: skip
     reasons = {(f.cell.model, f.cell.task): f.reason for f in read_failed(tmp_path / "out")}
-    assert "line 1: tag 'NOPE' is none of ADJ" in reasons["good", "udpos"]
+    assert "line 1: tag 'NOPE' is not one of ADJ" in reasons["good", "udpos"]
     assert reasons["gone", "tatoeba"].endswith("gone: no such directory")
     assert str(bad) in reasons["bad", "alignment"]
     assert {row.cell.task for row in read_all(tmp_path / "out")} == {"tatoeba", "alignment"}

@@ -43,7 +43,7 @@ class SpacesInWords(UserWarning):
 
 
 def told_spaces(pairs: int) -> str:
-    """What users are told of so many such pairs."""
+    """The message for users about such pairs, of which there are `pairs`."""
     return (
         "pairs with non-breaking spaces or other white space within words, which are split at "
         f"spaces and tabs only: {pairs:,}"
@@ -52,7 +52,7 @@ def told_spaces(pairs: int) -> str:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What training is about to take.
+    """How much memory training will take.
 
     Attributes:
         mode: "fast" keeps an index of every pair of words that meet; "low" makes it anew, a part at
@@ -247,7 +247,7 @@ class Aligner:
         resources: Any = {
             "threads": threads, "memory": memory, "max_memory": max_memory, "temp_dir": temp_dir
         }  # fmt: skip
-        cls(**resources)  # a mistake of the caller's is none of the file's
+        cls(**resources)  # so that a mistake in these is not reported as one of the file
         state = load_state(checked("directory", directory))
         made = cls(
             model=state.kind,
@@ -273,7 +273,7 @@ class Aligner:
     def model(self) -> _native.Model:
         """The trained model; of an HMM with several stems, that of the first.
 
-        Raises `RuntimeError` where there is none yet, and `InputError` where there never is.
+        Raises `RuntimeError` before training, and `InputError` if the model has no such table.
         """
         native = self._trained().native
         if native is None:

@@ -290,7 +290,7 @@ def _plans(
     resources: Resources,
     on_memory: Callable[[str, int, int, int], object],
 ) -> list[_native.Plan]:
-    """How to train on one text after the other, in so many bytes together; the models stay.
+    """How to train on one text after the other within `left` bytes, while the models stay.
 
     `on_memory` is told the mode that takes least of all that there are, the bytes that are needed,
     those that the fast mode would need, and those that the longest pair takes of them.

@@ -168,7 +168,7 @@ class Links:
     ) -> str:
         """One line "0-0 1-2" for each pair, sorted by source word, or by target word first.
 
-        With `probabilities`, "0-0:0.9312 1-2:0.5000"; raises `ValueError` where there are none.
+        With `probabilities`, "0-0:0.9312 1-2:0.5000"; raises `ValueError` if the links have none.
         """
         if probabilities and self.probability is None:
             raise ValueError("these links have no probabilities to write")
@@ -328,7 +328,7 @@ def _array(values: ArrayLike, kind: type, what: str) -> NDArray[Any]:
 
 
 def rows_of(links: Iterable[Iterable[Link]]) -> list[list[Link]]:
-    """Lists of links; raises `InputError` for what are none."""
+    """Lists of links; raises `InputError` for anything else."""
     try:
         return [[(i, j) for i, j in row] for row in links]
     except (TypeError, ValueError):

@@ -71,7 +71,7 @@ def checked(name: str, value: Any) -> Any:
 
 
 def _plain(kind: type, value: Any) -> Any:
-    """A value as `kind`, of NumPy's numbers too; None where it is none."""
+    """A value as `kind`, which NumPy's numbers are converted to; None if it is of another kind."""
     is_switch = isinstance(value, (bool, np.bool_))
     if kind is bool:
         return bool(value) if is_switch else None

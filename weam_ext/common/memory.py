@@ -74,7 +74,7 @@ def _group_available() -> int | None:
 
 
 def thread_count(threads: int | None) -> int:
-    """So many; or, of None, as many as the processors this process may use."""
+    """`threads`, or if that is None, the number of processors that this process may use."""
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))

@@ -27,7 +27,7 @@ class Lists(NamedTuple):
 
     @classmethod
     def empty(cls, rows: int) -> "Lists":
-        """So many rows of nothing."""
+        """Rows without any values."""
         return cls(np.zeros(rows + 1, np.int64), np.zeros(0, np.int32))
 
     @property

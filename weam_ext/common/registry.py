@@ -44,7 +44,7 @@ class Registry(Mapping[str, T], Generic[T]):
         for point in self._declared():
             if point.name == name:
                 return self._added.setdefault(name, point.load())
-        raise InputError(f"{self.kind}: there is none called {name!r}, but {', '.join(self)}")
+        raise InputError(f"{self.kind}: {name!r} is not one of {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict.fromkeys([*self._added, *(point.name for point in self._declared())]))

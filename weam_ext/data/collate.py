@@ -379,7 +379,7 @@ def _weights(sample: Sample, number: int) -> NDArray[np.float64]:
     if len(found) != len(sample.link_source):
         raise InputError("soft links need the probability of each link: prepare with --posteriors")
     if not ((found >= 0) & (found < np.inf)).all():
-        raise InputError(f"sample {number}: a link with a probability that is none")
+        raise InputError(f"sample {number}: the probability of a link is not between 0 and 1")
     return np.maximum(found.astype(np.float64), LEAST)
 
 

@@ -143,7 +143,7 @@ def _verify(file: tuple[Path, str]) -> None:
 
 
 def open_prepared(directory: Path, verify: bool = True) -> tuple[dict[str, Any], dict[str, Shards]]:
-    """A prepared directory's description and its splits; `InputError` if it is none.
+    """A prepared directory's description and its splits; `InputError` if it is not one.
 
     `verify` reads all the files, once; of several processes on a machine one is enough.
     """
@@ -152,7 +152,7 @@ def open_prepared(directory: Path, verify: bool = True) -> tuple[dict[str, Any],
 
 
 def read_description(directory: Path) -> dict[str, Any]:
-    """`prepared.json` of a prepared directory; `InputError` if it is none, or was changed."""
+    """`prepared.json` of a prepared directory; `InputError` if it is missing or was changed."""
     path = directory / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{directory}: not a prepared directory (no {DESCRIPTION})")

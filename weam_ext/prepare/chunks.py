@@ -22,7 +22,7 @@ from weam_ext.text.cached_tokenizer import Pieces, Tokenised
 SIDES = ("source", "target")
 SHARD_PAIRS = 65_536
 SHARD_CHARACTERS = 1 << 25
-"""A range ends with the line that reaches so many, so that long lines take no more memory."""
+"""A range also ends with the line that brings it to this size: long lines take no more memory."""
 
 Digests = NDArray[np.uint64]
 

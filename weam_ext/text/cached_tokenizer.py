@@ -178,7 +178,7 @@ def _concatenate(parts: Sequence[Lists]) -> Lists:
 
 
 def _by_characters(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts in order, in lists of so many characters that memory stays bounded."""
+    """The texts in order, in lists of at most `_CHARACTERS` characters, which bounds the memory."""
     some: list[str] = []
     size = 0
     for text in texts:

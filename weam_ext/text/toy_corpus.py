@@ -56,8 +56,8 @@ _CONCEPTS = {
     for kind, count in (_CONTENT | _GRAMMAR).items()
 } | {name: [name] for name in (*_MEANINGLESS, *_MARKS)}
 
-# How each language spells. "forms" are its consonants and vowels, and the shapes of its stems and of
-# its suffixes. An order lists the roles of a phrase as its words follow; a role that no order and
+# How each language spells. "forms" are its consonants and vowels, and the shapes of its stems and
+# of its suffixes. An order lists the roles of a phrase as its words follow; a role that no order and
 # no inflection has is left unsaid. "role.1" and "role.2" are the two words of a concept, apart;
 # "role+x" puts the meaningless particle x behind the role; "role-x" inflects the head of the role
 # with what this phrase has in the role x, or with the meaningless ending x; "role=x" repeats an
@@ -214,7 +214,7 @@ class _Thought:
 
 @cache
 def _zipf(count: int) -> list[float]:
-    """The cumulative probabilities of so many concepts."""
+    """The cumulative probabilities of `size` concepts."""
     sums = list(accumulate(1 / (rank + 2) for rank in range(count)))
     return [each / sums[-1] for each in sums]
 

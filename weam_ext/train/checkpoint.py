@@ -79,7 +79,7 @@ def save(
             save_file(others, part / OWN)
         save_file(moments, part / OPTIMIZER)
         state = {"format": FORMAT, "step": step, **state, "files": digests(part, part)}
-        # The card is none of them. It may be edited: nothing goes on from it.
+        # The card is not one of them: it may be edited, since training does not continue from it.
         write_durably(part / CARD, card.encode())
         write_record(part / STATE, state)
     retain(run, keep)

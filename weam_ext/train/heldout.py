@@ -33,7 +33,7 @@ class Heldout:
         device: torch.device,
     ) -> None:
         both = replace(objective.layout, linked=True, one_to_one=False, anchors=False, soft=False)
-        if both.link_mode == "last":  # word-aligned's, which is none of a masked token
+        if both.link_mode == "last":  # of word-aligned, whose loss is not one of masked tokens
             both = replace(both, link_mode="all")
         layouts = {TOGETHER: replace(both, together=True), APART: replace(both, together=False)}
         if not objective.masks:

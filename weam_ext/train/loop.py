@@ -297,7 +297,7 @@ class Trainer:
                 )
 
     def describe(self) -> str:
-        """A line on what is about to be done."""
+        """Says what will be trained, on what, and for how long."""
         count = sum(parameter.numel() for parameter in self.model.parameters())
         processes = f" in {self.ranks.world} processes" if self.ranks.world > 1 else ""
         return (

@@ -18,7 +18,7 @@ MODES = ("ddp", "fsdp")
 def own_device(name: str) -> torch.device:
     """A device by name, where "cuda" is this process's GPU: none takes memory of another's.
 
-    Raises `RuntimeError` for a name that is none, `InputError` for one GPU of several processes.
+    Raises `RuntimeError` for an unknown name, `InputError` for one GPU of several processes.
     """
     device = torch.device(name)
     if device.type != "cuda":

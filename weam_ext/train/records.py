@@ -37,7 +37,7 @@ def _writing(path: Path) -> Iterator[None]:
 class Log:
     """The run's JSON lines. Those after the checkpoint that it goes on from are cut off.
 
-    `step` is that checkpoint's; 0 where there is none and the run begins, with an empty log.
+    `step` is that checkpoint's, or 0 if there is no checkpoint and the log begins empty.
     """
 
     def __init__(self, run: Path, step: int) -> None:
@@ -69,7 +69,7 @@ class Log:
 
 
 def _step(line: bytes) -> int | None:
-    """That of a line of the log; None where it is none."""
+    """The step of a line of the log; None if the line is not a record."""
     try:
         record = json.loads(line, parse_constant=_refuse)
         step: int = operator.index(record["step"])

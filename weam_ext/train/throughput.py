@@ -78,7 +78,7 @@ class Flops:
         self.peak = peak_tflops * 1e12 if peak_tflops else _known_peak(device)
 
     def of(self, padded: int, sequences: int, rows: float) -> float:
-        """For so many places in so many sequences, and rows that are predicted."""
+        """The work of one step, by the numbers of tokens, of sequences and of predicted rows."""
         return padded * (self._a_place + self._attention * padded / sequences) + rows * self._a_row
 
 
@@ -116,7 +116,7 @@ class Meter:
         self._unread.append((sums, requests))
 
     def pause(self, seconds: float) -> None:
-        """Time that is none of the steps'."""
+        """Time that does not belong to the steps."""
         self._clock += seconds
 
     def broken(self, step: int) -> Broken | None:

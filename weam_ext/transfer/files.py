@@ -107,7 +107,7 @@ def read_lines(source: Source) -> Iterator[Line]:
 
 
 def read_json(source: Source) -> Any:
-    """A JSON file; `InputError` with the line where it is none."""
+    """A JSON file; `InputError` names the line where it is not valid JSON."""
     try:
         return json.loads(read_text(source))
     except json.JSONDecodeError as error:

@@ -167,7 +167,7 @@ def parse_noises(
     for argument in arguments:
         kind, _, strengths = argument.partition("=")
         if kind not in KINDS:
-            raise InputError(f"--noise {argument}: {kind!r} is none of {', '.join(KINDS)}")
+            raise InputError(f"--noise {argument}: {kind!r} is not one of {', '.join(KINDS)}")
         for text in strengths.split(","):
             try:
                 strength = float(text)

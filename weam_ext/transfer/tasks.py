@@ -32,7 +32,7 @@ from weam_ext.transfer.families.formats import DEV, TEST, TRAIN, TRANSLATED, For
 from weam_ext.transfer.families.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
 
 HELD_OUT = 5
-"""Where training examples are all there is of a language, one group in so many is held out."""
+"""If a language has training examples only, one group in this many is held out of them."""
 
 
 @dataclass(frozen=True)

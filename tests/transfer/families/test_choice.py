@@ -42,8 +42,8 @@ def line(**changes: Any) -> str:
         ("{", "not an example of COPA (JSONDecodeError"),
         ("[]", "not an example of COPA (TypeError"),
         (line(premise=None), "not an example of COPA (KeyError('premise'"),
-        (line(question="why"), "label 0 or question 'why' is none of 0, 1 and cause, effect"),
-        (line(label=2), "label 2 or question 'cause' is none of 0, 1 and cause, effect"),
+        (line(question="why"), "label 0 or question 'why' is not one of 0, 1, cause and effect"),
+        (line(label=2), "label 2 or question 'cause' is not one of 0, 1, cause and effect"),
     ],
 )
 def test_lines_that_are_no_choices(text: str, message: str, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_wrong_label(tmp_path: Path) -> None:
     path = write(tmp_path / "xnli/dev-de.tsv", "a\tb\tneutral\na\tb\tmaybe\n")
     message = fault(tmp_path, XNLI_FORMATS)
     assert message == (
-        f"{path}, line 2: label 'maybe' is none of entailment, neutral, contradiction"
+        f"{path}, line 2: label 'maybe' is not one of entailment, neutral, contradiction"
     )
 
 

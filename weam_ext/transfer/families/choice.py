@@ -56,7 +56,7 @@ def _json_lines(source: Source, part: Part) -> list[Choice]:
             raise InputError(f"{line.where}: not an example of COPA ({error!r})") from error
         if choice.label not in (0, 1) or choice.question not in _ASKED:
             shown = f"{choice.label!r} or question {choice.question!r}"
-            raise InputError(f"{line.where}: label {shown} is none of 0, 1 and cause, effect")
+            raise InputError(f"{line.where}: label {shown} is not one of 0, 1, cause and effect")
         found.append(choice)
     return found
 

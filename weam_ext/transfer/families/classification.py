@@ -57,9 +57,9 @@ class Text:
 
 
 def label_of(text: str, labels: Sequence[str], line: Line) -> str:
-    """A label; `InputError` where it is none of those there are."""
+    """A label; `InputError` if it is not one of `labels`."""
     if text not in labels:
-        raise InputError(f"{line.where}: label {text!r} is none of {', '.join(labels)}")
+        raise InputError(f"{line.where}: label {text!r} is not one of {', '.join(labels)}")
     return text
 
 

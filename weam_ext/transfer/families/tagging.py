@@ -65,7 +65,7 @@ def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
             elif not tab:
                 raise InputError(f"{line.where}: no tab between a word and its tag")
             else:
-                raise InputError(f"{line.where}: tag {tag!r} is none of {', '.join(tags)}")
+                raise InputError(f"{line.where}: tag {tag!r} is not one of {', '.join(tags)}")
 
     return lambda source, part: _sentences(rows(source), part)
 

@@ -25,7 +25,7 @@ _FEWEST = 20
 
 
 def read_dictionaries(data: Path) -> dict[str, Dictionary]:
-    """Each English word's translations, by the other language; `InputError` where there is none."""
+    """Each English word's translations, by the other language; `InputError` if there is none."""
     found: dict[str, Dictionary] = {}
     for folder in ("bli", "muse"):
         for source in sources(data, folder):
