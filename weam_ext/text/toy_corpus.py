@@ -57,8 +57,8 @@ _CONCEPTS = {
 } | {name: [name] for name in (*_MEANINGLESS, *_MARKS)}
 
 # How each language spells. "forms" are its consonants and vowels, and the shapes of its stems and
-# of its suffixes. An order lists the roles of a phrase as its words follow; a role that no order and
-# no inflection has is left unsaid. "role.1" and "role.2" are the two words of a concept, apart;
+# of its suffixes. An order lists the roles of a phrase as its words follow; a role that no order
+# and no inflection has is left unsaid. "role.1" and "role.2" are the two words of a concept, apart;
 # "role+x" puts the meaningless particle x behind the role; "role-x" inflects the head of the role
 # with what this phrase has in the role x, or with the meaningless ending x; "role=x" repeats an
 # ending in agreement, without expressing anything. "inflection" lists the roles that are suffixes

@@ -42,7 +42,8 @@ def test_panx() -> None:
 
 def test_a_wrong_tag(tmp_path: Path) -> None:
     path = write(tmp_path / "udpos/dev-de.tsv", tagged(1, "x") + "a\tNOPE\n")
-    assert fault(tmp_path, UDPOS_FORMATS).startswith(f"{path}, line 6: tag 'NOPE' is not one of ADJ")
+    expected = f"{path}, line 6: tag 'NOPE' is not one of ADJ"
+    assert fault(tmp_path, UDPOS_FORMATS).startswith(expected)
 
 
 def test_a_tag_without_its_word(tmp_path: Path) -> None:
