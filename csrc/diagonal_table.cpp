@@ -39,15 +39,17 @@ TrainingText::TrainingText(Bitext& text, const TrainOptions& how, const TTable* 
 
 void TrainingText::build(const TTable* base) {
   for (const Range words : count_ranges) {
-    RowBuilder rows(bitext, words, base, numberings, parallel);
+    Rows rows(words.size());
+    for (std::size_t e = words.begin; base && e < std::min(words.end, base->sources()); ++e) {
+      rows[e - words.begin].assign(base->columns.begin() + base->rows[e], base->columns.begin() + base->rows[e + 1]);
+    }
     for (const Range block : row_blocks) {
       Tile tile = list_occurrences(bitext, words, blocks.pairs(block));
-      rows.add(tile, layout.keep_index);
+      extend_rows(rows, tile, bitext, layout.keep_index, numberings, parallel);
       if (layout.keep_index) index = std::make_shared<const Tile>(std::move(tile));
       release_pairs(block);
     }
-    rows.append_to(table);
-    table.columns.release_pages();
+    append_rows(std::move(rows), table, parallel);
   }
   table.t.resize(table.cells() * table.directions);
 }

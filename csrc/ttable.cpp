@@ -135,39 +135,28 @@ Tile list_cells(const Bitext& bitext, Range words, Range pairs, const TTable& ta
   return tile;
 }
 
-RowBuilder::RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<RowNumbers>& numberings,
-                       const Parallel& parallel)
-    : bitext_(bitext), words_(words), numberings_(numberings), parallel_(parallel), rows_(words.size()) {
-  if (!base) return;
-  for (std::size_t e = words.begin; e < std::min(words.end, base->sources()); ++e) {
-    rows_[e - words.begin].assign(base->columns.begin() + base->rows[e], base->columns.begin() + base->rows[e + 1]);
-  }
-}
-
-std::uint64_t RowBuilder::count_new(const Tile& tile, std::size_t word, RowNumbers& numberings) const {
-  numberings.begin_row(rows_[word].data(), rows_[word].size());
-  std::uint64_t count = 0;
-  for_each_visit(tile, bitext_, word, [&](Word met) { count += numberings.is_new(met); });
-  return count;
-}
-
-void RowBuilder::add(Tile& tile, bool with_lists) {
+void extend_rows(Rows& rows, Tile& tile, const Bitext& bitext, bool with_lists, std::vector<RowNumbers>& numberings,
+                 const Parallel& parallel) {
+  const Bounds bounds = split_by_weight(tile.visits);
   if (with_lists) {
     std::vector<std::uint64_t> sizes(tile.words.size());
-    parallel_.for_each(split_by_weight(tile.visits), [&](std::size_t word, int thread) {
-      sizes[word] = rows_[word].size() + (tile.visits[word + 1] - tile.visits[word]);
+    parallel.for_each(bounds, [&](std::size_t word, int thread) {
+      sizes[word] = rows[word].size() + (tile.visits[word + 1] - tile.visits[word]);
+      if (sizes[word] <= 0xffff) return;
       // Few rows are as large as they could be: these are counted.
-      if (sizes[word] > 0xffff) sizes[word] = rows_[word].size() + count_new(tile, word, numberings_[thread]);
+      sizes[word] = rows[word].size();
+      numberings[thread].begin_row(rows[word].data(), rows[word].size());
+      for_each_visit(tile, bitext, word, [&](Word met) { sizes[word] += numberings[thread].is_new(met); });
     });
-    place_lists(tile, bitext_, sizes);
+    place_lists(tile, bitext, sizes);
   }
-  std::vector<std::vector<Word>> met_by(numberings_.size());
-  parallel_.for_each(split_by_weight(tile.visits), [&](std::size_t word, int thread) {
+  std::vector<std::vector<Word>> met_by(numberings.size());
+  parallel.for_each(bounds, [&](std::size_t word, int thread) {
     if (tile.first[word] == tile.first[word + 1]) return;
     std::vector<Word>& met = met_by[thread];
     met.clear();
-    RowNumbers& slot = numberings_[thread];
-    slot.begin_row(rows_[word].data(), rows_[word].size());
+    RowNumbers& slot = numberings[thread];
+    slot.begin_row(rows[word].data(), rows[word].size());
     const auto number = [&](Word target) {
       const std::uint32_t known = slot.find(target);
       if (known != RowNumbers::kNone) return known;
@@ -175,22 +164,23 @@ void RowBuilder::add(Tile& tile, bool with_lists) {
       return slot.add(target);
     };
     if (with_lists) {
-      write_lists(tile, bitext_, word, number);
+      write_lists(tile, bitext, word, number);
     } else {
-      for_each_visit(tile, bitext_, word, number);
+      for_each_visit(tile, bitext, word, number);
     }
-    rows_[word].insert(rows_[word].end(), met.begin(), met.end());
+    rows[word].insert(rows[word].end(), met.begin(), met.end());
   });
 }
 
-void RowBuilder::append_to(TTable& table) {
-  for (const std::vector<Word>& row : rows_) table.rows.push_back(table.rows.back() + row.size());
+void append_rows(Rows rows, TTable& table, const Parallel& parallel) {
+  const std::size_t first = table.sources();
+  for (const std::vector<Word>& row : rows) table.rows.push_back(table.rows.back() + row.size());
   table.columns.resize(table.rows.back());
-  const std::uint64_t* const begins = table.rows.data() + words_.begin;
-  parallel_.for_each(split_evenly(rows_.size()), [&](std::size_t e, int) {
-    std::copy(rows_[e].begin(), rows_[e].end(), table.columns.begin() + begins[e]);
-    std::vector<Word>().swap(rows_[e]);
+  parallel.for_each(split_evenly(rows.size()), [&](std::size_t e, int) {
+    std::copy(rows[e].begin(), rows[e].end(), table.columns.begin() + table.rows[first + e]);
+    std::vector<Word>().swap(rows[e]);
   });
+  table.columns.release_pages();
 }
 
 std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel) {

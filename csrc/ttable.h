@@ -157,24 +157,13 @@ Tile list_occurrences(const Bitext& bitext, Range words, Range pairs);
 Tile list_cells(const Bitext& bitext, Range words, Range pairs, const TTable& table,
                 std::vector<RowNumbers>& numberings, const Parallel& parallel);
 
-// Appends the rows of a range of words to the table: first what they have in `base`, if any, in the same order. A range
-// comes in blocks of sentence pairs. The tile of an only block may be kept, with its lists.
-class RowBuilder {
- public:
-  RowBuilder(const Bitext& bitext, Range words, const TTable* base, std::vector<RowNumbers>& numberings,
-             const Parallel& parallel);
-  void add(Tile& tile, bool with_lists);
-  void append_to(TTable& table);
+// Of each source word of a range the target words, in the order of first meeting.
+using Rows = std::vector<std::vector<Word>>;
 
- private:
-  std::uint64_t count_new(const Tile& tile, std::size_t word, RowNumbers& numberings) const;
-
-  const Bitext& bitext_;
-  const Range words_;
-  std::vector<RowNumbers>& numberings_;
-  const Parallel& parallel_;
-  std::vector<std::vector<Word>> rows_;
-};
+// Adds what the words of a tile meet to their rows. Where that makes them complete, the tile may get its lists.
+void extend_rows(Rows& rows, Tile& tile, const Bitext& bitext, bool with_lists, std::vector<RowNumbers>& numberings,
+                 const Parallel& parallel);
+void append_rows(Rows rows, TTable& table, const Parallel& parallel);
 
 // By target word: how many cells it has.
 std::vector<double> count_columns(const TTable& table, std::size_t target_words, const Parallel& parallel);
