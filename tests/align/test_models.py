@@ -1,7 +1,7 @@
 """The models by name, and one of a user's own."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from weam_ext import Aligner, _native
 from weam_ext.align import cli
 from weam_ext.align.links import Links
-from weam_ext.align.model import AlignerModel, Prior, Progress, Resources, Take
+from weam_ext.align.model import AlignerModel, Resources, Take, Training
 from weam_ext.align.models import MODELS, checked_heuristic, checked_model
 from weam_ext.common.errors import InputError
 
@@ -30,13 +30,10 @@ class Diagonal(AlignerModel):
     def trained(self) -> bool:
         return self.pairs > 0
 
-    def fit(
-        self, text: _native.Text, heuristic: str, resources: Resources, *, init: Self | None,
-        prior: Prior, on_memory: Callable[..., object], progress: Progress, take: Take | None,
-    ) -> Self:  # fmt: skip
+    def fit(self, text: _native.Text, training: Training[Self]) -> Self:
         made = type(self)(self.settings, len(text))
-        if take:
-            made.align(text, heuristic, resources, take, posteriors=False)
+        if training.take:
+            made.align(text, training.heuristic, training.resources, training.take, False)
         return made
 
     def align(

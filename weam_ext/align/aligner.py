@@ -23,7 +23,7 @@ from weam_ext import _native
 from weam_ext.align.fast_align import FastAlign
 from weam_ext.align.hmm import check_prior
 from weam_ext.align.links import Alignment, DroppedPairs, Links
-from weam_ext.align.model import AlignerModel, Prior, Resources, Take
+from weam_ext.align.model import AlignerModel, Prior, Resources, Take, Training
 from weam_ext.align.models import MODELS, checked_heuristic, checked_model
 from weam_ext.align.settings import DIRECTIONS, checked
 from weam_ext.align.storage import AlignerState, load_state, save_state
@@ -529,16 +529,9 @@ class Aligner:
         def tell(mode: str, needed: int, fast: int, longest: int) -> None:
             on_memory(MemoryPlan(mode, held + needed, held + fast, self._max_memory, longest))
 
-        self._model = self._model.fit(
-            text,
-            self.heuristic,
-            resources,
-            init=init._model if init else None,
-            prior=prior or {},
-            on_memory=tell,
-            progress=progress,
-            take=take,
-        )
+        start = init._model if init else None
+        training = Training(self.heuristic, resources, start, prior or {}, tell, progress, take)
+        self._model = self._model.fit(text, training)
 
     def iterations(self, text: _native.Text, init: "Aligner | None" = None) -> int:
         """How many times `fit_text` will call `progress`."""

@@ -1,6 +1,6 @@
 """fast_align's model behind `weam_ext.Aligner` (Dyer, Chahuneau & Smith 2013)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 
 from weam_ext import _native
 from weam_ext.align.links import Links
-from weam_ext.align.model import (
-    AlignerModel,
-    Prior,
-    Progress,
-    Resources,
-    Take,
-    with_posteriors,
-)
+from weam_ext.align.model import AlignerModel, Resources, Take, Training, with_posteriors
 from weam_ext.align.records import Reading, described, measured
 from weam_ext.align.settings import DIRECTIONS
 
@@ -58,18 +51,8 @@ class FastAlign(AlignerModel):
     def iterations(self, text: _native.Text, init: Self | None) -> int:
         return int(self.settings["iterations"])
 
-    def fit(
-        self,
-        text: _native.Text,
-        heuristic: str,
-        resources: Resources,
-        *,
-        init: Self | None,
-        prior: Prior,
-        on_memory: Callable[[str, int, int, int], object],
-        progress: Progress,
-        take: Take | None,
-    ) -> Self:
+    def fit(self, text: _native.Text, training: Training[Self]) -> Self:
+        resources, heuristic, take = training.resources, training.heuristic, training.take
         model = _native.fit(
             text,
             _native.Settings(**self.settings),
@@ -78,9 +61,9 @@ class FastAlign(AlignerModel):
             memory=resources.memory,
             bytes=resources.left + text.bytes,
             directory=resources.directory,
-            init=init.native if init else None,
-            on_memory=lambda mode, needed, fast: on_memory(mode, needed, fast, 0),
-            progress=progress,
+            init=training.init.native if training.init else None,
+            on_memory=lambda mode, needed, fast: training.on_memory(mode, needed, fast, 0),
+            progress=training.progress,
             output=None if take is None else self._output(heuristic, take, posteriors=False),
         )
         return type(self)(self.settings, model)

@@ -13,9 +13,9 @@ from weam_ext.align.links import Links
 from weam_ext.align.model import (
     AlignerModel,
     Prior,
-    Progress,
     Resources,
     Take,
+    Training,
     with_posteriors,
 )
 from weam_ext.align.records import Reading, described, measured
@@ -150,18 +150,8 @@ class Hmm(AlignerModel):
         each = START_ITERATIONS + int(self.chosen("iterations", text))
         return each * len(self.choose_stems(text, init))
 
-    def fit(
-        self,
-        text: _native.Text,
-        heuristic: str,
-        resources: Resources,
-        *,
-        init: Self | None,
-        prior: Prior,
-        on_memory: Callable[[str, int, int, int], object],
-        progress: Progress,
-        take: Take | None,
-    ) -> Self:
+    def fit(self, text: _native.Text, training: Training[Self]) -> Self:
+        init, resources = training.init, training.resources
         stems = self.choose_stems(text, init)
         fitted = type(self)(self.settings, stems, self.chosen("p0", text))
         spelling = self.chosen("spelling", text)
@@ -171,7 +161,7 @@ class Hmm(AlignerModel):
         starts = init.models if init else [None] * len(stems)
         left = resources.left  # before the text is there once more for each stem
         texts = [self._renamed(text, *each, learn=True) for each in zip(stems, starts, strict=True)]
-        plans = _plans(texts, left, resources, on_memory)
+        plans = _plans(texts, left, resources, training.on_memory)
         for own, start, stem, plan in zip(texts, starts, stems, plans, strict=True):
             model = _native.fit_hmm(
                 own,
@@ -179,14 +169,14 @@ class Hmm(AlignerModel):
                 threads=resources.threads,
                 plan=plan,
                 init=start,
-                progress=progress,
+                progress=training.progress,
                 spelling=spelling,
                 spellings=[[anyascii(word).lower() for word in own.words(n)] for n in (0, 1)],
-                dictionary=self._stemmed(prior, stem),
+                dictionary=self._stemmed(training.prior, stem),
             )
             fitted.models.append(model)
-        if take:
-            fitted._align(texts, heuristic, resources, take, posteriors=False)
+        if training.take:
+            fitted._align(texts, training.heuristic, resources, training.take, posteriors=False)
         return fitted
 
     def native_settings(self, iterations: int = 0, fertility: bool = False) -> _native.HmmSettings:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from weam_ext.common.memory import used_memory
 Take = Callable[[Links, dict[str, NDArray[np.float64]]], object]
 # What a dictionary says of (source word, target word): a number of links seen beforehand.
 Prior = Mapping[tuple[str, str], float]
-Progress = Callable[[list[_native.Iteration]], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,29 @@ class Resources:
     def left(self) -> int:
         """Bytes, beside what the process holds now."""
         return max(0, self.most - used_memory())
+
+
+@dataclass(frozen=True)
+class Training(Generic[T]):
+    """How a model is trained, and who is told of it.
+
+    Attributes:
+        heuristic: one of the model's.
+        init: a trained model of the kind to go on from.
+        prior: of a model that takes a dictionary.
+        on_memory: is told the mode, the bytes that are needed, those that the fast mode would need,
+            and those of the longest pair.
+        progress: is told what an iteration measured in each direction.
+        take: is given the links and scores of the text.
+    """
+
+    heuristic: str
+    resources: Resources
+    init: T | None
+    prior: Prior
+    on_memory: Callable[[str, int, int, int], object]
+    progress: Callable[[list[_native.Iteration]], object]
+    take: Take | None
 
 
 class AlignerModel(ABC):
@@ -99,24 +122,8 @@ class AlignerModel(ABC):
         return 0
 
     @abstractmethod
-    def fit(
-        self,
-        text: _native.Text,
-        heuristic: str,
-        resources: Resources,
-        *,
-        init: Self | None,
-        prior: Prior,
-        on_memory: Callable[[str, int, int, int], object],
-        progress: Progress,
-        take: Take | None,
-    ) -> Self:
-        """A trained model of the same settings; this one stays as it is.
-
-        `on_memory` is told the mode, the bytes that are needed, those that the fast mode would
-        need, and those of the longest pair; `progress` what an iteration measured by direction;
-        `take` the links and scores of the text.
-        """
+    def fit(self, text: _native.Text, training: Training[Self]) -> Self:
+        """A trained model of the same settings; this one stays as it is."""
 
     @abstractmethod
     def align(
