@@ -25,7 +25,7 @@ from weam_ext.transfer.tasks import Limits, Recipe
         (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--settings", "few-shot"],
          "none of zero-shot"),
         (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--noise", "rain=1"],
-         "none of typos"),
+         "one of typos"),
         (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--noise", "synonyms=.1"],
          "needs --lexicon"),
         (["--models", "m=a", "--tasks", "xnli", "--data", "/", "--seeds", "0"], "at least 1"),
