@@ -38,7 +38,11 @@ class CMakeBuild(build_ext):
 setup(
     packages=[*find_packages(include=["weam_ext*"]), "weam_ref"],
     package_dir={"weam_ext": "weam_ext", "weam_ref": "python/weam_ref"},
-    package_data={"weam_ext": ["py.typed", "*.pyi"], "weam_ref": ["py.typed"]},
+    package_data={
+        "weam_ext": ["py.typed", "*.pyi"],
+        "weam_ext.report": ["*.css", "*.html", "*.js", "*.md"],
+        "weam_ref": ["py.typed"],
+    },
     ext_modules=[Extension("weam_ext._native", sources=[])],
     cmdclass={"build_ext": CMakeBuild},
 )
