@@ -20,7 +20,7 @@ from weam_ext.report.statistics import (
     holm,
     verdict,
 )
-from weam_ext.report.table import Condition, Measured, Results, average
+from weam_ext.report.table import Condition, Pair, Results, averages
 
 ROLES = {
     "base": ("base", "mbert", "bert"),
@@ -114,26 +114,17 @@ class Judge:
         first = dict.fromkeys(c.task for c in found)
         return [next(c for c in found if c.task == name) for name in first]
 
-    def _pairs(
-        self, sides: Sequence[tuple[str, str]], task: str
-    ) -> tuple[list[Measured], list[Measured], list[str]]:
-        """What both sides, a (role, setting) each, measured on the same test sets."""
-        a, b, names = [], [], []
-        for condition in self._conditions(sides[0][1], task):
-            others = self._conditions(sides[1][1], condition.task)
-            if not others:
-                continue
-            there = {test.language: test for test in self.results.sets(others[0])}
-            for test in self.results.sets(condition):
-                one = self.results.chosen(condition, test, self.roles[sides[0][0]])
-                if one is None or test.language not in there:
-                    continue
-                two = self.results.chosen(others[0], there[test.language], self.roles[sides[1][0]])
-                if two and one.keys == two.keys and len(one.keys) > 1:
-                    a.append(one)
-                    b.append(two)
-                    names.append(condition.task)
-        return a, b, names
+    def _pairs(self, sides: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
+        """What both sides, a (role, setting) each, measured on the same test sets, by the task."""
+        (ours, setting), (theirs, other_setting) = sides
+        found = {}
+        for condition in self._conditions(setting, task):
+            for other in self._conditions(other_setting, condition.task):
+                pairs = self.results.pairs(
+                    (condition, self.roles[ours]), (other, self.roles[theirs])
+                )
+                found[condition.task] = [pair for pair in pairs if len(pair.ours.keys) > 1]
+        return {name: pairs for name, pairs in found.items() if pairs}
 
     def _missing(self, *needed: str) -> str:
         absent = [role for role in dict.fromkeys(needed) if role not in self.roles]
@@ -145,21 +136,20 @@ class Judge:
         claim.reason = self._missing(*(role for role, _ in sides))
         if claim.reason:
             return claim, None
-        a, b, names = self._pairs(sides, task)
-        if not a:
+        tasks = self._pairs(sides, task)
+        if not tasks:
             settings = " and ".join(dict.fromkeys(setting for _, setting in sides))
             where = f" on {task.upper()}" if task else ""
             claim.reason = f"because there are no {settings} results{where} of both models"
             return claim, None
-        units = average(a, names), average(b, names)
+        names = [name for name, pairs in tasks.items() for _ in pairs]
+        units = averages([pair for pairs in tasks.values() for pair in pairs], names)
         if all(len(side) == 1 for side in units):
             claim.reason = "because neither model has a second seed: how far one moves is unknown"
             return claim, None
         found = estimate(*units)
-        claim.figure = f"{100 * found.value:+.1f} points"
-        claim.interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-        tasks = ", ".join(dict.fromkeys(names))
-        claim.reason = f"{len(a)} test sets of {tasks}"
+        claim.figure, claim.interval = f"{found.points} points", found.interval
+        claim.reason = f"{len(names)} test sets of {', '.join(tasks)}"
         return claim, found
 
     def _better(
