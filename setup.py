@@ -40,7 +40,7 @@ setup(
     package_dir={"weam_ext": "weam_ext", "weam_ref": "python/weam_ref"},
     package_data={
         "weam_ext": ["py.typed", "*.pyi"],
-        "weam_ext.report": ["page.*"],
+        "weam_ext.report": ["*.css", "*.html", "*.js", "*.md"],
         "weam_ref": ["py.typed"],
     },
     ext_modules=[Extension("weam_ext._native", sources=[])],

@@ -44,6 +44,11 @@ def test_types_and_stubs_are_installed() -> None:
     assert (files("weam_ext") / "_native.pyi").is_file()
 
 
+def test_the_page_s_templates_are_installed() -> None:
+    for name in ("page.css", "page.html", "page.js", "page.md"):
+        assert (files("weam_ext.report") / name).is_file()
+
+
 def test_metadata() -> None:
     assert version("weam-ext") == "0.1.0"
     extras = {line.rpartition("extra == ")[2].strip("'\"") for line in requires("weam-ext") or []}

@@ -10,7 +10,7 @@ from weam_ext.common.errors import InputError
 from weam_ext.transfer.families.answering import XQUAD_FORMATS
 from weam_ext.transfer.families.classification import XNLI_FORMATS
 from weam_ext.transfer.families.tagging import UDPOS_FORMATS
-from weam_ext.transfer.files import Source, fields, header_columns, read_lines, read_text, sources
+from weam_ext.transfer.files import Source, fields, read_lines, read_text, sources, table_rows
 
 
 def test_archives_and_compressed_files_are_folders_and_files(tmp_path: Path) -> None:
@@ -62,8 +62,12 @@ def test_lines_and_fields(tmp_path: Path) -> None:
     lines = list(read_lines(source))
     assert [(line.number, line.text) for line in lines] == [(1, "a\tb"), (2, ""), (3, "c\u2028d")]
     assert fields(lines[0], 2) == ["a", "b"]
-    assert header_columns(lines[0], ("b", "a")) == [1, 0]
-    assert header_columns(lines[2], ("a",)) is None
+    with pytest.raises(InputError, match=r"x\.tsv, line 2: only 1 tab-separated fields"):
+        list(table_rows(source, ("b", "a")))
+    with pytest.raises(InputError, match=r"line 2: 1 tab-separated fields instead of 2"):
+        list(table_rows(source, ("b", "a"), exact=True))
+    with pytest.raises(InputError, match=r"line 1: no header with the columns a, c"):
+        list(table_rows(source, ("a", "c")))
     with pytest.raises(InputError, match=r"x\.tsv, line 3: 1 tab-separated fields instead of 2"):
         fields(lines[2], 2)
 

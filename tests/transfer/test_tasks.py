@@ -1,6 +1,5 @@
 """The data sets as they are published: in little, the real ones, and broken."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -91,7 +90,7 @@ def moods(source: Source, part: Part) -> list[Text]:
     return [Text(f"{part.split}-{k}", text, None, mood) for k, (mood, text) in enumerate(rows)]
 
 
-FORMAT = Format(("moods",), re.compile(r"/(?P<lang>[a-z]+)\.(?P<split>train|dev|test)$"), moods)
+FORMAT = Format(("moods",), r"/(?P<lang>[a-z]+)\.(?P<split>train|dev|test)$", moods)
 
 
 def test_a_task_of_ones_own(encoder: Path, tmp_path: Path) -> None:

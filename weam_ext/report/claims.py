@@ -4,7 +4,7 @@ They are those of Yang et al. 2021 (arXiv 2106.01732) on alignment pre-training.
 by the models' names, or by `--role`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from weam_ext.report.statistics import (
     holm,
     verdict,
 )
-from weam_ext.report.table import Condition, Measured, Results, average
+from weam_ext.report.table import Condition, Pair, Results, averages
 
 ROLES = {
     "base": ("base", "mbert", "bert"),
@@ -72,6 +72,8 @@ class Judge:
         self.results, self.roles = results, roles
 
     def claims(self) -> list[Claim]:
+        weam_ways = [("weam", _ZERO), ("weam", _TRANSLATED)]
+        continued = [("tlm", _ZERO), ("word-aligned", _ZERO)]
         found = [
             self._better(
                 1, "TLM beats the base model by a large margin zero-shot", "tlm", "base", _ZERO,
@@ -81,15 +83,22 @@ class Judge:
                 2, "TLM is not as good as the base model in translate-train", "base", "tlm",
                 _TRANSLATED,
             ),
-            *self._improves(),
-            self._equal(
-                4, "TLM and word-aligned improve about equally on XNLI", "tlm", "word-aligned"
+            self._better(3, "WEAM beats the base model zero-shot", "weam", "base", _ZERO),
+            self._better(
+                3, "WEAM beats the base model in translate-train", "weam", "base", _TRANSLATED
+            ),
+            self._within(
+                4, "TLM and word-aligned improve about equally on XNLI", continued, -CLOSE, CLOSE,
+                f"±{100 * CLOSE:g} point",
             ),
             self._better(5, "WEAM beats TLM on XNLI", "weam", "tlm", _ZERO, "xnli"),
             self._better(
                 5, "WEAM beats word-aligned on XNLI", "weam", "word-aligned", _ZERO, "xnli"
             ),
-            self._close(),
+            self._within(
+                6, "WEAM zero-shot is slightly below, but close to, translate-train on XNLI",
+                weam_ways, -LARGE, 0.0, f"-{100 * LARGE:g} to 0",
+            ),
             self._shorter(),
             self._better(
                 8, "Masking probability 0.3 does better than 0.15", "weam", "weam-.15", _ZERO
@@ -99,9 +108,7 @@ class Judge:
                 10, "The weight of the cross-lingual prediction is 1", "exchange_weight", 1.0
             ),
             self._setting(11, "The aligner's links are the prior", "links", "true"),
-            self._setting(
-                12, "Every masked token gets both predictions", "exchange_weight", None,
-            ),
+            self._setting(12, "Every masked token gets both predictions", "exchange_weight", None),
         ]  # fmt: skip
         return _corrected(found)
 
@@ -114,85 +121,62 @@ class Judge:
         first = dict.fromkeys(c.task for c in found)
         return [next(c for c in found if c.task == name) for name in first]
 
-    def _pairs(
-        self, sides: Sequence[tuple[str, str]], task: str
-    ) -> tuple[list[Measured], list[Measured], list[str]]:
-        """What both sides, a (role, setting) each, measured on the same test sets."""
-        a, b, names = [], [], []
-        for condition in self._conditions(sides[0][1], task):
-            others = self._conditions(sides[1][1], condition.task)
-            if not others:
-                continue
-            there = {test.language: test for test in self.results.sets(others[0])}
-            for test in self.results.sets(condition):
-                one = self.results.chosen(condition, test, self.roles[sides[0][0]])
-                if one is None or test.language not in there:
-                    continue
-                two = self.results.chosen(others[0], there[test.language], self.roles[sides[1][0]])
-                if two and one.keys == two.keys and len(one.keys) > 1:
-                    a.append(one)
-                    b.append(two)
-                    names.append(condition.task)
-        return a, b, names
-
-    def _missing(self, *needed: str) -> str:
-        absent = [role for role in dict.fromkeys(needed) if role not in self.roles]
-        return f"because no model is {' or '.join(absent)} (--role)" if absent else ""
+    def _pairs(self, sides: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
+        """What both sides, a (role, setting) each, measured on the same test sets, by the task."""
+        (ours, setting), (theirs, other_setting) = sides
+        found = {}
+        for condition in self._conditions(setting, task):
+            for other in self._conditions(other_setting, condition.task):
+                pairs = self.results.pairs(
+                    (condition, self.roles[ours]), (other, self.roles[theirs])
+                )
+                found[condition.task] = [pair for pair in pairs if len(pair.ours.keys) > 1]
+        return {name: pairs for name, pairs in found.items() if pairs}
 
     def _compare(
         self, claim: Claim, sides: Sequence[tuple[str, str]], task: str = ""
-    ) -> tuple[Claim, Estimate | None]:
-        claim.reason = self._missing(*(role for role, _ in sides))
-        if claim.reason:
-            return claim, None
-        a, b, names = self._pairs(sides, task)
-        if not a:
+    ) -> Estimate | None:
+        """By how much the first side exceeds the second; None where the claim's reason says why."""
+        absent = [r for r in dict.fromkeys(role for role, _ in sides) if r not in self.roles]
+        if absent:
+            claim.reason = f"because no model is {' or '.join(absent)} (--role)"
+            return None
+        tasks = self._pairs(sides, task)
+        if not tasks:
             settings = " and ".join(dict.fromkeys(setting for _, setting in sides))
             where = f" on {task.upper()}" if task else ""
             claim.reason = f"because there are no {settings} results{where} of both models"
-            return claim, None
-        units = average(a, names), average(b, names)
+            return None
+        names = [name for name, pairs in tasks.items() for _ in pairs]
+        units = averages([pair for pairs in tasks.values() for pair in pairs], names)
         if all(len(side) == 1 for side in units):
             claim.reason = "because neither model has a second seed: how far one moves is unknown"
-            return claim, None
+            return None
         found = estimate(*units)
-        claim.figure = f"{100 * found.value:+.1f} points"
-        claim.interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-        tasks = ", ".join(dict.fromkeys(names))
-        claim.reason = f"{len(a)} test sets of {tasks}"
-        return claim, found
+        claim.figure, claim.interval = f"{found.points} points", found.interval
+        claim.reason = f"{len(names)} test sets of {', '.join(tasks)}"
+        return found
 
     def _better(
         self, number: int, text: str, ours: str, theirs: str, setting: str, task: str = "",
         bound: float = 0.0,
     ) -> Claim:  # fmt: skip
-        claim, found = self._compare(
-            Claim(number, text, bound=bound), [(ours, setting), (theirs, setting)], task
-        )
-        claim.estimate = found
+        claim = Claim(number, text, bound=bound)
+        claim.estimate = self._compare(claim, [(ours, setting), (theirs, setting)], task)
         return claim
 
-    def _improves(self) -> Iterator[Claim]:
-        yield self._better(3, "WEAM beats the base model zero-shot", "weam", "base", _ZERO)
-        yield self._better(
-            3, "WEAM beats the base model in translate-train", "weam", "base", _TRANSLATED
-        )
-
-    def _equal(self, number: int, text: str, ours: str, theirs: str) -> Claim:
-        claim, found = self._compare(Claim(number, text), [(ours, _ZERO), (theirs, _ZERO)], "xnli")
-        if found:
-            claim.verdict = _inside(found, -CLOSE, CLOSE)
-            claim.reason += f"; supported where the interval lies within ±{100 * CLOSE:g} point"
-        return claim
-
-    def _close(self) -> Claim:
-        text = "WEAM zero-shot is slightly below, but close to, translate-train on XNLI"
-        claim, found = self._compare(
-            Claim(6, text), [("weam", _ZERO), ("weam", _TRANSLATED)], "xnli"
-        )
-        if found:
-            claim.verdict = _inside(found, -LARGE, 0.0)
-            claim.reason += f"; supported where the interval lies within -{100 * LARGE:g} to 0"
+    def _within(
+        self, number: int, text: str, sides: Sequence[tuple[str, str]], low: float, high: float,
+        shown: str,
+    ) -> Claim:  # fmt: skip
+        """Whether the interval of a difference on XNLI lies between two bounds."""
+        claim = Claim(number, text)
+        if found := self._compare(claim, sides, "xnli"):
+            outside = found.high < low or found.low > high
+            claim.verdict = NOT_SUPPORTED if outside else UNDECIDED
+            if low < found.low and found.high < high:
+                claim.verdict = SUPPORTED
+            claim.reason += f"; supported where the interval lies within {shown}"
         return claim
 
     def _shorter(self) -> Claim:
@@ -256,12 +240,6 @@ class Judge:
         claim.verdict = SUPPORTED if held else NOT_SUPPORTED
         claim.reason = "a setting of the run, not an estimate"
         return claim
-
-
-def _inside(found: Estimate, low: float, high: float) -> str:
-    if low < found.low and found.high < high:
-        return SUPPORTED
-    return NOT_SUPPORTED if found.high < low or found.low > high else UNDECIDED
 
 
 def _corrected(claims: list[Claim]) -> list[Claim]:

@@ -13,7 +13,7 @@ from weam_ext.common.errors import InputError, Parser
 from weam_ext.common.files import user_path, write_whole
 from weam_ext.transfer.results import read_all, read_failed
 
-NEEDED = ("scipy", "matplotlib")
+NEEDED = ("jinja2", "matplotlib", "scipy")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,7 +25,7 @@ def _svg(figure: Any) -> str:
     with rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # not drawn here
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue().partition("<svg")[1] + text.getvalue().partition("<svg")[2]
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def forest(gains: Sequence[Gain], labels: Sequence[str], title: str, width: float = 7.6) -> str:

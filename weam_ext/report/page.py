@@ -1,87 +1,79 @@
-"""A report's parts, and the same parts as one HTML page or as Markdown."""
+"""A report's parts, and the same parts as one HTML page or as Markdown.
 
+The templates `page.html` and `page.md` lie beside this module, with the page's style and script.
+"""
+
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
+from jinja2 import Environment, FileSystemLoader, select_autoescape
+
+from weam_ext.report.statistics import NOT_SUPPORTED, SUPPORTED, UNDECIDED, UNTESTABLE
 
 
 @dataclass(frozen=True)
 class Heading:
+    kind: ClassVar[str] = "heading"
     text: str
     level: int = 2
 
     @property
     def anchor(self) -> str:
-        """What links to it say."""
-        return "".join(c if c.isalnum() else "-" for c in self.text.lower())
+        """The name by which the page's links find it."""
+        return re.sub(r"[\W_]", "-", self.text.lower())
 
 
 @dataclass(frozen=True)
 class Text:
+    kind: ClassVar[str] = "text"
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text; numbers sort by their first one. The `strong` first rows stand out."""
+    """A table of texts."""
 
+    kind: ClassVar[str] = "table"
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str = ""
 
     @property
-    def kinds(self) -> list[Markup]:
-        """Of each column what its cells are marked with: numbers are on the right."""
-        columns = zip(*self.rows, strict=True) if self.rows else ([""],) * len(self.header)
-        numeric = [bool(self.rows) and all(map(_is_number, column)) for column in columns]
-        return [Markup(' class="number"' if each else "") for each in numeric]
-
-
-def _is_number(text: str) -> bool:
-    first = text.lstrip("+-−[").split(" ")[0].rstrip(",]%")
-    return not text or text == "–" or first.replace(".", "", 1).replace(",", "").isdigit()
+    def numeric(self) -> list[bool]:
+        """Whether each column holds nothing but numbers, which stand on the right."""
+        columns = zip(*self.rows, strict=True) if self.rows else [("none",)] * len(self.header)
+        return [all(map(_NUMBER.fullmatch, column)) for column in columns]
 
 
 @dataclass(frozen=True)
 class Figures:
     """SVG texts side by side."""
 
+    kind: ClassVar[str] = "figures"
     svgs: Sequence[str]
     caption: str
 
 
 Part = Heading | Text | Table | Figures
-_VERDICTS = {
-    "supported": "yes", "not supported": "no", "undecided": "open", "not testable here": "none",
-}  # fmt: skip
-_PAGES = Environment(
-    loader=PackageLoader("weam_ext.report", ""), autoescape=select_autoescape(["jinja"])
+_NUMBER = re.compile(r"–?|[-+−[]*[\d,]*\.?\d[\d,]*[],%]*( .*)?")
+_VERDICTS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", UNTESTABLE: "none"}
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=select_autoescape(["html"]),
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 
 def to_html(title: str, parts: Iterable[Part]) -> str:
     """One page that needs nothing else; its tables sort when their headers are clicked."""
-    page = _PAGES.get_template("page.html.jinja")
-    return page.render(title=title, parts=list(parts), verdicts=_VERDICTS) + "\n"
+    page = _TEMPLATES.get_template("page.html")
+    return page.render(title=title, parts=list(parts), verdicts=_VERDICTS)
 
 
 def to_markdown(title: str, parts: Iterable[Part]) -> str:
-    """The same without the figures, which the page has."""
-    lines = [f"# {title}", ""]
-    for part in parts:
-        match part:
-            case Heading(text, level):
-                lines += [f"{'#' * level} {text}", ""]
-            case Text(text):
-                lines += [text, ""]
-            case Table(header, rows, caption):
-                lines += [caption, ""] if caption else []
-                for row in (header, ["---"] * len(header), *rows):
-                    cells = (cell.replace("|", "\\|").replace("\n", " ") for cell in row)
-                    lines.append(f"| {' | '.join(cells)} |")
-                lines.append("")
-            case Figures():
-                pass
-    return "\n".join(lines)
+    """The same without the figures, which only the page has."""
+    return _TEMPLATES.get_template("page.md").render(title=title, parts=parts)

@@ -65,13 +65,10 @@ def _mean_above(by: Scores, of: Scores) -> Scores:
 
 
 class Component(NamedTuple):
-    """A mean square's share of a variance, with its degrees of freedom and its sign."""
+    """A mean square's share of a variance, and its degrees of freedom."""
 
     variance: float
     freedom: float
-
-    def times(self, factor: float) -> "Component":
-        return Component(self.variance * factor, self.freedom)
 
 
 class Estimate(NamedTuple):
@@ -81,31 +78,46 @@ class Estimate(NamedTuple):
     low: float
     high: float
     p: float
-    """Two-sided, of the hypothesis that it is 0."""
+    """The two-sided p-value of the hypothesis that the value is 0."""
     error: float
-    """Standard error."""
+    """The standard error."""
     freedom: float
     examples: float = 0.0
-    """The part of the examples in it, a standard error of its own."""
+    """The part of the standard error that is due to the examples."""
     seeds: float = 0.0
-    """That of the units."""
+    """The part of the standard error that is due to the units."""
+
+    @classmethod
+    def of(cls, value: float, error: float, freedom: float, *parts: float) -> "Estimate":
+        """The estimate whose error follows Student's t."""
+        half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error if error else 0.0
+        p = _p(value, error, freedom)
+        return cls(value, value - half, value + half, p, error, freedom, *parts)
 
     def against(self, bound: float) -> float:
-        """The two-sided p-value of the hypothesis that it is `bound`."""
+        """The two-sided p-value of the hypothesis that the value is `bound`."""
         return _p(self.value - bound, self.error, self.freedom)
 
+    @property
+    def points(self) -> str:
+        """The value in percentage points, as tables show it."""
+        return f"{100 * self.value:+.1f}"
 
-def _units(scores: Scores) -> tuple[list[Component], list[Component]]:
+    @property
+    def interval(self) -> str:
+        """The interval in percentage points, as tables show it."""
+        return f"[{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+def _units(scores: Scores) -> tuple[Component, Component]:
     """What a model's units add to a variance, and what they share with that of the examples."""
     units, examples = scores.shape
-    if units < 2:
-        return [], []
     rows, columns = scores.mean(1), scores.mean(0)
     between = float(rows.var(ddof=1)) / units
     rest = scores - rows[:, None] - columns + scores.mean()
     freedom = (units - 1) * (examples - 1)
     shared = float((rest**2).sum()) / freedom / (units * examples) if freedom else 0.0
-    return [Component(between, units - 1)], [Component(shared, freedom)]
+    return Component(between, units - 1), Component(shared, freedom)
 
 
 def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
@@ -119,29 +131,29 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
     models = [ours] if theirs is None else [ours, theirs]
     paired = ours.mean(0) - (0.0 if theirs is None else theirs.mean(0))
     count = len(paired)
-    value = float(paired.mean())
     components = [Component(float(paired.var(ddof=1)) / count, count - 1)] if count > 1 else []
-    total = sum(component.variance for component in components)
+    examples = sum(component.variance for component in components)
     seeds = 0.0
     single = any(len(model) == 1 for model in models)
     for model in models:
-        between, shared = _units(model)
-        if single:
-            between, shared = (
-                [c.times(1 + len(model)) for c in part] for part in (between, shared)
-            )
-        for a, b in zip(between, shared, strict=True):
-            seeds += a.variance - b.variance
-            components += [a, b]
-    examples, seeds = total, max(0.0, seeds)
-    total += seeds
+        if len(model) > 1:
+            factor = 1 + len(model) if single else 1
+            between, shared = (Component(c.variance * factor, c.freedom) for c in _units(model))
+            seeds += between.variance - shared.variance
+            components += [between, shared]
+    seeds = max(0.0, seeds)
+    total = examples + seeds
     squares = sum(c.variance**2 / c.freedom for c in components if c.freedom)
     freedom = total**2 / squares if squares else math.inf
-    error = math.sqrt(total)
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error if error else 0.0
-    p = _p(value, error, freedom)
     parts = math.sqrt(examples), math.sqrt(seeds)
-    return Estimate(value, value - half, value + half, p, error, freedom, *parts)
+    return Estimate.of(float(paired.mean()), math.sqrt(total), freedom, *parts)
+
+
+def unpaired(ours: Scores, theirs: Scores) -> Estimate:
+    """By how much the mean of some examples exceeds that of other ones, for the same units."""
+    a, b = estimate(ours), estimate(theirs)
+    error = math.hypot(a.error, b.error)
+    return Estimate.of(a.value - b.value, error, min(a.freedom, b.freedom))
 
 
 def _p(value: float, error: float, freedom: float) -> float:
@@ -152,12 +164,11 @@ def _p(value: float, error: float, freedom: float) -> float:
 
 def holm(values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979), in the order given."""
-    found = [0.0] * len(values)
-    largest = 0.0
-    for rank, k in enumerate(sorted(range(len(values)), key=lambda k: values[k])):
-        largest = max(largest, min(1.0, (len(values) - rank) * values[k]))
-        found[k] = largest
-    return found
+    order = np.argsort(values, kind="stable")
+    scaled = np.arange(len(values), 0, -1) * np.take(values, order)
+    found = np.empty(len(values))
+    found[order] = np.maximum.accumulate(scaled).clip(max=1)
+    return found.tolist()
 
 
 def verdict(value: float, p: float) -> str:

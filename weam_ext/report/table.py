@@ -58,15 +58,20 @@ class Condition(NamedTuple):
         return ", ".join(part for part in parts if part)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Set:
     """A test set: its language and what identifies its examples."""
 
     language: str
     digest: str
 
+    @classmethod
+    def of(cls, row: Row) -> "Set":
+        examples = repr((row.keys, row.gold, row.split))
+        return cls(row.language, hashlib.sha256(examples.encode()).hexdigest())
 
-_NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation")
+
+_NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation", "radius")
 
 
 def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
@@ -75,7 +80,7 @@ def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
     for row in rows:
         known = seen.setdefault(f"{row.cell.task} {row.cell.setting}", {})
         for name, value in row.cell.options.items():
-            if name not in _NOT_COMPARED and name != "radius":
+            if name not in _NOT_COMPARED:
                 known.setdefault(name, set()).add(json.dumps(value))
     return {
         place: sorted(name for name, values in known.items() if len(values) > 1)
@@ -106,10 +111,9 @@ class Measured:
     scores: Scores
     """[units, examples], linearised."""
     units: str
-    """What the rows are: pre-training seeds or fine-tuning seeds."""
-    fine_tuned: int
-    """Cells behind them."""
+    """What the units are: pre-training seeds or fine-tuning seeds."""
     rows: list[Row]
+    """The rows of the cells from which the scores come."""
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -122,12 +126,24 @@ class Measured:
         return float(self.scores.mean())
 
 
+class Pair(NamedTuple):
+    """What two models scored on one test set."""
+
+    test: Set
+    ours: Measured
+    theirs: Measured
+
+
 def linearised(row: Row, metric: str) -> Scores:
     """[examples] values whose mean is the metric."""
     if metric in CORRELATIONS:
         gold, found = (np.array(side, np.float64) for side in (row.gold, row.predictions))
         return linearised_correlation(metric, gold, found)
     return linearised_ratio(*row.metrics[metric])
+
+
+Seeds = dict[tuple[str, int], Row]
+"""By the encoder's digest and the seed of the fine-tuning."""
 
 
 class Results:
@@ -137,23 +153,19 @@ class Results:
         rows = list(rows)
         latest = {(row.cell.model, row.directory): row.cell.model_sha256 for row in rows}
         # Another encoder may have been put into a directory.
-        self.rows = [
-            row for row in rows
-            if latest[row.cell.model, row.directory] == row.cell.model_sha256
-        ]  # fmt: skip
+        self.rows = [r for r in rows if latest[r.cell.model, r.directory] == r.cell.model_sha256]
         self.models = list(dict.fromkeys(row.cell.model for row in self.rows))
+        self.metrics: dict[Condition, list[str]] = {}
+        """The names of a condition's metrics, the one of the tables first."""
+        # One row a seed: of cells that differ in what else they tested, the latest.
+        self._rows: dict[Condition, dict[Set, dict[str, dict[int, Seeds]]]] = {}
         differing = _differing(self.rows)
-        self._rows: dict[Condition, dict[Set, dict[str, dict[int, list[Row]]]]] = {}
-        found: dict[tuple[Condition, Set, str, int], dict[tuple[str, int], Row]] = {}
         for row in self.rows:
-            names = differing[f"{row.cell.task} {row.cell.setting}"]
-            test = Set(row.language, _digest(row))
-            place = _condition(row, names), test, row.cell.model, row.layer
-            # One row a seed: of cells that differ in what else they tested, the latest.
-            found.setdefault(place, {})[row.cell.model_sha256, row.cell.seed] = row
-        for (condition, test, model, layer), rows_of in found.items():
-            models = self._rows.setdefault(condition, {}).setdefault(test, {})
-            models.setdefault(model, {})[layer] = list(rows_of.values())
+            condition = _condition(row, differing[f"{row.cell.task} {row.cell.setting}"])
+            self.metrics.setdefault(condition, list(row.metrics))
+            models = self._rows.setdefault(condition, {}).setdefault(Set.of(row), {})
+            seeds = models.setdefault(row.cell.model, {}).setdefault(row.layer, {})
+            seeds[row.cell.model_sha256, row.cell.seed] = row
         self._measured: dict[tuple[Condition, Set, str, int, str], Measured] = {}
 
     @cached_property
@@ -170,7 +182,7 @@ class Results:
         ]
 
     def sets(self, condition: Condition) -> list[Set]:
-        return sorted(self._rows[condition], key=lambda s: (s.language, s.digest))
+        return sorted(self._rows[condition])
 
     def models_of(self, condition: Condition, test: Set | None = None) -> list[str]:
         """In the order of the command line."""
@@ -184,20 +196,14 @@ class Results:
         }
         return sorted(found)
 
-    def metrics(self, condition: Condition) -> list[str]:
-        for models in self._rows[condition].values():
-            for layers in models.values():
-                for rows in layers.values():
-                    return list(rows[0].metrics)
-        return []
-
     def measured(
         self, condition: Condition, test: Set, model: str, layer: int = -1, metric: str = ""
     ) -> Measured | None:
         """What a model scored; None where it was not put to that test."""
-        rows = self._rows[condition].get(test, {}).get(model, {}).get(layer)
-        if not rows:
+        seeds = self._rows[condition].get(test, {}).get(model, {}).get(layer)
+        if not seeds:
             return None
+        rows = list(seeds.values())
         metric = metric or next(iter(rows[0].metrics))
         place = (condition, test, model, layer, metric)
         if place not in self._measured:
@@ -226,30 +232,38 @@ class Results:
     def chosen(
         self, condition: Condition, test: Set, model: str, metric: str = ""
     ) -> Measured | None:
-        """The same at its best layer."""
+        """What a model scored at its best layer; None where it was not put to that test."""
         if not self._rows[condition].get(test, {}).get(model):
             return None
-        return self.measured(
-            condition, test, model, self.best_layer(condition, test, model)[0], metric
-        )
+        layer = self.best_layer(condition, test, model)[0]
+        return self.measured(condition, test, model, layer, metric)
+
+    def all_chosen(self, condition: Condition, model: str, metric: str = "") -> dict[Set, Measured]:
+        """What a model scored at its best layers on each test set that it was put to."""
+        found = {test: self.chosen(condition, test, model, metric) for test in self.sets(condition)}
+        return {test: measured for test, measured in found.items() if measured}
+
+    def pairs(
+        self, ours: tuple[Condition, str], theirs: tuple[Condition, str], metric: str = ""
+    ) -> list[Pair]:
+        """What two models, each under a condition, scored on the test sets that both took."""
+        found = []
+        for test in self.sets(ours[0]):
+            a, b = (self.chosen(where, test, model, metric) for where, model in (ours, theirs))
+            if a and b:
+                found.append(Pair(test, a, b))
+        return found
 
 
-def _digest(row: Row) -> str:
-    text = repr((row.keys, row.gold, row.split))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _measure(rows: Sequence[Row], metric: str) -> Measured:
+def _measure(rows: list[Row], metric: str) -> Measured:
     by_model: dict[str, list[Scores]] = {}
     for row in rows:
         by_model.setdefault(row.cell.model_sha256, []).append(linearised(row, metric))
-    if len(by_model) > 1:
-        scores = np.stack([np.mean(found, axis=0) for found in by_model.values()])
-        units = "pre-training seeds"
-    else:
-        scores = np.stack(next(iter(by_model.values())))
-        units = "fine-tuning seeds"
-    return Measured(metric, rows[0].keys, scores, units, len(rows), list(rows))
+    several = len(by_model) > 1
+    own = [np.mean(found, axis=0) for found in by_model.values()]
+    scores = np.stack(own if several else next(iter(by_model.values())))
+    units = "pre-training seeds" if several else "fine-tuning seeds"
+    return Measured(metric, rows[0].keys, scores, units, rows)
 
 
 def average(measured: Sequence[Measured], prefix: Sequence[str] | None = None) -> Scores:
@@ -258,19 +272,20 @@ def average(measured: Sequence[Measured], prefix: Sequence[str] | None = None) -
     `prefix` tells the keys of different tasks apart. Models that are compared give the same test
     sets in the same order. Units are matched in their order, the least number of them.
     """
-    units = min(len(m.scores) for m in measured)
-    names = [
-        f"{prefix[k] if prefix else ''}|{key}" for k, m in enumerate(measured) for key in m.keys
-    ]
-    clusters = {name: k for k, name in enumerate(sorted(set(names)))}
-    index = np.array([clusters[name] for name in names])
+    prefixes = prefix or [""] * len(measured)
+    names = [f"{p}|{key}" for p, m in zip(prefixes, measured, strict=True) for key in m.keys]
+    clusters, index = np.unique(names, return_inverse=True)
     parts = []
-    for unit in range(units):
+    for unit in range(min(len(m.scores) for m in measured)):
         influence = [(m.scores[unit] - m.scores[unit].mean()) / m.scores.shape[1] for m in measured]
-        summed = np.zeros(len(clusters))
-        np.add.at(summed, index, np.concatenate(influence) / len(measured))
+        summed = np.bincount(index, np.concatenate(influence) / len(measured))
         parts.append(summed * len(clusters) + np.mean([m.scores[unit].mean() for m in measured]))
     return np.stack(parts)
+
+
+def averages(pairs: Sequence[Pair], prefix: Sequence[str] | None = None) -> tuple[Scores, Scores]:
+    """The `average` of either side of some pairs."""
+    return average([p.ours for p in pairs], prefix), average([p.theirs for p in pairs], prefix)
 
 
 @dataclass(frozen=True)
@@ -282,7 +297,6 @@ class Gain:
     worse: str
     language: str
     """"mean" of several."""
-    metric: str
     estimate: Estimate
     sets: int
     varies: str
@@ -295,41 +309,37 @@ class Gain:
         return verdict(self.estimate.value, p)
 
 
+def model_pairs(results: Results, condition: Condition) -> list[tuple[str, str]]:
+    """Every two models as (better, worse): the later one should be the better one."""
+    models = results.models_of(condition)
+    return [(ours, theirs) for k, theirs in enumerate(models) for ours in models[k + 1 :]]
+
+
 def gains(results: Results, condition: Condition, metric: str = "") -> Iterator[Gain]:
     """Every pair of models: the mean over the test sets that both took, then each of these."""
-    models = results.models_of(condition)
-    for k, theirs in enumerate(models):
-        for ours in models[k + 1 :]:
-            yield from pair_gains(results, condition, ours, theirs, metric)
+    for ours, theirs in model_pairs(results, condition):
+        pairs = results.pairs((condition, ours), (condition, theirs), metric)
+        pairs = [pair for pair in pairs if len(pair.ours.keys) > 1]
+        whole = [("mean", pairs, averages(pairs))] if pairs else []
+        single = [(p.test.language, [p], (p.ours.scores, p.theirs.scores)) for p in pairs]
+        for language, own, sides in [*whole, *single]:
+            layers = _layers(results, condition, own[0].test, ours, theirs)
+            yield Gain(
+                condition,
+                ours,
+                theirs,
+                language,
+                estimate(*sides),
+                len(own),
+                _varies(own[0]),
+                layers,
+            )
 
 
-def pair_gains(
-    results: Results, condition: Condition, ours: str, theirs: str, metric: str = ""
-) -> Iterator[Gain]:
-    """`ours` less `theirs`."""
-    both: list[tuple[Set, Measured, Measured]] = []
-    for test in results.sets(condition):
-        a, b = (results.chosen(condition, test, model, metric) for model in (ours, theirs))
-        if a and b and a.scores.shape[1] > 1:
-            both.append((test, a, b))
-    if not both:
-        return
-    sides = average([a for _, a, _ in both]), average([b for _, _, b in both])
-    own = condition, ours, theirs
-    yield Gain(
-        *own, "mean", both[0][1].metric, estimate(*sides), len(both), _varies(both[0][1:]),
-        _layers(results, condition, both[0][0], ours, theirs),
-    )  # fmt: skip
-    for test, a, b in both:
-        yield Gain(
-            *own, test.language, a.metric, estimate(a.scores, b.scores), 1, _varies((a, b)),
-            _layers(results, condition, test, ours, theirs),
-        )  # fmt: skip
-
-
-def _varies(pair: Sequence[Measured]) -> str:
+def _varies(pair: Pair) -> str:
     """What an interval covers."""
-    return ", ".join(dict.fromkeys(["examples", *(m.units for m in pair if len(m.scores) > 1)]))
+    units = [side.units for side in (pair.ours, pair.theirs) if len(side.scores) > 1]
+    return ", ".join(dict.fromkeys(["examples", *units]))
 
 
 def _layers(results: Results, condition: Condition, test: Set, ours: str, theirs: str) -> str:

@@ -8,7 +8,7 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,7 +122,22 @@ def fields(line: Line, count: int) -> list[str]:
     return found
 
 
-def header_columns(line: Line, names: tuple[str, ...]) -> list[int] | None:
-    """Where a header line has the named columns; None for a line that is no such header."""
-    found = line.text.split("\t")
-    return [found.index(name) for name in names] if set(names) <= set(found) else None
+def table_rows(
+    source: Source, names: Sequence[str], exact: bool = False
+) -> Iterator[tuple[Line, list[str]]]:
+    """Each line below a header, with its fields of the named columns.
+
+    Raises `InputError` for a header without one of them and for a line that is too short; if
+    `exact`, for any line that does not have as many fields as there are names.
+    """
+    lines = read_lines(source)
+    first = next(lines, None)
+    header = first.text.split("\t") if first else []
+    if not set(names) <= set(header):
+        raise InputError(f"{source}, line 1: no header with the columns {', '.join(names)}")
+    columns = [header.index(name) for name in names]
+    for line in lines:
+        values = fields(line, len(names)) if exact else line.text.split("\t")
+        if len(values) <= max(columns):
+            raise InputError(f"{line.where}: only {len(values)} tab-separated fields")
+        yield line, [values[column] for column in columns]

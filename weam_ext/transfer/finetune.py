@@ -113,8 +113,8 @@ class FineTuning:
             if missing:
                 raise InputError(f"no translated training set of {', '.join(missing)}")
             train += [x for found in examples.translated.values() for x in found]
-        dropped = sum(not getattr(x, "aligned", True) for x in train)
-        train = [x for x in train if getattr(x, "aligned", True)]
+        dropped = sum(not x.aligned for x in train)
+        train = [x for x in train if x.aligned]
         if not train:
             raise InputError("nothing to train on")
         selection = self._train(train, examples.select, self.plan.recipe.epochs)
@@ -308,7 +308,7 @@ class FineTuning:
 def balanced(pool: Sequence[Any], shots: int, family: Any) -> list[Any]:
     """The first `shots` examples of each class, or in all where examples have no class."""
     if not isinstance(getattr(pool[0] if pool else None, "label", None), str) or not family.labels:
-        return [x for x in pool if getattr(x, "aligned", True)][:shots]
+        return [x for x in pool if x.aligned][:shots]
     taken: dict[str, int] = {}
     found = []
     for x in pool:

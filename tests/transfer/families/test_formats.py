@@ -1,6 +1,5 @@
 """Where the parts of a data set are found, and which of several files gives one."""
 
-import re
 from pathlib import Path
 
 from transfer_files import write
@@ -14,8 +13,8 @@ def named(source: Source, part: Part) -> list[str]:
     return [source.name]
 
 
-NEW = Format(("set",), re.compile(r"/(?P<split>dev|test)-(?P<lang>[a-z]+)\.tsv$"), named)
-OLD = Format(("set", "old"), re.compile(r"/(?P<lang>[a-z]+)\.txt$"), named, split="dev")
+NEW = Format(("set",), r"/(?P<split>dev|test)-(?P<lang>[a-z]+)\.tsv$", named)
+OLD = Format(("set", "old"), r"/(?P<lang>[a-z]+)\.txt$", named, split="dev")
 
 
 def examples(data: Path, *groups: tuple[Format, ...]) -> dict[Part, list[str]]:
@@ -42,7 +41,7 @@ def test_the_first_group_that_has_a_part_gives_it(tmp_path: Path) -> None:
 
 
 def test_a_language_of_two_and_a_file_of_several_parts(tmp_path: Path) -> None:
-    pattern = re.compile(r"/(?P<lang>[a-z]+)\.(?P<question>[a-z]+)$")
+    pattern = r"/(?P<lang>[a-z]+)\.(?P<question>[a-z]+)$"
     write(tmp_path / "set/deu.fra", "")
     crossed = Format(("set",), pattern, named, split="test")
     assert set(find(tmp_path, [[crossed]])) == {Part("test", "de-fr")}

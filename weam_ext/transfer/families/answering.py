@@ -4,17 +4,25 @@ MLQA: Lewis et al. 2020, arXiv 1910.07475; XQuAD: Artetxe et al. 2020, arXiv 191
 Clark et al. 2020, arXiv 2003.05002. All are files as SQuAD 1.1's.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
-from transformers import AutoModelForQuestionAnswering, DataCollatorWithPadding
+from transformers import AutoModelForQuestionAnswering
 
 from weam_ext.common.errors import InputError
-from weam_ext.transfer.families.formats import SPLITS, TRAIN, TRANSLATED, Format, Part
+from weam_ext.transfer.families.formats import (
+    SPLITS,
+    TRAIN,
+    TRANSLATED,
+    Example,
+    Family,
+    Format,
+    Part,
+    rows_of,
+)
 from weam_ext.transfer.files import Source, read_json
 from weam_ext.transfer.languages import language_code
 from weam_ext.transfer.metrics import answer_score, mlqa_tokens, squad_tokens
@@ -27,21 +35,15 @@ _BEST = 20
 
 
 @dataclass(frozen=True)
-class Question:
-    """A question, the text that answers it, and the answers with their first characters."""
+class Question(Example):
+    """A question, the text that answers it, and the answers with their first characters.
 
-    key: str
+    The key is the same in every language, which the texts' titles are not.
+    """
+
     context: str
     question: str
     answers: tuple[tuple[str, int], ...]
-
-    def content(self) -> list[object]:
-        """What identifies it; each field is named, so that no other one changes a cell."""
-        return [self.key, self.context, self.question, self.answers]
-
-    @property
-    def group(self) -> str:
-        return self.key  # the same in every language, which the texts' titles are not
 
     @property
     def length(self) -> int:
@@ -98,73 +100,50 @@ def _tydi_parts(source: Source) -> list[Part]:
     return [Part(SPLITS[split], language) for language in _tydi_all(source)]
 
 
-_SQUAD = (
-    Format(
-        ("squad",), re.compile(r"/(?P<split>train|dev)-v1\.1\.json$"), _squad, language="en",
-    ),
-)  # fmt: skip
+_SQUAD = (Format(("squad",), r"/(?P<split>train|dev)-v1\.1\.json$", _squad, language="en"),)
 _SQUAD_TRANSLATED = (
     Format(
-        ("squad", "mlqa", "xquad"),
-        re.compile(r"squad\.translate\.train\.en-(?P<lang>[a-z]{2})\.json$"), _squad,
-        split=TRANSLATED,
+        ("squad", "mlqa", "xquad"), r"squad\.translate\.train\.en-(?P<lang>[a-z]{2})\.json$",
+        _squad, split=TRANSLATED,
     ),
     Format(
-        ("mlqa",), re.compile(r"/(?P<lang>[a-z]{2})_squad-translate-train-train-v1\.1\.json$"),
-        _squad, split=TRANSLATED,
+        ("mlqa",), r"/(?P<lang>[a-z]{2})_squad-translate-train-train-v1\.1\.json$", _squad,
+        split=TRANSLATED,
     ),
 )  # fmt: skip
 _TYDI = (
     Format(
-        ("tydiqa",),
-        re.compile(r"/tydiqa\.goldp\.(?P<lang>[a-z]{2,3})\.(?P<split>train|dev)\.json$"),
-        _squad,
+        ("tydiqa",), r"/tydiqa\.goldp\.(?P<lang>[a-z]{2,3})\.(?P<split>train|dev)\.json$", _squad,
     ),
+    Format(("tydiqa",), r"/tydiqa-goldp-(?P<split>dev)-(?P<lang>[a-z]+)\.json$", _squad),
     Format(
-        ("tydiqa",), re.compile(r"/tydiqa-goldp-(?P<split>dev)-(?P<lang>[a-z]+)\.json$"), _squad,
-    ),
-    Format(
-        ("tydiqa",), re.compile(r"/tydiqa-goldp-v1\.[01]-(train|dev)\.json$"),
+        ("tydiqa",), r"/tydiqa-goldp-v1\.[01]-(train|dev)\.json$",
         lambda source, part: _tydi_all(source)[part.language], parts=_tydi_parts,
     ),
 )  # fmt: skip
 # To train on TyDi's English where there is no SQuAD.
 _ENGLISH_TYDI = (
-    Format(
-        ("tydiqa",), re.compile(r"/tydiqa\.goldp\.en\.train\.json$"), _squad, split=TRAIN,
-        language="en",
-    ),
-)  # fmt: skip
-_MLQA = Format(
-    ("mlqa",),
-    re.compile(r"/(?P<split>dev|test)-context-(?P<lang>[a-z]{2})-question-(?P<question>[a-z]{2})\.json$"),
-    _squad,
-)  # fmt: skip
-MLQA_FORMATS = ((_MLQA,), _SQUAD_TRANSLATED, _SQUAD, _ENGLISH_TYDI)
-XQUAD_FORMATS = (
-    (Format(("xquad",), re.compile(r"/xquad\.(?P<lang>[a-z]{2})\.json$"), _squad, split="test"),),
-    _SQUAD_TRANSLATED,
-    _SQUAD,
-    _ENGLISH_TYDI,
+    Format(("tydiqa",), r"/tydiqa\.goldp\.en\.train\.json$", _squad, TRAIN, language="en"),
 )
+_MLQA = r"/(?P<split>dev|test)-context-(?P<lang>[a-z]{2})-question-(?P<question>[a-z]{2})\.json$"
+_XQUAD = r"/xquad\.(?P<lang>[a-z]{2})\.json$"
+_TRAINING = (_SQUAD_TRANSLATED, _SQUAD, _ENGLISH_TYDI)
+MLQA_FORMATS = ((Format(("mlqa",), _MLQA, _squad),), *_TRAINING)
+XQUAD_FORMATS = ((Format(("xquad",), _XQUAD, _squad, split="test"),), *_TRAINING)
 TYDIQA_FORMATS = (_TYDI, _SQUAD_TRANSLATED, _SQUAD)
 
 
 # ------------------------------------------------------------------------------------ fine-tuning
 
 
-class Answering:
+class Answering(Family):
     """How questions are put to a model and answers read off: a window's best span (BERT, 4.2)."""
 
-    model_class: Any = AutoModelForQuestionAnswering
-    metrics: tuple[str, ...] = ("f1", "em")
+    model_class = AutoModelForQuestionAnswering
+    metrics = ("f1", "em")
 
     def __init__(self, official: str) -> None:
         self.official = official  # "mlqa" or "squad"
-
-    @property
-    def head(self) -> dict[str, Any]:
-        return {}
 
     def encode(
         self, tokenizer: Any, examples: Sequence[Question], max_length: int
@@ -185,18 +164,14 @@ class Answering:
         )
         owners = tokens.pop("overflow_to_sample_mapping")
         offsets = tokens.pop("offset_mapping")
-        rows = []
-        for k, owner in enumerate(owners):
-            row = {name: column[k] for name, column in tokens.items()}
+        rows = rows_of(tokens)
+        for k, (row, owner) in enumerate(zip(rows, owners, strict=True)):
             sides = tokens.sequence_ids(k)
             own = [(p, *offsets[k][p]) for p, side in enumerate(sides) if side == 1]
             start, end = _place(own, *examples[owner].answers[0])
             row |= {"start_positions": start, "end_positions": end}
-            rows.append(row | {"example": owner, "offsets": own})
+            row |= {"example": owner, "offsets": own}
         return rows
-
-    def collator(self, tokenizer: Any) -> Any:
-        return DataCollatorWithPadding(tokenizer)
 
     def decode(
         self, outputs: Any, rows: Sequence[dict[str, Any]], examples: Sequence[Question]

@@ -4,7 +4,6 @@ English is COPA's (Roemmele et al. 2011), in SuperGLUE's layout.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,31 +12,21 @@ import numpy as np
 from transformers import AutoModelForMultipleChoice, DataCollatorForMultipleChoice
 
 from weam_ext.common.errors import InputError
-from weam_ext.transfer.families.formats import Format, Part
+from weam_ext.transfer.families.formats import Example, Family, Format, Part
 from weam_ext.transfer.files import Source, read_lines
-from weam_ext.transfer.results import Score
 
 # SuperGLUE's and XTREME's way to ask; the question itself is English in every language.
 _ASKED = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Example):
     """A premise, what is asked of it, two choices and the number of the right one."""
 
-    key: str
     premise: str
     question: str
     choices: tuple[str, str]
     label: int
-
-    def content(self) -> list[object]:
-        """What identifies it; each field is named, so that no other one changes a cell."""
-        return [self.key, self.premise, self.question, self.choices, self.label]
-
-    @property
-    def group(self) -> str:
-        return self.key
 
     @property
     def length(self) -> int:
@@ -62,29 +51,21 @@ def _json_lines(source: Source, part: Part) -> list[Choice]:
 
 
 XCOPA_FORMATS = (
+    (Format(("xcopa",), r"/(?P<split>val|test)\.(?P<lang>[a-z]{2})\.jsonl$", _json_lines),),
     (
         Format(
-            ("xcopa",), re.compile(r"/(?P<split>val|test)\.(?P<lang>[a-z]{2})\.jsonl$"), _json_lines
-        ),
-    ),
-    (
-        Format(
-            ("copa", "superglue"), re.compile(r"/(?i:copa)/(?P<split>train|val)\.jsonl$"),
-            _json_lines, language="en",
+            ("copa", "superglue"), r"/(?i:copa)/(?P<split>train|val)\.jsonl$", _json_lines,
+            language="en",
         ),
     ),
 )  # fmt: skip
 
 
-class MultipleChoice:
+class MultipleChoice(Family):
     """How the choices are put to a model: premise and question with either."""
 
-    model_class: Any = AutoModelForMultipleChoice
-    metrics: tuple[str, ...] = ("accuracy",)
-
-    @property
-    def head(self) -> dict[str, Any]:
-        return {}
+    model_class = AutoModelForMultipleChoice
+    collator = DataCollatorForMultipleChoice
 
     def encode(
         self, tokenizer: Any, examples: Sequence[Choice], max_length: int
@@ -99,19 +80,7 @@ class MultipleChoice:
             rows.append(dict(tokens) | {"labels": x.label})
         return rows
 
-    def collator(self, tokenizer: Any) -> Any:
-        return DataCollatorForMultipleChoice(tokenizer)
-
     def decode(
         self, outputs: Any, rows: Sequence[dict[str, Any]], examples: Sequence[Choice]
     ) -> list[str]:
         return [str(k) for k in np.asarray(outputs).argmax(-1).tolist()]
-
-    def gold(self, example: Choice) -> str:
-        return str(example.label)
-
-    def score(
-        self, examples: Sequence[Choice], predictions: Sequence[str], language: str
-    ) -> dict[str, list[Score]]:
-        pairs = zip(examples, predictions, strict=True)
-        return {"accuracy": [Score(float(self.gold(x) == found)) for x, found in pairs]}

@@ -4,7 +4,6 @@ XTREME layout: Hu et al. 2020, arXiv 2003.11080. UD: Nivre et al. 2020, arXiv 20
 Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import AutoModelForTokenClassification, DataCollatorForTokenCl
 
 from weam_ext.common.errors import InputError
 from weam_ext.text.tokenizer import template
-from weam_ext.transfer.families.formats import Format, Part
+from weam_ext.transfer.families.formats import Example, Family, Format, Part
 from weam_ext.transfer.files import Source, read_lines
 from weam_ext.transfer.metrics import span_score
 from weam_ext.transfer.results import Score
@@ -28,20 +27,11 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Sentence:
+class Sentence(Example):
     """Words and a tag for each."""
 
-    key: str
     words: tuple[str, ...]
     tags: tuple[str, ...]
-
-    def content(self) -> list[object]:
-        """What identifies it; each field is named, so that no other one changes a cell."""
-        return [self.key, self.words, self.tags]
-
-    @property
-    def group(self) -> str:
-        return self.key
 
     @property
     def length(self) -> int:
@@ -102,45 +92,42 @@ def _sentences(rows: Iterator[tuple[str, str] | None], part: Part) -> list[Sente
     return found
 
 
-_XTREME = re.compile(r"/(?P<split>train|dev|test)-(?P<lang>[a-z]{2,3})(\.tsv)?$")
-UDPOS_FORMATS = ((
-    Format(("udpos",), _XTREME, _two_columns(UPOS)),
-    Format(
-        ("ud", "ud_"),
-        re.compile(r"/(?P<lang>[a-z]{2,3})_\w+-ud-(?P<split>train|dev|test)\.conllu$"),
-        _conllu,
+_XTREME = r"/(?P<split>train|dev|test)-(?P<lang>[a-z]{2,3})(\.tsv)?$"
+_TREEBANKS = r"/(?P<lang>[a-z]{2,3})_\w+-ud-(?P<split>train|dev|test)\.conllu$"
+_WIKIANN = r"/(?P<lang>[a-z]{2,3})/(?P<split>train|dev|test)$"
+UDPOS_FORMATS = (
+    (
+        Format(("udpos",), _XTREME, _two_columns(UPOS)),
+        Format(("ud", "ud_"), _TREEBANKS, _conllu),
     ),
-),)  # fmt: skip
-PANX_FORMATS = ((
-    Format(("panx", "pan-x"), _XTREME, _two_columns(NAMES)),
-    Format(
-        ("wikiann", "panx"), re.compile(r"/(?P<lang>[a-z]{2,3})/(?P<split>train|dev|test)$"),
-        _two_columns(NAMES, prefix=True),
+)
+PANX_FORMATS = (
+    (
+        Format(("panx", "pan-x"), _XTREME, _two_columns(NAMES)),
+        Format(("wikiann", "panx"), _WIKIANN, _two_columns(NAMES, prefix=True)),
     ),
-),)  # fmt: skip
+)
 
 
 # ------------------------------------------------------------------------------------ fine-tuning
 
 
-class Tagging:
+class Tagging(Family):
     """How sentences with tags are put to a model and back.
 
     A word is known by its first token. Sentences that are too long go in pieces. A word that the
     tokenizer shows by no token gets `default`.
     """
 
-    model_class: Any = AutoModelForTokenClassification
+    model_class = AutoModelForTokenClassification
+    collator = DataCollatorForTokenClassification
 
     def __init__(self, tags: Sequence[str], default: str) -> None:
         self.labels = tuple(tags)
         self.default = default
         # POS, too, is compared by the F1 of spans in XTREME, each word being one.
         self.metrics = ("f1", "accuracy") if "O" in tags else ("accuracy", "f1")
-
-    @property
-    def head(self) -> dict[str, Any]:
-        return {"num_labels": len(self.labels)}
+        self.head = {"num_labels": len(tags)}
 
     def encode(
         self, tokenizer: Any, examples: Sequence[Sentence], max_length: int
@@ -163,9 +150,6 @@ class Tagging:
                         shown.append((place, word))
                 rows.append(row | {"labels": labels, "example": number, "words": shown})
         return rows
-
-    def collator(self, tokenizer: Any) -> Any:
-        return DataCollatorForTokenClassification(tokenizer)
 
     def decode(
         self, outputs: Any, rows: Sequence[dict[str, Any]], examples: Sequence[Sentence]
