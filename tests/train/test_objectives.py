@@ -421,7 +421,7 @@ def test_names() -> None:
     assert list(OBJECTIVES) == ["mlm", "tlm", "weam", "word-aligned"]
     assert [name for name, kind in OBJECTIVES.items() if kind.exchange] == ["weam"]
     assert [name for name, kind in OBJECTIVES.items() if not kind.masks] == ["word-aligned"]
-    with pytest.raises(InputError, match="none called"):
+    with pytest.raises(InputError, match="is not one of"):
         OBJECTIVES["bert"]
 
 
