@@ -47,9 +47,9 @@ def cells(
         write(output, Finished(cell, directory or f"/runs/{model}", facts, rows))
 
 
-def layered(output: Path, model: str, languages: dict[str, Sequence[str]]) -> None:
+def layered(output: Path, model: str, languages: dict[str, Sequence[str]], sha: str = "") -> None:
     """A frozen task: of each language the hits of every layer."""
-    cell = Cell(model, model, "tatoeba", "data", "frozen", 0, {"max_length": 128})
+    cell = Cell(model, sha or model, "tatoeba", "data", "frozen", 0, {"max_length": 128})
     rows = [
         Evaluation(
             language=language,
@@ -66,7 +66,7 @@ def layered(output: Path, model: str, languages: dict[str, Sequence[str]]) -> No
         for layer, bits in enumerate(layers)
         for vectors in ("raw", "centred")
     ]
-    write(output, Finished(cell, f"/runs/{model}", {"layers": 2}, rows))
+    write(output, Finished(cell, f"/runs/{sha or model}", {"layers": 2}, rows))
 
 
 def many(share: float, seed: int) -> list[str]:

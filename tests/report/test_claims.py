@@ -103,3 +103,33 @@ def test_who_is_who_is_told_by_names_but_for_what_is_given() -> None:
     found = roles_of(models, {"weam": "mine"})
     assert found == {"base": "mBERT", "tlm": "TLM", "weam": "mine", "word-aligned": "wordaligned"}
     assert roles_of([], {}) == {}
+
+
+def test_a_claim_over_tasks_is_not_supported_where_one_contradicts_it(tmp_path: Path) -> None:
+    """Five languages of one task gain; the one of the other loses: each task weighs a half."""
+    many_languages = ("de", "fr", "es", "ru", "tr")
+    for model, share in (("mbert", 0.4), ("weam", 0.9)):
+        cells(tmp_path, model, many(share, len(model)), task="udpos", languages=many_languages)
+    for model, share in (("mbert", 0.6), ("weam", 0.45)):
+        cells(tmp_path, model, many(share, len(model)), task="pawsx", languages=("de",))
+    claim = claims(tmp_path)[3][0]
+    assert claim.estimate.value == pytest.approx(0.5 * 0.5 - 0.5 * 0.15, abs=0.03)
+    assert claim.estimate.low > 0  # the mean alone would have been called supported
+    assert claim.verdict == UNDECIDED and "contradicted by pawsx" in claim.reason
+    assert "udpos +" in claim.reason and "pawsx -" in claim.reason
+
+
+def test_claims_leave_english_out(tmp_path: Path) -> None:
+    for model, share in (("mbert", 0.5), ("weam", 0.9)):
+        cells(tmp_path, model, many(share, len(model)), languages=("en",))
+    assert claims(tmp_path)[3][0].verdict == UNTESTABLE
+
+
+def test_a_claim_says_what_seeds_it_leaves_out(tmp_path: Path) -> None:
+    cells(tmp_path, "mbert", many(0.5, 0), languages=("de", "fr"))
+    cells(tmp_path, "weam", many(0.9, 2)[:2], languages=("de", "fr"))
+    cells(tmp_path, "weam", many(0.9, 2), noises=["x"])  # German alone
+    claim = claims(tmp_path)[3][0]
+    assert claim.verdict == SUPPORTED
+    assert "; 1 seed that not all test sets have is left out" in claim.reason
+    assert "for these checkpoints" in claim.reason  # fine-tuning seeds of one encoder each

@@ -57,3 +57,25 @@ def test_every_table_is_rectangular(whole: Path, tmp_path: Path) -> None:
     for table in re.findall(r"<table>.*?</table>", (output / "report.html").read_text(), re.S):
         widths = {row.count("<td") + row.count("<th") for row in re.findall("<tr>.*?</tr>", table)}
         assert len(widths) == 1
+
+
+@pytest.mark.parametrize("first", ["languages", "noise", "layers"])
+def test_a_grid_that_was_extended_is_reported(tmp_path: Path, first: str) -> None:
+    """More seeds, languages or noises than before leave test sets with unequal seeds."""
+    for model in ("tlm", "weam"):
+        hits = many(0.6, len(model))
+        cells(tmp_path, model, hits)
+        if first == "noise":
+            cells(tmp_path, model, hits[:2], noise="typos 0.1", noises=["typos 0.1"])
+        elif first == "languages":
+            cells(tmp_path, model, hits, sha="second", directory="/second")
+            cells(tmp_path, model, hits, languages=("de", "fr"))
+        else:
+            both = {"de": ("1111", "1000"), "fr": ("0000", "1100")}
+            layered(tmp_path, model, {"de": both["de"]}, sha="second")
+            layered(tmp_path, model, both)
+    report.main([str(tmp_path)])
+    said = (tmp_path / "report.md").read_text()
+    assert ("Seeds that means leave out" in said) == (first != "noise")
+    if first == "noise":
+        assert "| typos 0.1 |" in said

@@ -1,11 +1,12 @@
 """Predictions grouped: what was measured alike, and what each model scored there."""
 
+import os
 from pathlib import Path
 
 import pytest
 from report_files import cells, layered
 
-from weam_ext.report.table import Results, average, gains
+from weam_ext.report.table import Results, average, gains, left_out, matched
 from weam_ext.transfer.results import read_all
 
 
@@ -80,3 +81,53 @@ def test_gains_compare_what_both_models_took(tmp_path: Path) -> None:
     assert (mean.better, mean.worse, mean.sets, german.language) == ("weam", "tlm", 1, "de")
     assert mean.estimate.value == pytest.approx(0.25)
     assert mean.varies == "examples, fine-tuning seeds"
+
+
+def test_units_are_matched_by_what_they_are_not_by_when_they_were_written(tmp_path: Path) -> None:
+    """Encoder "one" is good at everything and "two" at nothing, whichever file is the older."""
+    for task, order in (("xnli", ("one", "two")), ("pawsx", ("two", "one"))):
+        for when, sha in enumerate(order):
+            known = set(tmp_path.glob("cells/*"))
+            hits = ["1111" if sha == "one" else "0000"]
+            cells(tmp_path, "m", hits, task=task, sha=sha, directory=f"/{sha}")
+            (written,) = {*tmp_path.glob("cells/*")} - known
+            os.utime(written, (when, when))
+    results = Results(read_all(tmp_path))
+    conditions = results.find(selection="english")
+    found = [results.chosen(c, results.sets(c)[0], "m") for c in conditions]
+    assert average([m for m in found if m], ["a", "b"]).mean(1) == pytest.approx([1, 0])
+
+
+def test_a_mean_is_of_the_seeds_that_all_test_sets_have(tmp_path: Path) -> None:
+    """German has three encoders, French two of them; the third is counted as left out."""
+    for sha, hits in (("x", "1111"), ("y", "1100"), ("z", "0000")):
+        languages = ("de",) if sha == "y" else ("de", "fr")
+        cells(tmp_path, "m", [hits], sha=sha, directory=f"/{sha}", languages=languages)
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    found = list(results.all_chosen(condition, "m").values())
+    assert average(found).mean(1) == pytest.approx([1, 0])  # x and z, in every language
+    assert left_out(found) == 1
+    assert [m.values.tolist() for m in matched(found)] == [[1, 0], [1, 0]]
+
+
+def test_without_a_shared_seed_there_is_no_mean(tmp_path: Path) -> None:
+    cells(tmp_path, "m", ["1111"], sha="x", directory="/x", languages=("de",))
+    cells(tmp_path, "m", ["1111"], sha="y", directory="/y", languages=("fr",))
+    cells(tmp_path, "n", ["1010"] * 2, languages=("de", "fr"))
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    assert average(list(results.all_chosen(condition, "m").values())).shape == (0, 0)
+    assert {gain.language for gain in gains(results, condition)} == {"de", "fr"}
+
+
+def test_tasks_weigh_the_same_in_a_mean_over_tasks(tmp_path: Path) -> None:
+    cells(tmp_path, "m", ["1111"], languages=("de", "fr", "es"))
+    cells(tmp_path, "m", ["0000"], task="pawsx", languages=("de",))
+    results = Results(read_all(tmp_path))
+    found = {c.task: results.all_chosen(c, "m") for c in results.find(selection="english")}
+    measured = [m for own in found.values() for m in own.values()]
+    names = [task for task, own in found.items() for _ in own]
+    assert average(measured, names).mean() == pytest.approx(0.5)
+    # An example of one key in three languages is one cluster; another task's is another.
+    assert average(measured, names).shape == (1, 8)

@@ -5,7 +5,7 @@ by the models' names, or by `--role`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from weam_ext.report.statistics import (
     holm,
     verdict,
 )
-from weam_ext.report.table import Condition, Pair, Results, averages
+from weam_ext.report.table import Condition, Pair, Results, averages, left_out, matched, sides
 
 ROLES = {
     "base": ("base", "mbert", "bert"),
@@ -53,6 +53,13 @@ class Claim:
     estimate: Estimate | None = None
     bound: float = 0.0
     """What the estimate is to exceed."""
+    tasks: dict[str, Estimate] = field(default_factory=dict)
+    """What the estimate is the mean of."""
+
+    @property
+    def contradicting(self) -> list[str]:
+        """The tasks that show the opposite, each by its own interval."""
+        return [name for name, found in self.tasks.items() if found.high < self.bound]
 
 
 def roles_of(models: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
@@ -122,7 +129,10 @@ class Judge:
         return [next(c for c in found if c.task == name) for name in first]
 
     def _pairs(self, sides: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
-        """What both sides, a (role, setting) each, measured on the same test sets, by the task."""
+        """What both sides, a (role, setting) each, measured on the same test sets, by the task.
+
+        Without English: the claims are about transfer to other languages.
+        """
         (ours, setting), (theirs, other_setting) = sides
         found = {}
         for condition in self._conditions(setting, task):
@@ -130,32 +140,26 @@ class Judge:
                 pairs = self.results.pairs(
                     (condition, self.roles[ours]), (other, self.roles[theirs])
                 )
-                found[condition.task] = [pair for pair in pairs if len(pair.ours.keys) > 1]
+                found[condition.task] = [
+                    pair for pair in pairs if len(pair.ours.keys) > 1 and not pair.test.is_english
+                ]
         return {name: pairs for name, pairs in found.items() if pairs}
 
     def _compare(
-        self, claim: Claim, sides: Sequence[tuple[str, str]], task: str = ""
+        self, claim: Claim, compared: Sequence[tuple[str, str]], task: str = ""
     ) -> Estimate | None:
         """By how much the first side exceeds the second; None where the claim's reason says why."""
-        absent = [r for r in dict.fromkeys(role for role, _ in sides) if r not in self.roles]
+        absent = [r for r in dict.fromkeys(role for role, _ in compared) if r not in self.roles]
         if absent:
             claim.reason = f"because no model is {' or '.join(absent)} (--role)"
             return None
-        tasks = self._pairs(sides, task)
+        tasks = self._pairs(compared, task)
         if not tasks:
-            settings = " and ".join(dict.fromkeys(setting for _, setting in sides))
+            settings = " and ".join(dict.fromkeys(setting for _, setting in compared))
             where = f" on {task.upper()}" if task else ""
             claim.reason = f"because there are no {settings} results{where} of both models"
             return None
-        names = [name for name, pairs in tasks.items() for _ in pairs]
-        units = averages([pair for pairs in tasks.values() for pair in pairs], names)
-        if all(len(side) == 1 for side in units):
-            claim.reason = "because neither model has a second seed: how far one moves is unknown"
-            return None
-        found = estimate(*units)
-        claim.figure, claim.interval = f"{found.points} points", found.interval
-        claim.reason = f"{len(names)} test sets of {', '.join(tasks)}"
-        return found
+        return _mean_over_tasks(claim, tasks)
 
     def _better(
         self, number: int, text: str, ours: str, theirs: str, setting: str, task: str = "",
@@ -242,6 +246,41 @@ class Judge:
         return claim
 
 
+def _mean_over_tasks(claim: Claim, tasks: Mapping[str, list[Pair]]) -> Estimate | None:
+    """The mean over tasks of the means over their test sets, with what the claim says of it."""
+    names = [name for name, own in tasks.items() for _ in own]
+    pairs = [pair for own in tasks.values() for pair in own]
+    units = averages(pairs, names)
+    if not all(len(side) for side in units):
+        claim.reason = "because no seed of a model was put to all test sets"
+        return None
+    out = _seeds_left_out(pairs)
+    if all(len(side) == 1 for side in units):
+        claim.reason = f"because neither model has a second seed: how far one moves is unknown{out}"
+        return None
+    found = estimate(*units)
+    claim.figure, claim.interval = f"{found.points} points", found.interval
+    claim.tasks = {name: estimate(*averages(own)) for name, own in tasks.items()}
+    shown = [f"{name} {e.points} {e.interval}" for name, e in claim.tasks.items()]
+    each = f": {', '.join(shown)}" if len(tasks) > 1 else f" of {names[0]}"
+    claim.reason = f"{_count(len(names), 'test set')} without English{each}{out}"
+    if not any(len(m.encoders) > 1 for side in sides(pairs) for m in matched(side)):
+        claim.reason += "; for these checkpoints: neither model was pre-trained a second time"
+    return found
+
+
+def _seeds_left_out(pairs: Sequence[Pair]) -> str:
+    count = sum(left_out(side) for side in sides(pairs))
+    if not count:
+        return ""
+    verb = "is" if count == 1 else "are"
+    return f"; {_count(count, 'seed')} that not all test sets have {verb} left out"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def _corrected(claims: list[Claim]) -> list[Claim]:
     """Holm's correction over the claims that a difference exceeds a bound."""
     tested = [claim for claim in claims if claim.estimate]
@@ -249,6 +288,9 @@ def _corrected(claims: list[Claim]) -> list[Claim]:
     for claim, p in zip(tested, ps, strict=True):
         assert claim.estimate
         claim.verdict = verdict(claim.estimate.value - claim.bound, p)
+        if claim.verdict == SUPPORTED and claim.contradicting:
+            claim.verdict = UNDECIDED
+            claim.reason += f"; contradicted by {', '.join(claim.contradicting)}"
         claim.reason += f"; p = {p:.2g} by Holm"
         if claim.bound:
             claim.reason += f" of a gain above {100 * claim.bound:g} points"

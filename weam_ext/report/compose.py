@@ -21,6 +21,9 @@ from weam_ext.report.table import (
     average,
     averages,
     gains,
+    left_out,
+    matched,
+    matched_pairs,
     model_pairs,
 )
 from weam_ext.transfer.results import CORRELATIONS, Failed, Row
@@ -251,6 +254,8 @@ def _chosen_layers(results: Results, conditions: Sequence[Condition]) -> str:
 
 def score(scores: Scores) -> str:
     """A mean in percent, with the standard deviation over units if there are several."""
+    if not len(scores):
+        return "–"
     values = [100 * float(v) for v in scores.mean(1)]
     text = f"{np.mean(values):.1f}"
     return text + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
@@ -302,12 +307,15 @@ def _compared(
     conditions: Iterable[Condition],
     other: Callable[[Condition], Condition | None],
 ) -> Iterator[tuple[Condition, str, list[Pair]]]:
-    """What each model scored under each condition, and under the other one that belongs to it."""
+    """What each model scored under each condition, and under the other one that belongs to it.
+
+    Both sides are of the same units, so that their scores can be subtracted.
+    """
     for condition in conditions:
         against = other(condition)
         if against in results.conditions:
             for model in results.models_of(condition):
-                if pairs := results.pairs((condition, model), (against, model)):
+                if pairs := matched_pairs(results.pairs((condition, model), (against, model))):
                     yield condition, model, pairs
 
 
@@ -316,7 +324,7 @@ def _noise(results: Results) -> list[Part]:
     rows = []
     for c, model, pairs in _compared(results, noisy, lambda c: c._replace(noise="")):
         ours, theirs = averages(pairs)
-        drop = estimate(ours - theirs)  # within one model the units are the same on both sides
+        drop = estimate(ours - theirs)
         rows.append([
             c.title, c.fine_tuning, c.noise, model, str(len(pairs)), score(ours), drop.points,
             drop.interval,
@@ -331,11 +339,12 @@ def _lengths(results: Results) -> list[Part]:
     rows = []
     for condition in _plain(results):
         for model in results.models_of(condition) if not condition.vectors else ():
-            cut = [
-                _thirds(found)
+            sets = [
+                found
                 for found in results.all_chosen(condition, model).values()
                 if len(found.keys) >= 9 and found.metric not in CORRELATIONS
             ]
+            cut = [_thirds(found) for found in matched(sets)]
             if cut:
                 thirds = [average(third) for third in zip(*cut, strict=True)]
                 gap = unpaired(thirds[2], thirds[0])
@@ -351,7 +360,11 @@ def _lengths(results: Results) -> list[Part]:
 def _thirds(found: Measured) -> list[Measured]:
     parts = np.array_split(np.argsort(found.rows[0].lengths, kind="stable"), 3)
     return [
-        replace(found, keys=[found.keys[k] for k in part], scores=found.scores[:, part])
+        replace(
+            found,
+            keys=[found.keys[k] for k in part],
+            seeds={seed: scores[part] for seed, scores in found.seeds.items()},
+        )
         for part in parts
     ]
 
@@ -385,9 +398,10 @@ def _with_bitext(results: Results, given: Sequence[str] | None) -> list[Part]:
 
 
 def _group(pairs: Sequence[Pair]) -> list[str]:
-    if not pairs:
-        return ["0", "–", "–"]
-    found = estimate(*averages(pairs))
+    sides = averages(pairs)
+    if not all(len(side) for side in sides):
+        return [str(len(pairs)), "–", "–"]
+    found = estimate(*sides)
     return [str(len(pairs)), found.points, found.interval]
 
 
@@ -457,8 +471,26 @@ def _used(results: Results, failed: Sequence[Failed]) -> list[Part]:
             ["task", "cells", "trained on", "settings", "splits"],
             [_task_used(own) for own in tasks.values()],
         ),
+        *_unmatched(results),
         *_table("Failed cells", "task|model|setting|seed|why", rows),
     ]
+
+
+def _unmatched(results: Results) -> list[Part]:
+    """Where test sets of one condition were not all taken by the same seeds."""
+    rows = []
+    for condition in results.conditions:
+        for model in results.models_of(condition):
+            found = results.all_chosen(condition, model)
+            if out := left_out(list(found.values())):
+                counts = [f"{test.language} {len(m.seeds)}" for test, m in found.items()]
+                rows.append([condition.title, str(condition), model, str(out), ", ".join(counts)])
+    header = "task|condition|model|left out|repetitions of each test set"
+    caption = (
+        "Not every test set was taken with the same encoders and seeds. A mean over test sets has "
+        "what all of them have; each test set's own score has all of its own."
+    )
+    return _table("Seeds that means leave out", header, rows, caption)
 
 
 def _model_used(row: Row) -> list[str]:

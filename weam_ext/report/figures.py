@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from weam_ext.report.table import Condition, Gain, Results
+from weam_ext.report.table import Condition, Gain, Results, matched
 
 # Text stays text: the browser has fonts for all scripts, and shapes them.
 _STYLE: Any = {
@@ -74,20 +74,24 @@ def layer_curves(results: Results, conditions: Sequence[Condition], title: str) 
 def _curves(panel: Any, results: Results, condition: Condition) -> None:
     for model in results.models_of(condition):
         layers = results.layers(condition, model)
-        means, spread = [], []
+        drawn, means, spread = [], [], []
         for layer in layers:
             found = [results.measured(condition, s, model, layer) for s in results.sets(condition)]
-            values = np.stack([m.values for m in found if m and len(m.values)]).mean(0)
+            shared = matched([m for m in found if m])
+            if not shared:
+                continue
+            values = np.stack([m.values for m in shared]).mean(0)
+            drawn.append(layer)
             means.append(100 * float(values.mean()))
             spread.append(100 * float(values.std(ddof=1)) if len(values) > 1 else 0.0)
         colour = COLOURS[results.models.index(model) % len(COLOURS)]
         style = "-o" if condition.vectors == "centred" else "--o"
         panel.plot(
-            layers, means, style, color=colour, ms=3, lw=1.3, label=f"{model}, {condition.vectors}"
+            drawn, means, style, color=colour, ms=3, lw=1.3, label=f"{model}, {condition.vectors}"
         )
         if any(spread):
             low, high = (np.array(means) + sign * np.array(spread) for sign in (-1, 1))
-            panel.fill_between(layers, low, high, color=colour, alpha=0.15, lw=0)
+            panel.fill_between(drawn, low, high, color=colour, alpha=0.15, lw=0)
 
 
 def matrix(values: dict[tuple[str, str], float], title: str, across: str, down: str) -> str:

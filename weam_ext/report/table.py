@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -70,6 +71,11 @@ class Set:
         examples = repr((row.keys, row.gold, row.split))
         return cls(row.language, hashlib.sha256(examples.encode()).hexdigest())
 
+    @property
+    def is_english(self) -> bool:
+        """Whether no other language is in it."""
+        return set(re.split("[-:]", self.language)) == {"en"}
+
 
 _NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation", "radius")
 
@@ -102,18 +108,40 @@ def _condition(row: Row, names: Sequence[str]) -> Condition:
     )
 
 
-@dataclass
+Seed = tuple[str, int]
+"""The encoder's digest and the seed of the fine-tuning: what identifies a repetition."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """One model on one test set under one condition, at one layer (-1: none)."""
 
     metric: str
     keys: list[str]
-    scores: Scores
-    """[units, examples], linearised."""
-    units: str
-    """What the units are: pre-training seeds or fine-tuning seeds."""
+    seeds: dict[Seed, Scores]
+    """[examples] linearised scores of each repetition, in the order of what identifies it."""
     rows: list[Row]
     """The rows of the cells from which the scores come."""
+
+    @cached_property
+    def encoders(self) -> dict[str, list[Scores]]:
+        """The repetitions of each encoder."""
+        found: dict[str, list[Scores]] = {}
+        for (encoder, _), scores in self.seeds.items():
+            found.setdefault(encoder, []).append(scores)
+        return found
+
+    @property
+    def units(self) -> str:
+        """What the units are."""
+        return "pre-training seeds" if len(self.encoders) > 1 else "fine-tuning seeds"
+
+    @cached_property
+    def scores(self) -> Scores:
+        """[units, examples]: a unit is an encoder, or a seed where there is one encoder alone."""
+        if len(self.encoders) > 1:
+            return np.stack([np.mean(own, axis=0) for own in self.encoders.values()])
+        return np.stack(list(self.seeds.values()))
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -124,6 +152,22 @@ class Measured:
     @property
     def value(self) -> float:
         return float(self.scores.mean())
+
+
+def matched(measured: Sequence[Measured]) -> list[Measured]:
+    """The same measurements, of the units that all of them have; none where they share no unit.
+
+    Where they share several encoders these are the units, with all of their seeds.
+    """
+    encoders = set.intersection(*(set(m.encoders) for m in measured)) if measured else set()
+    seeds = set.intersection(*(set(m.seeds) for m in measured)) if measured else set()
+    if len(encoders) > 1:
+        seeds = {seed for m in measured for seed in m.seeds if seed[0] in encoders}
+    return [
+        replace(m, seeds={seed: scores for seed, scores in m.seeds.items() if seed in seeds})
+        for m in measured
+        if seeds
+    ]
 
 
 class Pair(NamedTuple):
@@ -142,10 +186,6 @@ def linearised(row: Row, metric: str) -> Scores:
     return linearised_ratio(*row.metrics[metric])
 
 
-Seeds = dict[tuple[str, int], Row]
-"""By the encoder's digest and the seed of the fine-tuning."""
-
-
 class Results:
     """All rows, by condition, test set, model and layer."""
 
@@ -158,7 +198,7 @@ class Results:
         self.metrics: dict[Condition, list[str]] = {}
         """The names of a condition's metrics, the one of the tables first."""
         # One row a seed: of cells that differ in what else they tested, the latest.
-        self._rows: dict[Condition, dict[Set, dict[str, dict[int, Seeds]]]] = {}
+        self._rows: dict[Condition, dict[Set, dict[str, dict[int, dict[Seed, Row]]]]] = {}
         differing = _differing(self.rows)
         for row in self.rows:
             condition = _condition(row, differing[f"{row.cell.task} {row.cell.setting}"])
@@ -203,11 +243,12 @@ class Results:
         seeds = self._rows[condition].get(test, {}).get(model, {}).get(layer)
         if not seeds:
             return None
-        rows = list(seeds.values())
+        rows = [seeds[seed] for seed in sorted(seeds)]
         metric = metric or next(iter(rows[0].metrics))
         place = (condition, test, model, layer, metric)
         if place not in self._measured:
-            self._measured[place] = _measure(rows, metric)
+            scores = {seed: linearised(seeds[seed], metric) for seed in sorted(seeds)}
+            self._measured[place] = Measured(metric, rows[0].keys, scores, rows)
         return self._measured[place]
 
     def best_layer(self, condition: Condition, test: Set, model: str) -> tuple[int, bool]:
@@ -255,37 +296,50 @@ class Results:
         return found
 
 
-def _measure(rows: list[Row], metric: str) -> Measured:
-    by_model: dict[str, list[Scores]] = {}
-    for row in rows:
-        by_model.setdefault(row.cell.model_sha256, []).append(linearised(row, metric))
-    several = len(by_model) > 1
-    own = [np.mean(found, axis=0) for found in by_model.values()]
-    scores = np.stack(own if several else next(iter(by_model.values())))
-    units = "pre-training seeds" if several else "fine-tuning seeds"
-    return Measured(metric, rows[0].keys, scores, units, rows)
-
-
-def average(measured: Sequence[Measured], prefix: Sequence[str] | None = None) -> Scores:
+def average(measured: Sequence[Measured], tasks: Sequence[str] | None = None) -> Scores:
     """[units, clusters] of the mean over test sets: examples of one key are a cluster.
 
-    `prefix` tells the keys of different tasks apart. Models that are compared give the same test
-    sets in the same order. Units are matched in their order, the least number of them.
+    Units are those that all test sets have (`matched`), [0, 0] where there are none. `tasks` names
+    the task of each: keys are told apart by it, and the mean is that over the tasks' means. Models
+    that are compared give the same test sets in the same order.
     """
-    prefixes = prefix or [""] * len(measured)
-    names = [f"{p}|{key}" for p, m in zip(prefixes, measured, strict=True) for key in m.keys]
+    shared = matched(measured)
+    if not shared:
+        return np.zeros((0, 0))
+    tasks = tasks or [""] * len(shared)
+    names = [f"{task}|{key}" for task, m in zip(tasks, shared, strict=True) for key in m.keys]
     clusters, index = np.unique(names, return_inverse=True)
+    weights = [1 / len(set(tasks)) / tasks.count(task) for task in tasks]
     parts = []
-    for unit in range(min(len(m.scores) for m in measured)):
-        influence = [(m.scores[unit] - m.scores[unit].mean()) / m.scores.shape[1] for m in measured]
-        summed = np.bincount(index, np.concatenate(influence) / len(measured))
-        parts.append(summed * len(clusters) + np.mean([m.scores[unit].mean() for m in measured]))
+    for unit in range(len(shared[0].scores)):
+        own = [(weight, m.scores[unit]) for weight, m in zip(weights, shared, strict=True)]
+        influence = [weight * (scores - scores.mean()) / len(scores) for weight, scores in own]
+        summed = np.bincount(index, np.concatenate(influence)) * len(clusters)
+        parts.append(summed + sum(weight * scores.mean() for weight, scores in own))
     return np.stack(parts)
 
 
-def averages(pairs: Sequence[Pair], prefix: Sequence[str] | None = None) -> tuple[Scores, Scores]:
-    """The `average` of either side of some pairs."""
-    return average([p.ours for p in pairs], prefix), average([p.theirs for p in pairs], prefix)
+def averages(pairs: Sequence[Pair], tasks: Sequence[str] | None = None) -> tuple[Scores, Scores]:
+    """The `average` of either side of some pairs: each of the units that it has on all of them."""
+    ours, theirs = sides(pairs)
+    return average(ours, tasks), average(theirs, tasks)
+
+
+def sides(pairs: Sequence[Pair]) -> tuple[list[Measured], list[Measured]]:
+    """Either side of some pairs."""
+    return [pair.ours for pair in pairs], [pair.theirs for pair in pairs]
+
+
+def matched_pairs(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pairs of one model under two conditions, of the units that both sides have throughout."""
+    both = matched([side for pair in pairs for side in (pair.ours, pair.theirs)])
+    return [Pair(p.test, *both[2 * k : 2 * k + 2]) for k, p in enumerate(pairs) if both]
+
+
+def left_out(measured: Sequence[Measured]) -> int:
+    """How many repetitions of some measurement are in no mean, as another has nothing like it."""
+    every = {seed for m in measured for seed in m.seeds}
+    return len(every) - len({seed for m in matched(measured) for seed in m.seeds})
 
 
 @dataclass(frozen=True)
@@ -320,25 +374,27 @@ def gains(results: Results, condition: Condition, metric: str = "") -> Iterator[
     for ours, theirs in model_pairs(results, condition):
         pairs = results.pairs((condition, ours), (condition, theirs), metric)
         pairs = [pair for pair in pairs if len(pair.ours.keys) > 1]
-        whole = [("mean", pairs, averages(pairs))] if pairs else []
+        means = averages(pairs)
+        whole = [("mean", pairs, means)] if all(len(side) for side in means) else []
         single = [(p.test.language, [p], (p.ours.scores, p.theirs.scores)) for p in pairs]
-        for language, own, sides in [*whole, *single]:
+        for language, own, scores in [*whole, *single]:
             layers = _layers(results, condition, own[0].test, ours, theirs)
             yield Gain(
                 condition,
                 ours,
                 theirs,
                 language,
-                estimate(*sides),
+                estimate(*scores),
                 len(own),
-                _varies(own[0]),
+                _varies(own),
                 layers,
             )
 
 
-def _varies(pair: Pair) -> str:
+def _varies(pairs: Sequence[Pair]) -> str:
     """What an interval covers."""
-    units = [side.units for side in (pair.ours, pair.theirs) if len(side.scores) > 1]
+    shared = [matched(side)[0] for side in sides(pairs)]
+    units = [side.units for side in shared if len(side.scores) > 1]
     return ", ".join(dict.fromkeys(["examples", *units]))
 
 
