@@ -77,7 +77,21 @@ def test_the_same_predictions_are_undecided() -> None:
     found = estimate(same, same)
     assert (found.value, found.p, verdict(found.value, found.p)) == (0.0, 1.0, UNDECIDED)
     sure = estimate(np.ones((1, 5)), np.zeros((1, 5)))
-    assert (sure.value, sure.p) == (1.0, 0.0)
+    assert sure.value == 1.0 and 0 < sure.p < 0.01
+
+
+@pytest.mark.parametrize("examples, decided", [(1, False), (2, False), (3, False), (5, True)])
+def test_examples_that_all_agree_are_no_proof_where_they_are_few(
+    examples: int, decided: bool
+) -> None:
+    found = estimate(np.ones((1, examples)), np.zeros((1, examples)))
+    assert (found.p < 0.05) == (found.low > 0) == decided
+
+
+def test_the_degrees_of_freedom_are_those_of_the_least_sure_part_at_the_least() -> None:
+    generator = np.random.default_rng(1)
+    found = [estimate(*generator.random((2, 2, 3))) for _ in range(300)]
+    assert min(each.freedom for each in found) >= 1
 
 
 def test_holm() -> None:

@@ -9,6 +9,7 @@ import runs
 from transfer_files import flags
 from transformers import BertConfig, BertModel
 
+from weam_ext.common.checkpoint_state import read_state
 from weam_ext.common.errors import InputError
 from weam_ext.train import loop as train
 from weam_ext.train.checkpoint import BEST, checkpoints
@@ -78,6 +79,8 @@ def test_steps_and_rate_that_were_left_to_be_decided(tmp_path: Path) -> None:
     train.main(runs.flags(texts, run, steps=None, batch_size=40, batch_tokens=2000))
     last = checkpoints(run)[-1]
     training = facts_of(last)["training"]
+    content = read_state(last)["content"]
+    assert training["text"] == content["prepared"] and training["start"] == content.get("model")
     assert training["steps"] == training["step"] == int(last.name[5:]) > 0
     assert (training["batch_size"], training["batch_tokens"]) == (None, 2000)
 

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from weam_ext.common.errors import InputError
 from weam_ext.report.statistics import (
+    CHECKPOINTS,
     NOT_SUPPORTED,
     SUPPORTED,
     UNDECIDED,
@@ -20,7 +23,16 @@ from weam_ext.report.statistics import (
     holm,
     verdict,
 )
-from weam_ext.report.table import Condition, Pair, Results, averages, left_out, matched, sides
+from weam_ext.report.table import (
+    Condition,
+    Pair,
+    Results,
+    Set,
+    averages,
+    left_out,
+    matched,
+    sides,
+)
 
 ROLES = {
     "base": ("base", "mbert", "bert"),
@@ -34,9 +46,11 @@ LARGE = 0.02
 CLOSE = 0.01
 _COMPARED = (
     "lr", "schedule", "warmup", "step", "steps", "batch_size", "batch_tokens", "accumulate",
-    "mask_probability", "max_length",
+    "weight_decay", "betas", "clip", "freeze_layers", "layer_lr_decay", "mask_probability",
+    "max_length", "temperature", "monolingual_share", "precision", "start", "text",
 )  # fmt: skip
-"""What claim 9 compares: `step` is the checkpoint's, `steps` those that the schedule was for."""
+"""What claim 9 compares: `step` is the checkpoint's, `steps` those that the schedule was for;
+`start` is the digest of the first weights and `text` that of the prepared text with its links."""
 _ZERO, _TRANSLATED = "zero-shot", "translate-train"
 
 
@@ -55,6 +69,8 @@ class Claim:
     """What the estimate is to exceed."""
     tasks: dict[str, Estimate] = field(default_factory=dict)
     """What the estimate is the mean of."""
+    checkpoints: bool = False
+    """Whether it is about single checkpoints, none of them pre-trained with another seed too."""
 
     @property
     def contradicting(self) -> list[str]:
@@ -63,7 +79,13 @@ class Claim:
 
 
 def roles_of(models: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """The model of each role."""
+    """The model of each role; `InputError` for a role or a model that there is not."""
+    for role, model in given.items():
+        if role not in ROLES:
+            raise InputError(f"--role {role}={model}: no such role; there are {', '.join(ROLES)}")
+        if model not in models:
+            known = ", ".join(models)
+            raise InputError(f"--role {role}={model}: no results of that model; there are {known}")
     found = dict(given)
     for role, names in ROLES.items():
         for model in models:
@@ -79,6 +101,7 @@ class Judge:
         self.results, self.roles = results, roles
 
     def claims(self) -> list[Claim]:
+        """All of them, in the order of their numbers."""
         weam_ways = [("weam", _ZERO), ("weam", _TRANSLATED)]
         continued = [("tlm", _ZERO), ("word-aligned", _ZERO)]
         found = [
@@ -117,7 +140,10 @@ class Judge:
             self._setting(11, "The aligner's links are the prior", "links", "true"),
             self._setting(12, "Every masked token gets both predictions", "exchange_weight", None),
         ]  # fmt: skip
-        return _corrected(found)
+        for claim in _corrected(found):
+            if claim.checkpoints and claim.verdict in (SUPPORTED, NOT_SUPPORTED):
+                claim.verdict += CHECKPOINTS
+        return found
 
     # -------------------------------------------------------------------------------- differences
 
@@ -185,10 +211,7 @@ class Judge:
 
     def _shorter(self) -> Claim:
         claim = Claim(7, "XNLI's inputs are shorter than MLQA's")
-        lengths = {
-            task: [r.lengths for r in self.results.rows if r.cell.task == task and not r.noise]
-            for task in ("xnli", "mlqa")
-        }
+        lengths = {task: self._lengths(task) for task in ("xnli", "mlqa")}
         if not all(lengths.values()):
             claim.reason = "because XNLI and MLQA were not both evaluated"
             return claim
@@ -204,6 +227,11 @@ class Judge:
         claim.verdict = SUPPORTED if low > 1 else NOT_SUPPORTED if high < 1 else UNDECIDED
         claim.reason = "of the lengths; the noise of translated training data is not measured"
         return claim
+
+    def _lengths(self, task: str) -> list[NDArray[np.int32]]:
+        """Of each test set once, however many models and seeds took it."""
+        rows = [r for r in self.results.rows if r.cell.task == task and not r.noise]
+        return list({Set.of(row): row.lengths for row in rows}.values())
 
     # ----------------------------------------------------------------------------------- settings
 
@@ -223,12 +251,12 @@ class Judge:
             )
             return claim
         every = [training for trainings in found.values() for training in trainings]
-        shared = [name for name in _COMPARED if all(name in training for training in every)]
-        differ = [name for name in shared if len({repr(training[name]) for training in every}) > 1]
-        claim.figure = f"{len(shared) - len(differ)} of {len(shared)} equal"
+        known = [name for name in _COMPARED if any(name in training for training in every)]
+        differ = [n for n in known if len({repr(training.get(n)) for training in every}) > 1]
+        claim.figure = f"{len(known) - len(differ)} of {len(known)} equal"
         claim.verdict = NOT_SUPPORTED if differ else SUPPORTED
         claim.reason = (
-            f"{', '.join(differ or shared)} of {', '.join(found)}; a fact, not an estimate"
+            f"{', '.join(differ or known)} of {', '.join(found)}; a fact, not an estimate"
         )
         return claim
 
@@ -265,7 +293,8 @@ def _mean_over_tasks(claim: Claim, tasks: Mapping[str, list[Pair]]) -> Estimate 
     each = f": {', '.join(shown)}" if len(tasks) > 1 else f" of {names[0]}"
     claim.reason = f"{_count(len(names), 'test set')} without English{each}{out}"
     if not any(len(m.encoders) > 1 for side in sides(pairs) for m in matched(side)):
-        claim.reason += "; for these checkpoints: neither model was pre-trained a second time"
+        claim.checkpoints = True
+        claim.reason += "; neither model was pre-trained a second time"
     return found
 
 

@@ -11,7 +11,13 @@ from typing import ClassVar
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from weam_ext.report.statistics import NOT_SUPPORTED, SUPPORTED, UNDECIDED, UNTESTABLE
+from weam_ext.report.statistics import (
+    CHECKPOINTS,
+    NOT_SUPPORTED,
+    SUPPORTED,
+    UNDECIDED,
+    UNTESTABLE,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,7 @@ class Figures:
 Part = Heading | Text | Table | Figures
 _NUMBER = re.compile(r"–?|[-+−[]*[\d,]*\.?\d[\d,]*[],%]*( .*)?")
 _VERDICTS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", UNTESTABLE: "none"}
+_VERDICTS |= {text + CHECKPOINTS: _VERDICTS[text] for text in (SUPPORTED, NOT_SUPPORTED)}
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=select_autoescape(["html"]),

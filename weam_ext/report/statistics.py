@@ -143,10 +143,20 @@ def estimate(ours: Scores, theirs: Scores | None = None) -> Estimate:
             components += [between, shared]
     seeds = max(0.0, seeds)
     total = examples + seeds
-    squares = sum(c.variance**2 / c.freedom for c in components if c.freedom)
-    freedom = total**2 / squares if squares else math.inf
-    parts = math.sqrt(examples), math.sqrt(seeds)
-    return Estimate.of(float(paired.mean()), math.sqrt(total), freedom, *parts)
+    freedom = _satterthwaite(total, [c for c in components if c.freedom])
+    value, error = float(paired.mean()), math.sqrt(total)
+    if not error and value:
+        # No two examples differ: as if one more had shown no difference at all, since two or three
+        # that agree are no proof.
+        error, freedom = abs(value) / (count + 1), max(1, count - 1)
+        examples = error**2
+    return Estimate.of(value, error, freedom, math.sqrt(examples), math.sqrt(seeds))
+
+
+def _satterthwaite(total: float, components: Sequence[Component]) -> float:
+    """The degrees of freedom of a sum of variances; those of the least sure part at the least."""
+    squares = sum(c.variance**2 / c.freedom for c in components)
+    return max(total**2 / squares, min(c.freedom for c in components)) if squares else math.inf
 
 
 def unpaired(ours: Scores, theirs: Scores) -> Estimate:
@@ -180,6 +190,8 @@ def verdict(value: float, p: float) -> str:
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 UNTESTABLE = "not testable here"
+CHECKPOINTS = " for these checkpoints"
+"""What a verdict is limited to where no model was pre-trained with a second seed."""
 
 
 def power(gain: float, error: float, freedom: float) -> float:

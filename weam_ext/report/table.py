@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weam_ext.report.statistics import (
+    CHECKPOINTS,
+    UNDECIDED,
     UNTESTABLE,
     Estimate,
     Scores,
@@ -360,7 +362,9 @@ class Gain:
         """On "better"; withheld where seeds of fine-tuning would matter and there is one."""
         if self.condition.selection and "seeds" not in self.varies:
             return f"{UNTESTABLE}: one seed"
-        return verdict(self.estimate.value, p)
+        found = verdict(self.estimate.value, p)
+        limited = found != UNDECIDED and "pre-training seeds" not in self.varies
+        return found + CHECKPOINTS * limited
 
 
 def model_pairs(results: Results, condition: Condition) -> list[tuple[str, str]]:

@@ -58,7 +58,8 @@ def facts_of(directory: Path) -> dict[str, Any]:
 def training_settings(directory: Path) -> dict[str, Any]:
     """How a checkpoint of `weam_ext.train` came to be, as it says itself; nothing of others.
 
-    The settings, what those came to that were left to be decided, and the step.
+    The settings, what those came to that were left to be decided, the step, and the digests of the
+    weights that it started from (`start`) and of the prepared text (`text`).
     """
     if not (directory / STATE).is_file():
         return {}
@@ -67,7 +68,8 @@ def training_settings(directory: Path) -> dict[str, Any]:
     except InputError as error:
         say(f"{error}; how it was trained is not told")
         return {}
-    return {**state["settings"], **state["resolved"], "step": state["step"]}
+    content = {"start": state["content"].get("model"), "text": state["content"].get("prepared")}
+    return {**state["settings"], **state["resolved"], "step": state["step"], **content}
 
 
 @lru_cache(maxsize=1)
