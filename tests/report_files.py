@@ -21,6 +21,7 @@ def cells(
     directory: str = "",
     noise: str = "",
     training: dict[str, Any] | None = None,
+    texts: str = "",
     **options: Any,
 ) -> None:
     """A cell for each seed: "1101" are hits on four examples, the same in every language."""
@@ -37,6 +38,7 @@ def cells(
                 lengths=[10 * (k + 1) for k in range(len(bits))],
                 gold=["a"] * len(bits),
                 predictions=["a" if bit == "1" else "b" for bit in bits],
+                notes={"sha256": texts},
             )
             for language in languages
             for selection in ("english", "oracle")

@@ -131,3 +131,12 @@ def test_tasks_weigh_the_same_in_a_mean_over_tasks(tmp_path: Path) -> None:
     assert average(measured, names).mean() == pytest.approx(0.5)
     # An example of one key in three languages is one cluster; another task's is another.
     assert average(measured, names).shape == (1, 8)
+
+
+def test_other_texts_with_the_same_labels_are_another_test_set(tmp_path: Path) -> None:
+    cells(tmp_path, "tlm", ["1100"] * 2, texts="one")
+    cells(tmp_path, "weam", ["1110"] * 2, texts="another")
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    assert len(results.sets(condition)) == 2
+    assert list(gains(results, condition)) == []

@@ -1,10 +1,12 @@
 """The data sets as they are published: in little, the real ones, and broken."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers import real_data
-from transfer_files import nli, run, small_data, squad, write
+from transfer_files import nli, run, small_data, squad, tagged, write
 
 from weam_ext.common.errors import InputError
 from weam_ext.transfer.families.classification import (
@@ -26,6 +28,75 @@ def test_generalised_xnli() -> None:
     mixed = loaded[Part("dev", "fr-sw")][7]
     assert mixed.first == loaded[Part("dev", "fr-fr")][7].first
     assert mixed.second == loaded[Part("dev", "sw-sw")][7].second
+
+
+# ------------------------------------------------------------------ what XTREME's scripts leave
+
+
+def _without(pattern: str) -> Any:
+    return lambda text: re.sub(pattern, "", text, flags=re.MULTILINE)
+
+
+def _no_answers(text: str) -> str:
+    return re.sub(r'{"text": "[^"]*", "answer_start": \d+}', EMPTY_ANSWER, text)
+
+
+EMPTY_ANSWER = '{"answer_start": 0, "text": ""}'
+_COPA = "".join(
+    f'{{"premise": "p{k}", "choice1": "a", "choice2": "b", "question": "cause", "label": {k % 2}, '
+    f'"idx": {k}}}\n'
+    for k in range(12)
+)
+_SQUAD = squad([(f"q{k}", f"{k} Ada was born in London.", "Where?", "London") for k in range(12)])
+STRIPPED = {
+    "xnli": ("xnli/dev-de.tsv", "xnli/test-de.tsv", nli(60, "de"), _without(r"\t\w+$")),
+    "udpos": ("udpos/dev-de.tsv", "udpos/test-de.tsv", tagged(60, "de"), _without(r"\t\w+$")),
+    "xcopa": ("xcopa/de/val.de.jsonl", "xcopa/de/test.de.jsonl", _COPA,
+              lambda text: text.replace('"label": 1', '"label": 0')),
+    "mlqa": ("mlqa/dev-context-de-question-de.json", "mlqa/test-context-de-question-de.json",
+             _SQUAD, _no_answers),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", STRIPPED)
+def test_test_sets_without_labels_are_told_of_and_the_development_set_is_taken(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev, test, text, strip = STRIPPED[task]
+    write(tmp_path / dev, text)
+    path = write(tmp_path / test, strip(text))
+    assert path.read_text() != text
+    loaded = read_task(TASKS[task], tmp_path, None, "en")
+    assert {part.split for part in loaded} == {"dev"}
+    assert f"{task}: {path}: no labels are in it" in capsys.readouterr().err
+    (tmp_path / dev).unlink()
+    with pytest.raises(InputError, match="no files of"):  # a score of nothing would be wrong
+        read_task(TASKS[task], tmp_path, None, "en")
+
+
+def test_questions_whose_ids_repeat_are_known_by_their_content(tmp_path: Path) -> None:
+    """XTREME's TyDiQA: so few ids that a held-out fifth was a fiftieth or the half."""
+    questions = [(f"q{k % 3}", f"{k} Ada was born in London.", "Where?", "London")
+                 for k in range(600)]  # fmt: skip
+    write(tmp_path / "tydiqa/tydiqa.goldp.en.train.json", squad(questions))
+    loaded = read_task(TASKS["tydiqa"], tmp_path, None, "en")
+    assert len({x.key for x in loaded[Part("train", "en")]}) == 600
+    found = assign(TASKS["tydiqa"], loaded, None, "en", Limits())
+    assert 0.75 < len(found.train) / 600 < 0.85
+
+
+@pytest.mark.parametrize(
+    "task, labels", [("xnli", ("entailment", "contradictory")), ("pawsx", ("0", "1"))]
+)
+def test_translated_training_sets_of_five_columns(
+    task: str, labels: tuple[str, ...], tmp_path: Path
+) -> None:
+    text = "".join(f"a\tb\tdie a\tdie b {k}\t{label}\n" for k, label in enumerate(labels))
+    write(tmp_path / f"{task}/translate_train/en-de-translated.tsv", text)
+    ((part, examples),) = read_task(TASKS[task], tmp_path, None, "en").items()
+    assert part == Part("translated", "de")
+    assert [(x.first, x.second) for x in examples] == [("die a", "die b 0"), ("die a", "die b 1")]
+    assert examples[1].label == ("contradiction" if task == "xnli" else "1")
 
 
 # ----------------------------------------------------------------------------------------- splits

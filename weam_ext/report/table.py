@@ -70,7 +70,7 @@ class Set:
 
     @classmethod
     def of(cls, row: Row) -> "Set":
-        examples = repr((row.keys, row.gold, row.split))
+        examples = repr((row.keys, row.gold, row.split, row.notes.get("sha256", "")))
         return cls(row.language, hashlib.sha256(examples.encode()).hexdigest())
 
     @property

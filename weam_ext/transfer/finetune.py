@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from weam_ext.common.errors import InputError
+from weam_ext.common.files import content_digest
 from weam_ext.model.loading import load_model
 from weam_ext.text.tokenizer import load_tokenizer
 from weam_ext.transfer.encoder import longest_states
@@ -272,11 +273,13 @@ class FineTuning:
                     yield Evaluation(**(vars(row) | {"selection": name}))
 
     def evaluation(
-        self, language: str, examples: Sequence[Any], noise: Noise | None = None, **named: Any
-    ) -> Evaluation:
+        self, language: str, examples: Sequence[Any], noise: Noise | None = None,
+        notes: dict[str, Any] | None = None, **named: Any
+    ) -> Evaluation:  # fmt: skip
         """A test set as it is put, distorted where noise is given, and its predictions."""
         put = [noise.example(x, language) for x in examples] if noise else examples
         predictions = self.predict(put)
+        content = [x.content() for x in examples]
         return Evaluation(
             language=language,
             metrics=self.family.score(examples, predictions, language),
@@ -285,6 +288,7 @@ class FineTuning:
             lengths=[x.length for x in examples],
             gold=[self.family.gold(x) for x in examples],
             predictions=predictions,
+            notes={"sha256": content_digest({"examples": content})} | (notes or {}),
             **named,
         )
 

@@ -1,5 +1,7 @@
 """Codes of languages: every data set has its own; here they are ISO 639-1 where it has one."""
 
+import re
+
 # ISO 639-3 (and 639-2 where sets use it) of the languages that the data sets cover.
 _CODES = """
 afr af amh am ara ar arb ar arz arz aze az azj az bel be ben bn bos bs bre br bul bg cat ca ceb
@@ -21,12 +23,27 @@ _FROM_NAME = {
 }  # fmt: skip
 
 
+# Of languages that data sets publish in several scripts, those that the bare code does not mean:
+# FLORES-200's and SIB-200's, and NTREX's of Serbian.
+_OTHER_SCRIPTS = {
+    "ar": "Latn", "zh": "Hant", "sr": "Latn", "ace": "Arab", "bjn": "Arab", "kas": "Deva",
+    "knc": "Latn", "min": "Arab", "taq": "Tfng",
+}  # fmt: skip
+_OWN_REGIONS = {"zh": "CN"}
+
+
 def language_code(published: str) -> str:
     """The code of a language as a data set writes it: `deu`, `deu_Latn`, `swahili`, `de`.
 
-    A second script of one language keeps its name (`zho_Hant` is `zh-Hant`), and what is unknown
-    stays as it is.
+    A second script of one language keeps its name (`zho_Hant` is `zh-Hant`, `arb_Latn` `ar-Latn`),
+    and so does a region (`fra-CA` is `fr-CA`); what is unknown stays as it is.
     """
-    name, _, script = published.partition("_")
+    name, *variant = re.split("[-_]", published, maxsplit=1)
     code = _FROM_THREE.get(name, _FROM_NAME.get(name.lower(), name))
-    return f"{code}-{script}" if script in ("Hant", "Arab") and code in ("zh", "ace") else code
+    if not variant:
+        return code
+    if re.fullmatch("[A-Z][a-z]{3}", variant[0]):
+        own = variant[0] != _OTHER_SCRIPTS.get(code)
+    else:
+        own = variant[0] == _OWN_REGIONS.get(code)
+    return code if own else f"{code}-{variant[0]}"

@@ -19,7 +19,7 @@ from weam_ext.common.errors import InputError
 from weam_ext.common.files import write_whole
 
 CELLS = "cells"
-FORMAT = 2
+FORMAT = 3
 CORRELATIONS = ("pearson", "spearman")
 """Metrics that are no ratio of sums: they need gold and prediction as numbers."""
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
@@ -54,6 +54,7 @@ class Cell:
     @property
     def identity(self) -> str:
         fields = {
+            "format": FORMAT,  # so that what an earlier version left is measured again
             "model": self.model,
             "model_sha256": self.model_sha256,
             "task": self.task,
@@ -189,7 +190,7 @@ def read(path: Path) -> list[Row]:
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not predictions of weam_ext.transfer") from error
     if not known:
-        raise InputError(f"{path}: predictions of another version of weam_ext.transfer")
+        raise InputError(f"{path}: predictions of another version; remove the file")
     return [
         Row(
             cell=cell,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weam_ext.common.errors import InputError
+from weam_ext.common.errors import InputError, say
 from weam_ext.common.files import content_digest
 from weam_ext.common.registry import Registry
 from weam_ext.transfer.families.answering import (
@@ -28,7 +28,16 @@ from weam_ext.transfer.families.classification import (
     Similarity,
     crossed,
 )
-from weam_ext.transfer.families.formats import DEV, TEST, TRAIN, TRANSLATED, Format, Part, find
+from weam_ext.transfer.families.formats import (
+    DEV,
+    TEST,
+    TRAIN,
+    TRANSLATED,
+    Format,
+    Part,
+    UnlabelledError,
+    find,
+)
 from weam_ext.transfer.families.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
 
 HELD_OUT = 5
@@ -138,7 +147,8 @@ Loaded = dict[Part, list[Any]]
 def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: str) -> Loaded:
     """The parts of a task that the given languages need (all there are, for None).
 
-    Raises `InputError` for a broken file and where a language is missing.
+    A test or development set without labels is told of and passed over. Raises `InputError` for a
+    broken file and where a language is missing.
     """
     files = find(data, task.formats)
     loaded: Loaded = {}
@@ -146,7 +156,13 @@ def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: s
         first, _, second = part.language.partition("-")
         wanted = languages is None or {first, second or first} <= {*languages, source}
         if wanted:
-            examples = [example for _, read in loaders for example in read()]
+            try:
+                examples = [example for _, read in loaders for example in read()]
+            except UnlabelledError as error:
+                if part.split == TRAIN:
+                    raise
+                say(f"{task.name}: {error}; what other files there are of {part.language} is taken")
+                continue
             if not examples:
                 raise InputError(f"{loaders[0][0]}: no examples")
             loaded[part] = examples

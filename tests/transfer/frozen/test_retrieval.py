@@ -206,3 +206,34 @@ def test_a_sentence_is_its_own_translation(inputs: Path) -> None:
         assert row.predictions == ["0 0", "1 1", "2 2"]
         assert [score.part for score in row.metrics["accuracy"]] == [1.0] * 3
         assert row.notes["truncated"] == [1, 1] and row.notes["sha256"] == same.sha256
+
+
+def test_sorted_sentences_are_refused(tmp_path: Path) -> None:
+    """XTREME's Tatoeba: its English files are in the order of the alphabet, not of the German."""
+    english = [f"sentence {k:02}" for k in range(12)]
+    german = "".join(f"Satz {k}\n" for k in range(12))
+    write(tmp_path / "tatoeba/tatoeba.deu-eng.deu", german)
+    path = write(tmp_path / "tatoeba/tatoeba.deu-eng.eng", "\n".join([*english[6:], *english[:6]]))
+    assert len(published_pairs("tatoeba", tmp_path)["de"].pairs) == 12
+    write(path, "\n".join(english))
+    with pytest.raises(InputError, match="its lines are sorted"):
+        published_pairs("tatoeba", tmp_path)
+
+
+def test_variants_of_a_language_are_test_sets_of_their_own(tmp_path: Path) -> None:
+    """NTREX: the Taiwanese reference is not "zh", and the Latin one not "sr"."""
+    names = ("src.eng", "ref.zho-CN", "ref.zho-TW", "ref.srp-Cyrl", "ref.srp-Latn", "ref.fra-CA")
+    for name in names:
+        write(tmp_path / f"ntrex/newstest2019-{name}.txt", f"{name} one\n{name} two\n")
+    found = published_pairs("ntrex", tmp_path)
+    assert sorted(found) == ["fr-CA", "sr", "sr-Latn", "zh", "zh-TW"]
+    assert found["zh"].pairs[0] == ("src.eng one", "ref.zho-CN one")
+    write(tmp_path / "ntrex/more/newstest2019-ref.zho-CN.txt", "one\ntwo\n")
+    with pytest.raises(InputError, match="are both of zh"):
+        published_pairs("ntrex", tmp_path)
+
+
+def test_two_columns_of_a_language_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "multi-ntrex/a.tsv", "en\tde\tdeu\na\tb\tc\nd\te\tf\n")
+    with pytest.raises(InputError, match="line 1: two columns of de"):
+        published_pairs("ntrex", tmp_path)

@@ -5,7 +5,7 @@ Clark et al. 2020, arXiv 2003.05002. All are files as SQuAD 1.1's.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from transformers import AutoModelForQuestionAnswering
 
 from weam_ext.common.errors import InputError
+from weam_ext.common.files import content_digest
 from weam_ext.transfer.families.formats import (
     SPLITS,
     TRAIN,
@@ -21,6 +22,7 @@ from weam_ext.transfer.families.formats import (
     Family,
     Format,
     Part,
+    UnlabelledError,
     rows_of,
 )
 from weam_ext.transfer.files import Source, read_json
@@ -60,9 +62,23 @@ class Question(Example):
 
 
 def _squad(source: Source, part: Part) -> list[Question]:
-    found = [question for _, question in _questions(source)]
+    return _labelled(source, [question for _, question in _questions(source)])
+
+
+def _labelled(source: Source, found: list[Question]) -> list[Question]:
+    """Questions that can be scored, by keys that tell them apart.
+
+    XTREME's TyDiQA has 89 ids for 3,696 questions: where ids repeat, the content is the key.
+    """
     if not found:
         raise InputError(f"{source}: no questions")
+    if not any(text for question in found for text, _ in question.answers):
+        raise UnlabelledError(source)
+    if len({question.key for question in found}) < len(found):
+        return [
+            replace(q, key=f"{q.key}-{content_digest({'question': q.content()})[:16]}")
+            for q in found
+        ]
     return found
 
 
@@ -92,7 +108,7 @@ def _tydi_all(source: Source) -> dict[str, list[Question]]:
     found: dict[str, list[Question]] = {}
     for name, question in _questions(source):
         found.setdefault(language_code(name.partition("-")[0]), []).append(question)
-    return found
+    return {language: _labelled(source, own) for language, own in found.items()}
 
 
 def _tydi_parts(source: Source) -> list[Part]:

@@ -12,9 +12,11 @@ import numpy as np
 from transformers import AutoModelForMultipleChoice, DataCollatorForMultipleChoice
 
 from weam_ext.common.errors import InputError
-from weam_ext.transfer.families.formats import Example, Family, Format, Part
+from weam_ext.transfer.families.formats import TEST, Example, Family, Format, Part, UnlabelledError
 from weam_ext.transfer.files import Source, read_lines
 
+_FEW = 10
+"""Choices whose right one may by chance be the first throughout: of ten in one of a thousand."""
 # SuperGLUE's and XTREME's way to ask; the question itself is English in every language.
 _ASKED = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
 
@@ -47,6 +49,8 @@ def _json_lines(source: Source, part: Part) -> list[Choice]:
             shown = f"{choice.label!r} or question {choice.question!r}"
             raise InputError(f"{line.where}: label {shown} is not one of 0, 1, cause and effect")
         found.append(choice)
+    if part.split == TEST and len(found) >= _FEW and not any(x.label for x in found):
+        raise UnlabelledError(source)  # XTREME writes 0 for all of them
     return found
 
 

@@ -26,6 +26,7 @@ from weam_ext.transfer.families.formats import (
     Family,
     Format,
     Part,
+    UnlabelledError,
     rows_of,
 )
 from weam_ext.transfer.files import Line, Source, fields, read_lines, read_text, table_rows
@@ -81,10 +82,25 @@ def _three_columns(labels: Sequence[str], texts_a_group: int) -> Any:
     def read(source: Source, part: Part) -> list[Text]:
         found = []
         for row, line in enumerate(read_lines(source)):
+            if not row and part.split == TEST and len(line.text.rstrip("\t").split("\t")) == 2:
+                raise UnlabelledError(source)
             *texts, label = fields(line, 3)
             label = _NLI_NAMES.get(label, label)
             group = f"{part.split}-{row // texts_a_group}"
             found.append(_text(line, f"{part.split}-{row}", texts, label, labels, group))
+        return found
+
+    return read
+
+
+def _translated(labels: Sequence[str]) -> Any:
+    """XTREME's translated training sets: two English texts, their translations, the label."""
+
+    def read(source: Source, part: Part) -> list[Text]:
+        found = []
+        for row, line in enumerate(read_lines(source)):
+            _, _, *texts, label = fields(line, 5)
+            found.append(_text(line, f"train-{row}", texts, _NLI_NAMES.get(label, label), labels))
         return found
 
     return read
@@ -191,6 +207,7 @@ def _sts_benchmark(source: Source, part: Part) -> list[Text]:
 
 
 _XTREME = r"/(?P<split>train|dev|test)-(?P<lang>[a-z]{2,3})\.tsv$"
+_XTREME_TRANSLATED = r"/en-(?P<lang>[a-z]{2,3})-translated\.tsv$"
 _xtreme_mnli = _nli("premise", "hypo", "label")
 _mnli = _nli("sentence1", "sentence2", "gold_label")
 _sick = _nli("sentence_A", "sentence_B", "entailment_judgment")
@@ -205,6 +222,7 @@ XNLI_FORMATS = (
         Format(
             ("xnli",), r"multinli\.train\.(?P<lang>(?!en)[a-z]{2})\.tsv$", _xtreme_mnli, TRANSLATED,
         ),
+        Format(("xnli",), _XTREME_TRANSLATED, _translated(NLI), TRANSLATED),
         Format(("xnli",), r"multinli\.train\.en\.tsv$", _xtreme_mnli, TRAIN, "en"),
     ),
     (
@@ -219,6 +237,7 @@ XNLI_FORMATS = (
 """XTREME's and the original files; to train on MultiNLI where there is none, then SNLI and SICK."""
 PAWSX_FORMATS = ((
     Format(("pawsx", "paws-x"), _XTREME, _three_columns(PARAPHRASE, 1)),
+    Format(("pawsx", "paws-x"), _XTREME_TRANSLATED, _translated(PARAPHRASE), TRANSLATED),
     Format(
         ("x-final", "pawsx", "paws-x"),
         r"/(?P<lang>[a-z]{2})/(?P<split>translated_train|train|dev_2k|test_2k)\.tsv$", _paws_x,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from transformers import DataCollatorWithPadding
 
+from weam_ext.common.errors import InputError
 from weam_ext.transfer.files import Source, sources
 from weam_ext.transfer.languages import language_code
 from weam_ext.transfer.results import Score
@@ -48,6 +49,13 @@ class Part(NamedTuple):
 
     split: str
     language: str
+
+
+class UnlabelledError(InputError):
+    """A file from which the labels were taken off, as XTREME does with its test sets."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(f"{source}: no labels are in it, so that it cannot be scored")
 
 
 class Format(NamedTuple):

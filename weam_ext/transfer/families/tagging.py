@@ -13,7 +13,7 @@ from transformers import AutoModelForTokenClassification, DataCollatorForTokenCl
 
 from weam_ext.common.errors import InputError
 from weam_ext.text.tokenizer import template
-from weam_ext.transfer.families.formats import Example, Family, Format, Part
+from weam_ext.transfer.families.formats import TEST, Example, Family, Format, Part, UnlabelledError
 from weam_ext.transfer.files import Source, read_lines
 from weam_ext.transfer.metrics import span_score
 from weam_ext.transfer.results import Score
@@ -57,7 +57,13 @@ def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
             else:
                 raise InputError(f"{line.where}: tag {tag!r} is not one of {', '.join(tags)}")
 
-    return lambda source, part: _sentences(rows(source), part)
+    def read(source: Source, part: Part) -> list[Sentence]:
+        lines = [line.text.strip() for line in read_lines(source)]
+        if part.split == TEST and any(lines) and not any("\t" in line for line in lines):
+            raise UnlabelledError(source)
+        return _sentences(rows(source), part)
+
+    return read
 
 
 def _conllu(source: Source, part: Part) -> list[Sentence]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from weam_ext.common.errors import InputError
+from weam_ext.common.files import content_digest
 from weam_ext.text.pharaoh import Link, format_links, read_gold
 from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.metrics import aer_score
@@ -150,6 +151,7 @@ def evaluate(
     cosines of words are kept in the notes, for the report's heat-maps.
     """
     for name, pairs in sets.items():
+        digest = content_digest({"pairs": [[pair.source, pair.target] for pair in pairs]})
         sides = [
             _vectors(encoder, [pair.source for pair in pairs], batch_size),
             _vectors(encoder, [pair.target for pair in pairs], batch_size),
@@ -181,7 +183,8 @@ def evaluate(
                         ],
                         gold=[_gold_text(pair) for pair in pairs],
                         predictions=[format_links(links) for links in found],
-                        notes=_heat_maps(pairs, sides, layer, shift) if method == "argmax" else {},
+                        notes={"sha256": digest}
+                        | (_heat_maps(pairs, sides, layer, shift) if method == "argmax" else {}),
                     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weam_ext.common.files import content_digest
 from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.families.tagging import Tagging
 from weam_ext.transfer.results import Evaluation
@@ -29,6 +30,10 @@ def evaluate(
     labels = np.array(_labels(family, examples.train, owners))
     tests = {
         code: _vectors(encoder, family, found, batch_size) for code, found in examples.test.items()
+    }
+    digests = {
+        code: content_digest({"examples": [x.content() for x in found]})
+        for code, found in examples.test.items()
     }
     for layer in range(encoder.layers + 1):
         for centred in (False, True):
@@ -47,6 +52,7 @@ def evaluate(
                     lengths=[x.length for x in found],
                     gold=[family.gold(x) for x in found],
                     predictions=predictions,
+                    notes={"sha256": digests[language]},
                 )
 
 

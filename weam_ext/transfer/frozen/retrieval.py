@@ -31,6 +31,8 @@ from weam_ext.transfer.languages import language_code
 from weam_ext.transfer.results import Evaluation, Score
 
 METHODS = ("cosine", "csls", "margin")
+_FEW = 10
+"""Sentences that may be in order by chance."""
 NEIGHBOURS = 4
 """k of the margin's authors; CSLS's took 10 for words."""
 # Cosines of equal vectors differ by rounding, in ways that depend on the blocking of the product.
@@ -113,7 +115,17 @@ def _tatoeba(data: Path, pivot: str) -> dict[str, list[tuple[str, str]]]:
     for (a, b), files in sides.items():
         if language_code(b) == pivot and {a, b} <= set(files):
             found[language_code(a)] = _parallel(files[b], files[a])
+            _check_order(files[b], [source for source, _ in found[language_code(a)]])
     return found
+
+
+def _check_order(source: Source, sentences: Sequence[str]) -> None:
+    """Raise `InputError` for sorted sentences: line n is then no translation of the other's."""
+    if len(sentences) >= _FEW and sentences == sorted(sentences):
+        raise InputError(
+            f"{source}: its lines are sorted, as XTREME's scripts leave them, so that they no "
+            "longer stand beside their translations; take the files of LASER's repository"
+        )
 
 
 def _columns(data: Path, pivot: str, folder: str) -> dict[str, list[tuple[str, str]]]:
@@ -128,6 +140,8 @@ def _columns(data: Path, pivot: str, folder: str) -> dict[str, list[tuple[str, s
             rows.append(line.text.split("\t"))
             if len(rows[-1]) != len(header):
                 raise InputError(f"{line.where}: {len(rows[-1])} columns instead of {len(header)}")
+        if repeated := {code for code in header if header.count(code) > 1}:
+            raise InputError(f"{source}, line 1: two columns of {', '.join(sorted(repeated))}")
         if pivot not in header:
             raise InputError(f"{source}, line 1: no column {pivot}")
         own = header.index(pivot)
@@ -146,7 +160,9 @@ def _line_files(
     files: dict[str, Source] = {}
     for source in sources(data, folder):
         if match := re.search(pattern, source.name):
-            files[language_code(match["lang"])] = source
+            other = files.setdefault(language_code(match["lang"]), source)
+            if other != source:
+                raise InputError(f"{source} and {other} are both of {language_code(match['lang'])}")
     if pivot not in files:
         return {}
     return {code: _parallel(files[pivot], file) for code, file in files.items() if code != pivot}
@@ -169,9 +185,9 @@ def published_pairs(name: str, data: Path, pivot: str = "en") -> dict[str, Retri
         case "tatoeba":
             found = _tatoeba(data, pivot)
         case "ntrex":
-            found = _columns(data, pivot, "multi-ntrex") or _line_files(
-                data, pivot, "ntrex", r"/newstest2019-(?:ref|src)\.(?P<lang>[a-z]{3})[^/]*\.txt$"
-            )
+            pattern = r"/newstest2019-(?:ref|src)\.(?P<lang>[a-z]{3}(?:-\w+)?)\.txt$"
+            found = _columns(data, pivot, "multi-ntrex")
+            found = found or _line_files(data, pivot, "ntrex", pattern)
         case "flores":
             found = _columns(data, pivot, "multi-flores") or _line_files(
                 data, pivot, "flores", r"/devtest/(?P<lang>[a-z]{3}_[A-Z][a-z]{3})\.devtest$"
