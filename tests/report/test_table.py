@@ -1,12 +1,25 @@
 """Predictions grouped: what was measured alike, and what each model scored there."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_files import cells, layered
 
-from weam_ext.report.table import Results, average, gains, left_out, matched
+from weam_ext.report.statistics import estimate
+from weam_ext.report.table import (
+    Measured,
+    Pair,
+    Results,
+    Set,
+    average,
+    averages,
+    gains,
+    left_out,
+    matched,
+)
 from weam_ext.transfer.results import read_all
 
 
@@ -140,3 +153,32 @@ def test_other_texts_with_the_same_labels_are_another_test_set(tmp_path: Path) -
     (condition,) = results.find(selection="english")
     assert len(results.sets(condition)) == 2
     assert list(gains(results, condition)) == []
+
+
+def equal_models(generator: np.random.Generator, tasks: Sequence[str]) -> list[Pair]:
+    """Two models of the same accuracy: encoders differ, alike on all tasks, and seeds among them.
+
+    One model lacks an encoder on the last task, and every test set has them in another order.
+    """
+    effects = {model: generator.normal(0, 0.15, 4) for model in ("a", "b")}
+    pairs = []
+    for task in tasks:
+        difficulty = generator.normal(0, 1, 150)
+        sides = []
+        for model, effect in effects.items():
+            there = generator.permutation(3 if model == "a" and task == tasks[-1] else 4).tolist()
+            seeds = {}
+            for k in there:
+                hits = effect[k] + difficulty + generator.normal(0, 0.5, 150) > -0.4
+                seeds[f"{model}{k}", 0] = hits.astype(float)
+            keys = [f"{task}{k}" for k in range(150)]
+            sides.append(Measured("accuracy", keys, seeds, []))
+        pairs.append(Pair(Set("de", task), *sides))
+    return pairs
+
+
+def test_equal_models_are_undecided_over_tasks_with_unequal_seeds() -> None:
+    generator = np.random.default_rng(3)
+    tasks = ["xnli", "pawsx", "udpos"]
+    found = [estimate(*averages(equal_models(generator, tasks), tasks)) for _ in range(300)]
+    assert np.mean([each.p >= 0.05 for each in found]) >= 0.93

@@ -121,7 +121,7 @@ class Measured:
     metric: str
     keys: list[str]
     seeds: dict[Seed, Scores]
-    """[examples] linearised scores of each repetition, in the order of what identifies it."""
+    """[examples] linearised scores of each repetition."""
     rows: list[Row]
     """The rows of the cells from which the scores come."""
 
@@ -129,8 +129,8 @@ class Measured:
     def encoders(self) -> dict[str, list[Scores]]:
         """The repetitions of each encoder."""
         found: dict[str, list[Scores]] = {}
-        for (encoder, _), scores in self.seeds.items():
-            found.setdefault(encoder, []).append(scores)
+        for seed in sorted(self.seeds):
+            found.setdefault(seed[0], []).append(self.seeds[seed])
         return found
 
     @property
@@ -143,7 +143,7 @@ class Measured:
         """[units, examples]: a unit is an encoder, or a seed where there is one encoder alone."""
         if len(self.encoders) > 1:
             return np.stack([np.mean(own, axis=0) for own in self.encoders.values()])
-        return np.stack(list(self.seeds.values()))
+        return np.stack([self.seeds[seed] for seed in sorted(self.seeds)])
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -249,7 +249,7 @@ class Results:
         metric = metric or next(iter(rows[0].metrics))
         place = (condition, test, model, layer, metric)
         if place not in self._measured:
-            scores = {seed: linearised(seeds[seed], metric) for seed in sorted(seeds)}
+            scores = {seed: linearised(row, metric) for seed, row in seeds.items()}
             self._measured[place] = Measured(metric, rows[0].keys, scores, rows)
         return self._measured[place]
 
