@@ -73,3 +73,16 @@ def test_data_that_cannot_be_read_fail_when_their_cell_is_made(encoder: Path, da
         first = jobs(encoder, data, task, languages=languages)[0]
         with pytest.raises(InputError, match=message):
             first.make(Path("work"))
+
+
+def test_gold_sets_of_other_languages_are_told_of(
+    encoder: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    copy = shutil.copytree(data, tmp_path / "data")
+    write(copy / "wa-xl/it/test.tsv", "the house\tla casa\t0-0 1-1\n")
+    (job,) = jobs(encoder, copy, "alignment", languages=("de",))
+    assert "alignment: without xl:en-it, as --languages does not name" in capsys.readouterr().err
+    (empty,) = jobs(encoder, copy, "alignment", languages=("fr",))
+    with pytest.raises(InputError, match="alignment: has none of fr"):
+        empty.make(tmp_path)
+    assert empty.cell.identity != job.cell.identity

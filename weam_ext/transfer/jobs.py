@@ -1,6 +1,6 @@
 """The jobs of a grid: what names each cell, and the function that measures it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -198,12 +198,16 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
         return examples.sha256, lambda e, batch: probe.evaluate(e, family, examples, 0, batch)
     if name == "alignment":
         sets = alignment.read_gold_sets(_data(settings), settings.gold or ())
-        sets = {k: v[: settings.test_limit] for k, v in sets.items() if _meant(k, languages)}
+        if unmeant := [k for k in sets if not _meant(k, languages)]:
+            say(f"{name}: without {', '.join(unmeant)}, as --languages does not name theirs")
+        sets = {k: v[: settings.test_limit] for k, v in sets.items() if k not in unmeant}
+        _check_some(name, sets, languages)
         digest = content_digest({k: [pair.content() for pair in v] for k, v in sets.items()})
         return digest, lambda e, batch: alignment.evaluate(e, sets, batch)
     if name == "lexicon":
         entries = lexicon.read_dictionaries(_data(settings))
         entries = {k: v for k, v in entries.items() if languages is None or k in languages}
+        _check_some(name, entries, languages)
         ordered = {k: sorted((w, sorted(o)) for w, o in v.items()) for k, v in entries.items()}
         return content_digest(ordered), lambda e, batch: lexicon.evaluate(e, entries, batch)
     if name == "bitext":
@@ -214,12 +218,16 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
         if settings.test_limit:
             most = settings.test_limit
             pairs = {k: replace(v, pairs=v.pairs[:most]) for k, v in pairs.items()}
-    if not pairs:
-        raise InputError(f"{name}: has none of {', '.join(languages or ())}")
+    _check_some(name, pairs, languages)
     return (
         content_digest({k: v.sha256 for k, v in pairs.items()}),
         lambda e, batch: retrieval.evaluate(e, pairs, batch),
     )
+
+
+def _check_some(name: str, found: Mapping[str, Any], languages: Sequence[str] | None) -> None:
+    if not found:
+        raise InputError(f"{name}: has none of {', '.join(languages or ())}")
 
 
 def _meant(name: str, languages: Sequence[str] | None) -> bool:

@@ -89,4 +89,10 @@ def test_gold_sets_as_published(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has 2 lines, .* 1, .* 2"):
         alignment.read_gold_sets(data)
     with pytest.raises(InputError, match=r"no gold word alignments \(folders wa-\*\) there"):
-        alignment.read_gold_sets(data, ("none",))
+        alignment.read_gold_sets(tmp_path / "wa-toy")
+
+
+def test_a_gold_set_that_is_not_there_is_named(tmp_path: Path) -> None:
+    data = small_data(tmp_path)
+    with pytest.raises(InputError, match=r"no gold word alignments of none \(wa-\*\) there"):
+        alignment.read_gold_sets(data, ("toy", "none"))

@@ -67,6 +67,8 @@ def read_gold_sets(data: Path, sets: tuple[str, ...] = ()) -> dict[str, list[Gol
                 name = f"{folder.name.removeprefix('wa-')}:en-{folder_of.name}"
                 if (folder_of / file).is_file() and name not in found:
                     found[name] = _read_table(folder_of / file)
+    if absent := sorted(set(sets) - {name.partition(":")[0] for name in found}):
+        raise InputError(f"{data}: no gold word alignments of {', '.join(absent)} (wa-*) there")
     if not found:
         raise InputError(f"{data}: no gold word alignments (folders wa-*) there")
     return found
