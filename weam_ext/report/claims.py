@@ -154,12 +154,12 @@ class Judge:
         first = dict.fromkeys(c.task for c in found)
         return [next(c for c in found if c.task == name) for name in first]
 
-    def _pairs(self, sides: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
+    def _pairs(self, compared: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
         """What both sides, a (role, setting) each, measured on the same test sets, by the task.
 
         Without English: the claims are about transfer to other languages.
         """
-        (ours, setting), (theirs, other_setting) = sides
+        (ours, setting), (theirs, other_setting) = compared
         found = {}
         for condition in self._conditions(setting, task):
             for other in self._conditions(other_setting, condition.task):
@@ -196,12 +196,12 @@ class Judge:
         return claim
 
     def _within(
-        self, number: int, text: str, sides: Sequence[tuple[str, str]], low: float, high: float,
+        self, number: int, text: str, compared: Sequence[tuple[str, str]], low: float, high: float,
         shown: str,
     ) -> Claim:  # fmt: skip
         """Whether the interval of a difference on XNLI lies between two bounds."""
         claim = Claim(number, text)
-        if found := self._compare(claim, sides, "xnli"):
+        if found := self._compare(claim, compared, "xnli"):
             outside = found.high < low or found.low > high
             claim.verdict = NOT_SUPPORTED if outside else UNDECIDED
             if low < found.low and found.high < high:
