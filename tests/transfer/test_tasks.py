@@ -48,6 +48,8 @@ _COPA = "".join(
     for k in range(12)
 )
 _SQUAD = squad([(f"q{k}", f"{k} Ada was born in London.", "Where?", "London") for k in range(12)])
+_TYDI = squad([(f"english-{k}", f"{k} Ada was born in London.", "Where?", "London")
+               for k in range(12)])  # fmt: skip
 STRIPPED = {
     "xnli": ("xnli/dev-de.tsv", "xnli/test-de.tsv", nli(60, "de"), _without(r"\t\w+$")),
     "udpos": ("udpos/dev-de.tsv", "udpos/test-de.tsv", tagged(60, "de"), _without(r"\t\w+$")),
@@ -55,6 +57,8 @@ STRIPPED = {
               lambda text: text.replace('"label": 1', '"label": 0')),
     "mlqa": ("mlqa/dev-context-de-question-de.json", "mlqa/test-context-de-question-de.json",
              _SQUAD, _no_answers),
+    "tydiqa": ("tydiqa/tydiqa-goldp-v1.1-train.json", "tydiqa/tydiqa-goldp-v1.1-dev.json",
+               _TYDI, _no_answers),
 }  # fmt: skip
 
 
@@ -62,14 +66,14 @@ STRIPPED = {
 def test_test_sets_without_labels_are_told_of_and_the_development_set_is_taken(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dev, test, text, strip = STRIPPED[task]
-    write(tmp_path / dev, text)
+    other, test, text, strip = STRIPPED[task]
+    write(tmp_path / other, text)
     path = write(tmp_path / test, strip(text))
     assert path.read_text() != text
     loaded = read_task(TASKS[task], tmp_path, None, "en")
-    assert {part.split for part in loaded} == {"dev"}
+    assert {part.split for part in loaded} == {"train" if task == "tydiqa" else "dev"}
     assert f"{task}: {path}: no labels are in it" in capsys.readouterr().err
-    (tmp_path / dev).unlink()
+    (tmp_path / other).unlink()
     with pytest.raises(InputError, match="no files of"):  # a score of nothing would be wrong
         read_task(TASKS[task], tmp_path, None, "en")
 

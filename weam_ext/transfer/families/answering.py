@@ -108,7 +108,7 @@ def _tydi_all(source: Source) -> dict[str, list[Question]]:
     found: dict[str, list[Question]] = {}
     for name, question in _questions(source):
         found.setdefault(language_code(name.partition("-")[0]), []).append(question)
-    return {language: _labelled(source, own) for language, own in found.items()}
+    return found
 
 
 def _tydi_parts(source: Source) -> list[Part]:
@@ -134,7 +134,8 @@ _TYDI = (
     Format(("tydiqa",), r"/tydiqa-goldp-(?P<split>dev)-(?P<lang>[a-z]+)\.json$", _squad),
     Format(
         ("tydiqa",), r"/tydiqa-goldp-v1\.[01]-(train|dev)\.json$",
-        lambda source, part: _tydi_all(source)[part.language], parts=_tydi_parts,
+        lambda source, part: _labelled(source, _tydi_all(source)[part.language]),
+        parts=_tydi_parts,
     ),
 )  # fmt: skip
 # To train on TyDi's English where there is no SQuAD.
