@@ -80,7 +80,9 @@ def test_steps_and_rate_that_were_left_to_be_decided(tmp_path: Path) -> None:
     last = checkpoints(run)[-1]
     training = facts_of(last)["training"]
     content = read_state(last)["content"]
-    assert training["text"] == content["prepared"] and training["start"] == content.get("model")
+    assert training["text"] == content["prepared"]
+    # Unknown is not equal: what there is no digest of cannot be compared.
+    assert ("start" in training) == ("model" in content)
     assert training["steps"] == training["step"] == int(last.name[5:]) > 0
     assert (training["batch_size"], training["batch_tokens"]) == (None, 2000)
 

@@ -59,7 +59,7 @@ def training_settings(directory: Path) -> dict[str, Any]:
     """How a checkpoint of `weam_ext.train` came to be, as it says itself; nothing of others.
 
     The settings, what those came to that were left to be decided, the step, and the digests of the
-    weights that it started from (`start`) and of the prepared text (`text`).
+    weights that it started from (`start`, where they were files) and of the prepared text (`text`).
     """
     if not (directory / STATE).is_file():
         return {}
@@ -68,8 +68,9 @@ def training_settings(directory: Path) -> dict[str, Any]:
     except InputError as error:
         say(f"{error}; how it was trained is not told")
         return {}
-    content = {"start": state["content"].get("model"), "text": state["content"].get("prepared")}
-    return {**state["settings"], **state["resolved"], "step": state["step"], **content}
+    known = {"start": state["content"].get("model"), "text": state["content"].get("prepared")}
+    digests = {name: digest for name, digest in known.items() if digest}
+    return {**state["settings"], **state["resolved"], "step": state["step"], **digests}
 
 
 @lru_cache(maxsize=1)
