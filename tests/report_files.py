@@ -22,11 +22,13 @@ def cells(
     noise: str = "",
     training: dict[str, Any] | None = None,
     texts: str = "",
+    trained_on: str = "",
     **options: Any,
 ) -> None:
     """A cell for each seed: "1101" are hits on four examples, the same in every language."""
     for seed, bits in enumerate(hits):
-        cell = Cell(model, sha or model, task, "data", setting, seed,
+        data = f"{' '.join(languages)} {trained_on}"
+        cell = Cell(model, sha or model, task, data, setting, seed,
                     {"fine_tuning": "plain", "batch_size": 32} | options)  # fmt: skip
         rows = [
             Evaluation(
@@ -36,8 +38,8 @@ def cells(
                 selection=selection,
                 noise=noise,
                 lengths=[10 * (k + 1) for k in range(len(bits))],
-                gold=["a"] * len(bits),
-                predictions=["a" if bit == "1" else "b" for bit in bits],
+                gold=["abcd"[k % 4] for k in range(len(bits))],
+                predictions=["abcd"[(k + (bit == "0")) % 4] for k, bit in enumerate(bits)],
                 notes={"sha256": texts},
             )
             for language in languages
@@ -46,6 +48,7 @@ def cells(
         known = {"objective": model, "lr": 5e-5, "exchange_weight": 1.0, "links": "true",
                  "bitext": [["en-de=x.tsv"]]}  # fmt: skip
         facts = {"training": known | (training or {}), "trained_on": 100, "cut": ["de"]}
+        facts |= {"training_sha256": trained_on} if trained_on else {}
         write(output, Finished(cell, directory or f"/runs/{model}", facts, rows))
 
 

@@ -9,8 +9,10 @@ from report_files import cells, many
 from weam_ext.common.errors import InputError
 from weam_ext.report.claims import Judge, roles_of
 from weam_ext.report.statistics import (
+    BETTER,
     CHECKPOINTS,
     NOT_SUPPORTED,
+    ONE_SEED,
     SUPPORTED,
     UNDECIDED,
     UNTESTABLE,
@@ -91,8 +93,9 @@ def test_no_verdict_on_fine_tuning_with_one_seed(tmp_path: Path) -> None:
         assert settled or claim.reason.startswith("because neither model has a second seed")
         results = Results(read_all(output))
         (condition,) = results.find(selection="english")
-        mean, *_ = gains(results, condition)
-        assert mean.verdict(0.001) == (LIMITED if settled else f"{UNTESTABLE}: one seed")
+        mean, *_ = gains(results, condition, "weam", "tlm")
+        said = BETTER + CHECKPOINTS if settled else f"{UNTESTABLE}: {ONE_SEED}"
+        assert mean.verdict(0.001) == said
 
 
 def test_a_large_margin_is_more_than_any(tmp_path: Path) -> None:
@@ -138,8 +141,8 @@ def test_several_encoders_make_a_verdict_about_the_objective(tmp_path: Path) -> 
         cells(tmp_path, "weam", [hits], sha=str(k), directory=f"/{k}")
     assert claims(tmp_path)[3][0].verdict == SUPPORTED
     results = Results(read_all(tmp_path))
-    mean, *_ = gains(results, results.find(selection="english")[0])
-    assert mean.verdict(0.001) == SUPPORTED
+    mean, *_ = gains(results, results.find(selection="english")[0], "weam", "mbert")
+    assert mean.verdict(0.001) == BETTER
 
 
 def test_a_claim_over_tasks_is_not_supported_where_one_contradicts_it(tmp_path: Path) -> None:
@@ -154,6 +157,16 @@ def test_a_claim_over_tasks_is_not_supported_where_one_contradicts_it(tmp_path: 
     assert claim.estimate.low > 0  # the mean alone would have been called supported
     assert claim.verdict == UNDECIDED and "contradicted by pawsx" in claim.reason
     assert "udpos +" in claim.reason and "pawsx -" in claim.reason
+
+
+def test_what_no_model_learnt_is_no_part_of_a_claim(tmp_path: Path) -> None:
+    """A quarter of four labels is chance."""
+    for model, share in (("mbert", 0.5), ("weam", 0.9)):
+        cells(tmp_path, model, many(share, len(model)), task="udpos")
+        cells(tmp_path, model, many(0.24, len(model)), task="sib200")
+    claim = claims(tmp_path)[3][0]
+    assert claim.estimate.value == pytest.approx(0.4, abs=0.03) and [*claim.tasks] == ["udpos"]
+    assert "sib200 is left out, which neither model learnt" in claim.reason
 
 
 def test_claims_leave_english_out(tmp_path: Path) -> None:

@@ -37,7 +37,14 @@ def test_the_page(whole: Path, tmp_path: Path, capsys: Any) -> None:
     report.main([str(output)])
     page = (output / "report.html").read_text()
     assert (output / "report.md").read_text() == capsys.readouterr().out
-    for heading in ("Claims", "Gains", "Scores", "Layers", "Robustness", "What was used"):
+    for heading in (
+        "Claims of the paper",
+        "Gains",
+        "Scores",
+        "Layers",
+        "Robustness",
+        "What was used",
+    ):
         assert f">{heading}</h2>" in page
     assert page.count("<svg") >= 4
     assert "dev.json, line 3: not valid JSON &lt;x&gt;" in page
@@ -46,6 +53,8 @@ def test_the_page(whole: Path, tmp_path: Path, capsys: Any) -> None:
     assert not re.search(r"(src|href)=\"(?!#)", page.replace("xlink:href", "href"))
     for table in ("Distorted text", "Length of the input", "Robust against plain fine-tuning"):
         assert f">{table}</h3>" in page
+    first = page[: page.index("<h2")]
+    assert "weam against tlm on 2 tasks other than XNLI: better on 1 (PAWS-X)" in first
     assert "With bitext: de, en." in page
     report.main([str(output)])
     assert (output / "report.html").read_text() == page  # the same bytes

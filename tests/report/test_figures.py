@@ -20,7 +20,7 @@ def test_a_forest_has_a_label_for_each_gain(tmp_path: Path) -> None:
     cells(tmp_path, "tlm", ["10101010"] * 2, languages=("de", "fr"))
     cells(tmp_path, "weam", ["11111010", "11111011"], languages=("de", "fr"))
     results = Results(read_all(tmp_path))
-    found = list(gains(results, results.find(selection="english")[0]))
+    found = list(gains(results, results.find(selection="english")[0], "weam", "tlm"))
     svg = figures.forest(found, [gain.language for gain in found], "WEAM < TLM & 今天")
     assert {"mean", "de", "fr", "WEAM < TLM & 今天"} <= {*texts(svg)}
     assert figures.forest(found, [gain.language for gain in found], "WEAM < TLM & 今天") == svg
@@ -46,4 +46,4 @@ def test_a_matrix_leaves_empty_what_was_not_tested() -> None:
 def test_a_heat_map_shows_words_of_all_scripts(gold: str) -> None:
     found = {"source": ["the", "house"], "target": ["今天", "<b>"], "gold": gold,
              "cosines": [[0.1, 0.9], [1.0, -0.2]]}  # fmt: skip
-    assert {"the", "house", "今天", "<b>"} <= {*texts(figures.heat_map(found, "a pair"))}
+    assert {"the", "house", "今天", "<b>"} <= {*texts(figures.heat_map(found, "a pair", 0.0))}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_files import cells, layered
+from report_files import cells, layered, many
 
-from weam_ext.report.statistics import estimate
+from weam_ext.common.errors import InputError
+from weam_ext.report.statistics import BETTER, CHECKPOINTS, NOT_LEARNT, UNTESTABLE, estimate
 from weam_ext.report.table import (
     Measured,
     Pair,
@@ -20,7 +21,7 @@ from weam_ext.report.table import (
     left_out,
     matched,
 )
-from weam_ext.transfer.results import read_all
+from weam_ext.transfer.results import read_all, read_models, record_models
 
 
 def test_the_mean_over_languages_clusters_what_is_parallel(tmp_path: Path) -> None:
@@ -64,11 +65,69 @@ def test_other_options_are_another_condition(tmp_path: Path) -> None:
     assert found == {"batch_size 8", "batch_size 32"}
 
 
-def test_another_encoder_in_a_directory_replaces_the_first(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", ["old", "new"])
+def test_the_encoder_that_a_directory_held_last_counts(tmp_path: Path, last: str) -> None:
+    """Whichever file is the younger one: a copy of the results has other times."""
     cells(tmp_path, "m", ["1111"], sha="old")
     cells(tmp_path, "m", ["0000"], sha="new")
+    with pytest.raises(InputError, match="/runs/m held several encoders when m was evaluated"):
+        Results(read_all(tmp_path))
+    record_models(tmp_path, {"m": {"/runs/m": "another"}})
+    record_models(tmp_path, {"m": {"/runs/m": last}})
+    results = Results(read_all(tmp_path), read_models(tmp_path))
+    assert {row.cell.model_sha256 for row in results.rows} == {last}
+
+
+def test_models_stand_in_the_order_of_the_command_line(tmp_path: Path) -> None:
+    for model in ("a", "b", "c"):
+        cells(tmp_path, model, ["1100"])
+    record_models(tmp_path, {"c": {}, "a": {}})
+    results = Results(read_all(tmp_path), read_models(tmp_path))
+    assert results.models == ["c", "a", "b"]
+    assert Results(read_all(tmp_path)).models == ["a", "b", "c"]
+
+
+def test_other_training_examples_are_another_condition(tmp_path: Path) -> None:
+    for digest in ("1" * 64, "2" * 64):
+        cells(tmp_path, "m", ["1100"], trained_on=digest)
+    found = {condition.options for condition in Results(read_all(tmp_path)).conditions}
+    assert found == {"training examples 11111111", "training examples 22222222"}
+
+
+def test_one_condition_stands_for_a_task(tmp_path: Path) -> None:
+    cells(tmp_path, "m", ["1100"], setting="translate-train")
+    cells(tmp_path, "m", ["1100"], fine_tuning="random")
+    cells(tmp_path, "m", ["1100"])
+    layered(tmp_path, "m", {"de": ("1100",)})
     results = Results(read_all(tmp_path))
-    assert {row.cell.model_sha256 for row in results.rows} == {"new"}
+    found = results.primary
+    assert str(found["xnli"]) == "zero-shot, english selection"
+    assert str(found["tatoeba"]) == "frozen, raw, cosine"
+    shown = [str(c) for c in results.plain if results.stands_out(c)]
+    assert len(shown) == 4 and "frozen, centred, cosine" not in shown
+
+
+def test_nothing_is_learnt_below_chance_or_the_most_frequent_label(tmp_path: Path) -> None:
+    cells(tmp_path, "a", many(0.22, 1))
+    cells(tmp_path, "b", many(0.24, 2))
+    cells(tmp_path, "c", many(0.5, 3))
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    assert [results.learnt(condition, model) for model in "abc"] == [False, False, True]
+    (below, _), (above, _) = (gains(results, condition, *pair) for pair in ("ba", "cb"))
+    assert below.verdict(0.001) == f"{UNTESTABLE}: {NOT_LEARNT}"
+    assert above.verdict(0.001) == BETTER + CHECKPOINTS
+
+
+def test_the_mean_gain_is_without_english(tmp_path: Path) -> None:
+    for model, hits in (("tlm", "10101010"), ("weam", "11101010")):
+        cells(tmp_path, model, [hits] * 2, languages=("de",))
+        cells(tmp_path, model, ["1" * 8 if model == "weam" else "0" * 8] * 2, languages=("en",))
+    results = Results(read_all(tmp_path))
+    (condition,) = results.find(selection="english")
+    mean, *single = gains(results, condition, "weam", "tlm")
+    assert mean.estimate.value == pytest.approx(0.125) and mean.sets == 1
+    assert [gain.language for gain in single] == ["de", "en"]
 
 
 def test_the_layer_is_chosen_on_other_languages(tmp_path: Path) -> None:
@@ -90,7 +149,7 @@ def test_gains_compare_what_both_models_took(tmp_path: Path) -> None:
     cells(tmp_path, "weam", ["11111010"] * 2, languages=("de",))
     results = Results(read_all(tmp_path))
     (condition,) = results.find(selection="english")
-    mean, german = gains(results, condition)
+    mean, german = gains(results, condition, "weam", "tlm")
     assert (mean.better, mean.worse, mean.sets, german.language) == ("weam", "tlm", 1, "de")
     assert mean.estimate.value == pytest.approx(0.25)
     assert mean.varies == "examples, fine-tuning seeds"
@@ -131,7 +190,7 @@ def test_without_a_shared_seed_there_is_no_mean(tmp_path: Path) -> None:
     results = Results(read_all(tmp_path))
     (condition,) = results.find(selection="english")
     assert average(list(results.all_chosen(condition, "m").values())).shape == (0, 0)
-    assert {gain.language for gain in gains(results, condition)} == {"de", "fr"}
+    assert {gain.language for gain in gains(results, condition, "n", "m")} == {"de", "fr"}
 
 
 def test_tasks_weigh_the_same_in_a_mean_over_tasks(tmp_path: Path) -> None:
@@ -152,7 +211,7 @@ def test_other_texts_with_the_same_labels_are_another_test_set(tmp_path: Path) -
     results = Results(read_all(tmp_path))
     (condition,) = results.find(selection="english")
     assert len(results.sets(condition)) == 2
-    assert list(gains(results, condition)) == []
+    assert list(gains(results, condition, "weam", "tlm")) == []
 
 
 def equal_models(generator: np.random.Generator, tasks: Sequence[str]) -> list[Pair]:

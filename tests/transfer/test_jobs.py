@@ -11,6 +11,7 @@ from weam_ext.common.errors import InputError
 from weam_ext.transfer import cli, read_all
 from weam_ext.transfer.grid import Job
 from weam_ext.transfer.jobs import jobs_of
+from weam_ext.transfer.models import identified
 from weam_ext.transfer.results import read_failed
 from weam_ext.transfer.settings import TransferSettings
 
@@ -36,7 +37,8 @@ def test_one_bad_model_or_task_does_not_stop_the_others(
 
 def jobs(encoder: Path, data: Path, *tasks: str, **given: Any) -> list[Job]:
     options = {"models": ((f"m={encoder}",),), "output": Path("out"), "seeds": 2} | given
-    return list(jobs_of(TransferSettings(data=data, tasks=tasks, **options)))
+    settings = TransferSettings(data=data, tasks=tasks, **options)
+    return list(jobs_of(settings, identified(settings.model_directories())))
 
 
 def test_a_cell_for_each_setting_way_and_seed(encoder: Path, data: Path) -> None:

@@ -28,6 +28,7 @@ from weam_ext.report.table import (
     Pair,
     Results,
     Set,
+    abroad,
     averages,
     left_out,
     matched,
@@ -69,6 +70,8 @@ class Claim:
     """What the estimate is to exceed."""
     tasks: dict[str, Estimate] = field(default_factory=dict)
     """What the estimate is the mean of."""
+    unlearnt: list[str] = field(default_factory=list)
+    """The tasks that neither side learnt."""
     checkpoints: bool = False
     """Whether it is about single checkpoints, none of them pre-trained with another seed too."""
 
@@ -154,21 +157,23 @@ class Judge:
         first = dict.fromkeys(c.task for c in found)
         return [next(c for c in found if c.task == name) for name in first]
 
-    def _pairs(self, compared: Sequence[tuple[str, str]], task: str) -> dict[str, list[Pair]]:
+    def _pairs(
+        self, claim: Claim, compared: Sequence[tuple[str, str]], task: str
+    ) -> dict[str, list[Pair]]:
         """What both sides, a (role, setting) each, measured on the same test sets, by the task.
 
-        Without English: the claims are about transfer to other languages.
+        Without English: the claims are about transfer to other languages. And without the tasks
+        that neither side learnt, which the claim names.
         """
         (ours, setting), (theirs, other_setting) = compared
         found = {}
         for condition in self._conditions(setting, task):
             for other in self._conditions(other_setting, condition.task):
-                pairs = self.results.pairs(
-                    (condition, self.roles[ours]), (other, self.roles[theirs])
-                )
-                found[condition.task] = [
-                    pair for pair in pairs if len(pair.ours.keys) > 1 and not pair.test.is_english
-                ]
+                sides = (condition, self.roles[ours]), (other, self.roles[theirs])
+                if any(self.results.learnt(*side) for side in sides):
+                    found[condition.task] = abroad(self.results.pairs(*sides))
+                else:
+                    claim.unlearnt.append(condition.task)
         return {name: pairs for name, pairs in found.items() if pairs}
 
     def _compare(
@@ -179,7 +184,10 @@ class Judge:
         if absent:
             claim.reason = f"because no model is {' or '.join(absent)} (--role)"
             return None
-        tasks = self._pairs(compared, task)
+        tasks = self._pairs(claim, compared, task)
+        if claim.unlearnt and not tasks:
+            claim.reason = f"because neither model learnt {' or '.join(claim.unlearnt)}"
+            return None
         if not tasks:
             settings = " and ".join(dict.fromkeys(setting for _, setting in compared))
             where = f" on {task.upper()}" if task else ""
@@ -292,6 +300,11 @@ def _mean_over_tasks(claim: Claim, tasks: Mapping[str, list[Pair]]) -> Estimate 
     shown = [f"{name} {e.points} {e.interval}" for name, e in claim.tasks.items()]
     each = f": {', '.join(shown)}" if len(tasks) > 1 else f" of {names[0]}"
     claim.reason = f"{_count(len(names), 'test set')} without English{each}{out}"
+    if claim.unlearnt:
+        verb = "is" if len(claim.unlearnt) == 1 else "are"
+        claim.reason += (
+            f"; {' and '.join(claim.unlearnt)} {verb} left out, which neither model learnt"
+        )
     if not any(len(m.encoders) > 1 for side in sides(pairs) for m in matched(side)):
         claim.checkpoints = True
         claim.reason += "; neither model was pre-trained a second time"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from weam_ext.common.errors import InputError, Parser
 from weam_ext.common.files import user_path, write_whole
-from weam_ext.transfer.results import read_all, read_failed
+from weam_ext.transfer.results import read_all, read_failed, read_models
 
 NEEDED = ("jinja2", "matplotlib", "scipy")
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not equals:
             raise InputError(f"--role {argument}: expected ROLE=MODEL")
         roles[role] = model
-    parts = compose(Results(rows), failed, roles, options.bitext_languages)
+    parts = compose(Results(rows, read_models(directory)), failed, roles, options.bitext_languages)
     write_whole(directory / "report.html", to_html(options.title, parts).encode())
     text = to_markdown(options.title, parts)
     write_whole(directory / "report.md", text.encode())

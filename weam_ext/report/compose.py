@@ -4,13 +4,26 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from statistics import stdev
+from typing import Any
 
 import numpy as np
 
 from weam_ext.report import figures
+from weam_ext.report.answer import answer
+from weam_ext.report.baseline import baselines
 from weam_ext.report.claims import Judge, roles_of
-from weam_ext.report.page import Figures, Heading, Part, Table, Text
-from weam_ext.report.statistics import Scores, estimate, holm, unpaired, verdict
+from weam_ext.report.page import Figures, Fold, Heading, Part, Table, Text
+from weam_ext.report.statistics import (
+    BETTER,
+    WORSE,
+    Estimate,
+    Scores,
+    estimate,
+    holm,
+    linearised_correlation,
+    unpaired,
+    verdict,
+)
 from weam_ext.report.table import (
     TITLES,
     Condition,
@@ -18,6 +31,8 @@ from weam_ext.report.table import (
     Measured,
     Pair,
     Results,
+    Set,
+    abroad,
     average,
     averages,
     gains,
@@ -32,8 +47,9 @@ METHOD = """Scores are in percent; that of word alignment is 1 - AER. Where ther
 the mean ± the standard deviation is shown. Intervals hold 95 %: they are Student's t over the
 variance components of examples (paired, with parallel ones over languages as clusters) and seeds,
 with Satterthwaite's degrees of freedom. Verdicts are corrected for their number by Holm's method
-within each table: supported (better, p < .05), not supported (worse, p < .05), else undecided. An
-interval covers what is named as varying and nothing else: with one pre-training seed it cannot tell
+within each table: better or supported (p < .05), worse or not supported (p < .05), else undecided.
+There is none where neither model is surely above chance and the most frequent label. An interval
+covers what is named as varying and nothing else: with one pre-training seed it cannot tell
 what another one would have done. A layer is chosen on the other languages of its task, never on
 what it reports, unless there are none."""
 
@@ -48,10 +64,12 @@ def compose(
     bitext_languages: Sequence[str] | None,
 ) -> list[Part]:
     """The whole report."""
+    found = roles_of(results.models, roles)
     return [
+        *answer(results, found.get("base", results.models[0])),
         Text(_summary(results, failed)),
-        Text(" ".join(METHOD.split())),
-        *_claims(results, roles),
+        Fold("How scores, intervals and verdicts are made", [Text(" ".join(METHOD.split()))]),
+        *_claims(results, found),
         *_gains(results),
         *_tables(results),
         *_curves(results),
@@ -90,44 +108,46 @@ def _table(
 
 
 def _claims(results: Results, roles: dict[str, str]) -> list[Part]:
-    found = Judge(results, roles_of(results.models, roles)).claims()
+    found = Judge(results, roles).claims()
     rows = [
         [str(c.number), c.text, c.figure or "–", c.interval or "–", c.verdict, c.reason]
         for c in found
     ]
     header = "|claim|measured|95 % interval|verdict|on what, or why not"
-    return _table("Claims", header, rows, level=2)
+    return _table("Claims of the paper", header, rows, level=2)
 
 
 # ------------------------------------------------------------------------------------------- gains
 
 
-def _plain(results: Results) -> list[Condition]:
-    """Undistorted text, the source's selection."""
-    return [c for c in results.conditions if not c.noise and c.selection in ("", "english")]
-
-
 def _gains(results: Results) -> Iterator[Part]:
-    found = [gain for condition in _plain(results) for gain in gains(results, condition)]
-    yield from _gain_table([gain for gain in found if gain.language == "mean"])
+    found = [
+        gain
+        for condition in results.plain
+        for pair in model_pairs(results, condition)
+        for gain in gains(results, condition, *pair)
+    ]
+    yield Heading("Gains")
+    means = [gain for gain in found if gain.language == "mean"]
+    yield _gain_table([gain for gain in means if results.stands_out(gain.condition)])
+    rest = _gain_table([gain for gain in means if not results.stands_out(gain.condition)])
+    yield Fold("Gains by other ways to read a frozen encoder", [rest])
     for better, worse in dict.fromkeys((g.better, g.worse) for g in found):
         own = [
             g
             for g in found
-            if (g.better, g.worse) == (better, worse) and _shown_by_language(g.condition)
+            if (g.better, g.worse) == (better, worse) and results.stands_out(g.condition)
         ]
-        means = [g for g in own if g.language == "mean"]
-        labels = [f"{g.condition.title}: {g.condition}" for g in means]
+        drawn = [g for g in own if g.language == "mean"]
+        labels = [f"{g.condition.title}: {g.condition}" for g in drawn]
         title = f"{better} less {worse}: means over test sets"
-        yield Figures([figures.forest(means, labels, title)], _FOREST)
+        yield Figures([figures.forest(drawn, labels, title)] if drawn else [], _FOREST)
         by_task = [
-            figures.forest(rest, [g.language for g in rest], f"{c.title}: {c}", 5.2)
+            figures.forest(each, [g.language for g in each], f"{c.title}: {c}", 5.2)
             for c in dict.fromkeys(g.condition for g in own)
-            if len(rest := [g for g in own if g.condition == c]) > 2
+            if len(each := [g for g in own if g.condition == c]) > 2
         ]
-        if by_task:
-            yield Heading(f"{better} less {worse}, by language", 3)
-            yield Figures(by_task, _FOREST)
+        yield Fold(f"{better} less {worse}, by language", [Figures(by_task, _FOREST)])
 
 
 _FOREST = (
@@ -136,7 +156,7 @@ _FOREST = (
 )
 
 
-def _gain_table(means: Sequence[Gain]) -> list[Part]:
+def _gain_table(means: Sequence[Gain]) -> Table:
     corrected = holm([gain.estimate.p for gain in means])
     rows = [
         [
@@ -149,20 +169,14 @@ def _gain_table(means: Sequence[Gain]) -> list[Part]:
         for g, p in zip(means, corrected, strict=True)
     ]  # fmt: skip
     header = (
-        "task|condition|models|test sets|gain|95 % interval|p, Holm|verdict on “better”|examples|"
-        "seeds|varies|layers"
+        "task|condition|models|test sets|gain|95 % interval|p, Holm|verdict|examples|seeds|varies|"
+        "layers"
     )
     caption = (
-        "Mean over the test sets, in points; beside the verdict the standard errors of examples "
-        "and of seeds."
+        "The first model is better or worse than the second, in the mean over the test sets but "
+        "English, in points; beside the verdict the standard errors of examples and of seeds."
     )
-    return _table("Gains", header, rows, caption, level=2)
-
-
-def _shown_by_language(condition: Condition) -> bool:
-    """Of the ways to read a frozen encoder, one: else there would be dozens of figures."""
-    methods = ["", "cosine", "argmax", "probe", *["csls"] * (condition.task == "lexicon")]
-    return condition.vectors in ("", "centred") and condition.method in methods
+    return Table(header.split("|"), rows, caption)
 
 
 # ------------------------------------------------------------------------------------------ tables
@@ -170,10 +184,15 @@ def _shown_by_language(condition: Condition) -> bool:
 
 def _tables(results: Results) -> Iterator[Part]:
     yield Heading("Scores")
-    for title, conditions in _by_task(_plain(results)):
+    for title, conditions in _by_task(results.plain):
         yield Heading(title, 3)
-        for metric in results.metrics[conditions[0]]:
-            yield _score_table(results, conditions, metric)
+        first, *more = results.metrics[conditions[0]]
+        shown = [c for c in conditions if results.stands_out(c)]
+        rest = [c for c in conditions if not results.stands_out(c)]
+        yield _score_table(results, shown, first)
+        tables = [_score_table(results, shown, metric) for metric in more]
+        tables += [_score_table(results, rest, metric) for metric in (first, *more) if rest]
+        yield Fold("Other metrics and other ways to read a frozen encoder", tables)
         if axes := _CROSSED.get(conditions[0].task):
             yield _matrices(results, conditions, axes)
 
@@ -216,16 +235,34 @@ def _score_table(results: Results, conditions: Sequence[Condition], metric: str)
         for model in results.models_of(c)
     ]
     languages = sorted({language for _, found in columns for language in found})
-    rows = [
-        [code, *(score(found[code].scores) if code in found else "–" for _, found in columns)]
-        for code in languages
-    ]
+    bars = {
+        language: baselines(measured.rows[0], metric)
+        for _, found in columns
+        for language, measured in found.items()
+    }
+    known = list(dict.fromkeys(name for bar in bars.values() for name in bar))
+    rows = []
+    for code in languages:
+        highest = max(bars[code].values(), default=-1.0)
+        scores = [_marked(found[code], highest) if code in found else "–" for _, found in columns]
+        rows.append([code, *(f"{100 * bars[code][name]:.1f}" for name in known), *scores])
     if len(rows) > 1:
-        rows.append(["mean", *(score(average(list(found.values()))) for _, found in columns)])
+        means = [f"{100 * np.mean([bar[name] for bar in bars.values()]):.1f}" for name in known]
+        scores = [score(average(list(found.values()))) for _, found in columns]
+        rows.append(["mean", *means, *scores])
     counts = [len(measured.keys) for _, found in columns for measured in found.values()]
     told = " to ".join(f"{count:,}" for count in dict.fromkeys((min(counts), max(counts))))
     caption = f"{metric}, %; {told} examples a language{_chosen_layers(results, conditions)}"
-    return Table(["language", *(name for name, _ in columns)], rows, caption)
+    if any(_BELOW in text for row in rows for text in row):
+        caption += f";{_BELOW}: not above {' and '.join(known)}"
+    return Table(["language", *known, *(name for name, _ in columns)], rows, caption)
+
+
+_BELOW = " ↓"
+
+
+def _marked(measured: Measured, bar: float) -> str:
+    return score(measured.scores) + _BELOW * (measured.value <= bar)
 
 
 def _short_name(condition: Condition) -> str:
@@ -265,9 +302,8 @@ def score(scores: Scores) -> str:
 
 
 def _curves(results: Results) -> Iterator[Part]:
-    drawn = _by_task([c for c in _plain(results) if c.vectors])
-    if drawn:
-        yield Heading("Layers")
+    drawn = _by_task([c for c in results.plain if c.vectors])
+    yield Heading("Layers")
     for title, conditions in drawn:
         curve = figures.layer_curves(results, conditions, title)
         yield Figures([curve], "Mean over the languages by layer; 0 is the embedding layer.")
@@ -277,29 +313,45 @@ def _maps(results: Results) -> list[Part]:
     found: list[Part] = []
     for condition in results.find(task="alignment", method="argmax", vectors="centred"):
         for test in results.sets(condition)[:4]:
-            svgs = []
-            for model in results.models_of(condition, test):
-                layer = results.best_layer(condition, test, model)[0]
-                measured = results.measured(condition, test, model, layer)
-                maps = measured.rows[0].notes.get("maps", []) if measured else []
-                svgs += [figures.heat_map(m, f"{model}, layer {layer}") for m in maps[:1]]
-            if svgs:
-                text = f"{test.language}: cosines of centred word vectors; squares are gold links."
-                found.append(Figures(svgs, text))
-    return [Heading("Alignment of sentence pairs"), *found] if found else []
+            layer, maps = _maps_of(results, condition, test)
+            lowest = min((min(map(min, m["cosines"])) for m in maps.values()), default=0.0)
+            svgs = [figures.heat_map(m, model, lowest) for model, m in maps.items()]
+            text = (
+                f"{test.language}: cosines of centred word vectors of layer {layer}, the best one "
+                "of the models' mean; squares are gold links."
+            )
+            found.append(Figures(svgs, text))
+    return [Heading("Alignment of sentence pairs"), *found]
+
+
+def _maps_of(
+    results: Results, condition: Condition, test: Set
+) -> tuple[int, dict[str, dict[str, Any]]]:
+    """One layer for all models, and by model the first sentence pair's map there."""
+    models = results.models_of(condition, test)
+    shared = set.intersection(*(set(results.layers(condition, model)) for model in models))
+
+    def measured(layer: int) -> dict[str, Measured]:
+        found = {model: results.measured(condition, test, model, layer) for model in models}
+        return {model: m for model, m in found.items() if m}
+
+    layer = max(sorted(shared), key=lambda k: sum(m.value for m in measured(k).values()), default=0)
+    maps = {model: m.rows[0].notes.get("maps", []) for model, m in measured(layer).items()}
+    return layer, {model: found[0] for model, found in maps.items() if found}
 
 
 # -------------------------------------------------------------------------------------- robustness
 
 
 def _robustness(results: Results, bitext_languages: Sequence[str] | None) -> list[Part]:
-    parts = [
+    return [
+        Heading("Robustness"),
         *_noise(results),
         *_lengths(results),
         *_with_bitext(results, bitext_languages),
+        *_by_distance(results),
         *_rivals(results),
     ]
-    return [Heading("Robustness"), *parts] if parts else []
 
 
 def _compared(
@@ -337,7 +389,7 @@ def _noise(results: Results) -> list[Part]:
 def _lengths(results: Results) -> list[Part]:
     """Each language's examples cut in three by their length."""
     rows = []
-    for condition in _plain(results):
+    for condition in results.plain:
         for model in results.models_of(condition) if not condition.vectors else ():
             sets = [
                 found
@@ -382,27 +434,80 @@ def _bitext_codes(results: Results) -> set[str]:
 def _with_bitext(results: Results, given: Sequence[str] | None) -> list[Part]:
     codes = set(given) if given is not None else _bitext_codes(results)
     rows = []
-    for condition in filter(_shown_by_language, _plain(results)) if codes else ():
-        for ours, theirs in model_pairs(results, condition):
-            groups: dict[bool, list[Pair]] = {True: [], False: []}
-            for pair in results.pairs((condition, ours), (condition, theirs)):
-                languages = set(re.split(r"[-:]", pair.test.language)) - {"en"}
-                if languages and len(pair.ours.keys) > 1:
-                    groups[bool(languages & codes)].append(pair)
-            models = f"{ours} against {theirs}"
-            texts = [text for group in groups.values() for text in _group(group)]
-            rows.append([condition.title, str(condition), models, *texts])
+    for condition, ours, theirs in _pairs_shown(results) if codes else ():
+        groups: dict[bool, list[Pair]] = {True: [], False: []}
+        for pair in abroad(results.pairs((condition, ours), (condition, theirs))):
+            groups[bool(pair.test.languages & codes)].append(pair)
+        models = f"{ours} against {theirs}"
+        texts = [text for group in groups.values() for text in _group(group)]
+        rows.append([condition.title, str(condition), models, *texts])
     title = "Languages with and without bitext in pre-training"
     header = "task|condition|models|with|gain|95 % interval|without|gain|95 % interval"
     return _table(title, header, rows, f"With bitext: {', '.join(sorted(codes))}.")
 
 
-def _group(pairs: Sequence[Pair]) -> list[str]:
+def _pairs_shown(results: Results) -> Iterator[tuple[Condition, str, str]]:
+    """Every two models under each condition that stands out."""
+    for condition in filter(results.stands_out, results.plain):
+        for ours, theirs in model_pairs(results, condition):
+            yield condition, ours, theirs
+
+
+def _mean_gain(pairs: Sequence[Pair]) -> Estimate | None:
     sides = averages(pairs)
-    if not all(len(side) for side in sides):
-        return [str(len(pairs)), "–", "–"]
-    found = estimate(*sides)
-    return [str(len(pairs)), found.points, found.interval]
+    return estimate(*sides) if all(len(side) for side in sides) else None
+
+
+def _group(pairs: Sequence[Pair]) -> list[str]:
+    found = _mean_gain(pairs)
+    return [str(len(pairs)), *((found.points, found.interval) if found else ("–", "–"))]
+
+
+def _by_distance(results: Results) -> list[Part]:
+    """Gains of the nearer and of the farther half of the languages, as Huang et al. 2021 ask."""
+    rows = []
+    for condition, ours, theirs in _pairs_shown(results):
+        placed = [
+            (distance, pair)
+            for pair in abroad(results.pairs((condition, ours), (condition, theirs)))
+            if (distance := pair.test.distance) is not None
+        ]
+        placed.sort(key=lambda each: (each[0], each[1].test))
+        if len(placed) < _FEWEST_LANGUAGES:
+            continue
+        half = len(placed) // 2
+        near, far = ([pair for _, pair in part] for part in (placed[:-half], placed[-half:]))
+        gains = [pair.ours.value - pair.theirs.value for _, pair in placed]
+        rank = linearised_correlation(
+            "spearman", np.array([d for d, _ in placed]), np.array(gains)
+        ).mean()
+        rows.append([
+            condition.title, str(condition), f"{ours} against {theirs}", *_group(near),
+            *_group(far), *_difference(_mean_gain(far), _mean_gain(near)), f"{rank + 0.0:+.2f}",
+        ])  # fmt: skip
+    header = (
+        "task|condition|models|nearer|gain|95 % interval|farther|gain|95 % interval|"
+        "farther less nearer|95 % interval|rank correlation"
+    )
+    caption = (
+        "The languages cut in two by their syntactic distance from English: 1 - the cosine of the "
+        "syntactic features of URIEL (Littell et al. 2017). Of two languages the farther one "
+        "counts. The correlation is that of distances and gains over the languages."
+    )
+    return _table("Gain against the distance from English", header, rows, caption)
+
+
+_FEWEST_LANGUAGES = 4
+
+
+def _difference(ours: Estimate | None, theirs: Estimate | None) -> tuple[str, str]:
+    """Taken as independent, which is rather too wide: what is parallel moves alike."""
+    if not (ours and theirs):
+        return "–", "–"
+    error = float(np.hypot(ours.error, theirs.error))
+    freedom = min(ours.freedom, theirs.freedom)
+    found = Estimate.of(ours.value - theirs.value, error, freedom)
+    return found.points, found.interval
 
 
 def _rivals(results: Results) -> list[Part]:
@@ -430,11 +535,11 @@ def _rivals(results: Results) -> list[Part]:
     rows = [
         [
             c.title, model, c.fine_tuning, c.noise or "–", str(len(pairs)), gain.points,
-            gain.interval, verdict(gain.value, p),
+            gain.interval, verdict(gain.value, p, (BETTER, WORSE)),
         ]
         for (c, model, pairs, gain), p in zip(found, holm([f[3].p for f in found]), strict=True)
     ]  # fmt: skip
-    header = "task|model|fine-tuning|noise|test sets|gain|95 % interval|verdict on “better”"
+    header = "task|model|fine-tuning|noise|test sets|gain|95 % interval|verdict"
     return _table("Robust against plain fine-tuning", header, rows)
 
 

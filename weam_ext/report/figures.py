@@ -117,14 +117,17 @@ def matrix(values: dict[tuple[str, str], float], title: str, across: str, down: 
     return _svg(figure)
 
 
-def heat_map(found: dict[str, Any], title: str) -> str:
-    """Cosines of the words of a sentence pair; squares: gold links, dotted where only possible."""
+def heat_map(found: dict[str, Any], title: str, lowest: float) -> str:
+    """Cosines of the words of a sentence pair, on a scale from `lowest` to 1.
+
+    Squares are gold links, paler where they are only possible.
+    """
     values = np.array(found["cosines"])
     with rc_context(_STYLE):
         width, height = len(found["target"]), len(found["source"])
         figure = Figure(figsize=(1.6 + 0.33 * width, 1.5 + 0.27 * height), layout="constrained")
         axes = figure.subplots()
-        image = axes.imshow(values, cmap="YlGnBu", aspect="auto", vmin=values.min(), vmax=1)
+        image = axes.imshow(values, cmap="YlGnBu", aspect="auto", vmin=lowest, vmax=1)
         axes.set_xticks(range(width), found["target"], rotation=60, ha="right", fontsize=8)
         axes.set_yticks(range(height), found["source"], fontsize=8)
         axes.spines[:].set_visible(False)

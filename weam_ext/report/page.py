@@ -12,11 +12,15 @@ from typing import ClassVar
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from weam_ext.report.statistics import (
+    BETTER,
     CHECKPOINTS,
+    NOT_LEARNT,
     NOT_SUPPORTED,
+    ONE_SEED,
     SUPPORTED,
     UNDECIDED,
     UNTESTABLE,
+    WORSE,
 )
 
 
@@ -63,10 +67,22 @@ class Figures:
     caption: str
 
 
-Part = Heading | Text | Table | Figures
+@dataclass(frozen=True)
+class Fold:
+    """Parts that are shown when their title is clicked."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    parts: Sequence["Part"]
+
+
+Part = Heading | Text | Table | Figures | Fold
 _NUMBER = re.compile(r"–?|[-+−[]*[\d,]*\.?\d[\d,]*[],%]*( .*)?")
-_VERDICTS = {SUPPORTED: "yes", NOT_SUPPORTED: "no", UNDECIDED: "open", UNTESTABLE: "none"}
-_VERDICTS |= {text + CHECKPOINTS: _VERDICTS[text] for text in (SUPPORTED, NOT_SUPPORTED)}
+_CLASSES = {
+    SUPPORTED: "yes", BETTER: "yes", NOT_SUPPORTED: "no", WORSE: "no", UNDECIDED: "open",
+    UNTESTABLE: "none", NOT_LEARNT: "none", ONE_SEED: "none",
+}  # fmt: skip
+_VERDICT = re.compile(rf"({'|'.join(_CLASSES)})(:.*|{CHECKPOINTS}| [+-][\d.]+ \[.*)?")
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=select_autoescape(["html"]),
@@ -78,9 +94,38 @@ _TEMPLATES = Environment(
 def to_html(title: str, parts: Iterable[Part]) -> str:
     """One page that needs nothing else; its tables sort when their headers are clicked."""
     page = _TEMPLATES.get_template("page.html")
-    return page.render(title=title, parts=list(parts), verdicts=_VERDICTS)
+    return page.render(title=title, parts=whole(parts), verdict=_verdict)
 
 
 def to_markdown(title: str, parts: Iterable[Part]) -> str:
     """The same without the figures, which only the page has."""
-    return _TEMPLATES.get_template("page.md").render(title=title, parts=parts)
+    return _TEMPLATES.get_template("page.md").render(title=title, parts=whole(parts))
+
+
+def _verdict(text: str) -> str:
+    """The class of a cell that is a verdict; nothing of others."""
+    found = _VERDICT.fullmatch(text)
+    return _CLASSES[found[1]] if found else ""
+
+
+def whole(parts: Iterable[Part]) -> list[Part]:
+    """The parts but for those without content, and headings that nothing would follow."""
+    found: list[Part] = []
+    for part in reversed(list(parts)):
+        following = found[-1] if found else None
+        match part:
+            case Heading():
+                ends = following is None or (
+                    isinstance(following, Heading) and following.level <= part.level
+                )
+                found += [] if ends else [part]
+            case Figures():
+                found += [part] if part.svgs else []
+            case Table():
+                found += [part] if part.rows else []
+            case Fold():
+                own = whole(part.parts)
+                found += [Fold(part.title, own)] if own else []
+            case _:
+                found.append(part)
+    return found[::-1]

@@ -101,12 +101,17 @@ class Estimate(NamedTuple):
     @property
     def points(self) -> str:
         """The value in percentage points, as tables show it."""
-        return f"{100 * self.value:+.1f}"
+        return points(self.value)
 
     @property
     def interval(self) -> str:
         """The interval in percentage points, as tables show it."""
-        return f"[{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+        return f"[{points(self.low)}, {points(self.high)}]"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points, never as -0.0."""
+    return f"{round(100 * share, 1) + 0.0:+.1f}"
 
 
 def _units(scores: Scores) -> tuple[Component, Component]:
@@ -181,17 +186,18 @@ def holm(values: Sequence[float]) -> list[float]:
     return found.tolist()
 
 
-def verdict(value: float, p: float) -> str:
-    """On the claim that a difference is above 0, given its (corrected) p-value."""
-    if p >= LEVEL:
-        return UNDECIDED
-    return SUPPORTED if value > 0 else NOT_SUPPORTED
-
-
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
+BETTER, WORSE = "better", "worse"
 UNTESTABLE = "not testable here"
+NOT_LEARNT, ONE_SEED = "neither learnt it", "one seed"
+"""Why there is no verdict on a gain."""
 CHECKPOINTS = " for these checkpoints"
 """What a verdict is limited to where no model was pre-trained with a second seed."""
+
+
+def verdict(value: float, p: float, words: tuple[str, str] = (SUPPORTED, NOT_SUPPORTED)) -> str:
+    """On the claim that a difference is above 0, given its (corrected) p-value."""
+    return UNDECIDED if p >= LEVEL else words[value <= 0]
 
 
 def power(gain: float, error: float, freedom: float) -> float:

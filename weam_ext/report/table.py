@@ -6,15 +6,21 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weam_ext.common.errors import InputError
+from weam_ext.report.baseline import baselines
 from weam_ext.report.statistics import (
+    BETTER,
     CHECKPOINTS,
+    NOT_LEARNT,
+    ONE_SEED,
     UNDECIDED,
     UNTESTABLE,
+    WORSE,
     Estimate,
     Scores,
     estimate,
@@ -22,7 +28,8 @@ from weam_ext.report.statistics import (
     linearised_ratio,
     verdict,
 )
-from weam_ext.transfer.results import CORRELATIONS, Row
+from weam_ext.transfer.languages import syntactic_distance
+from weam_ext.transfer.results import CORRELATIONS, Models, Row
 
 TITLES = {
     "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X", "sib200": "SIB-200 topics",
@@ -74,12 +81,29 @@ class Set:
         return cls(row.language, hashlib.sha256(examples.encode()).hexdigest())
 
     @property
+    def languages(self) -> set[str]:
+        """The languages in it other than English."""
+        return set(re.split("[-:]", self.language)) - {"en"}
+
+    @property
     def is_english(self) -> bool:
         """Whether no other language is in it."""
-        return set(re.split("[-:]", self.language)) == {"en"}
+        return not self.languages
+
+    @property
+    def distance(self) -> float | None:
+        """The largest syntactic distance from English in it; None where one is not known."""
+        found = [syntactic_distance(code) for code in self.languages]
+        return max((d for d in found if d is not None), default=None)
 
 
 _NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation", "radius")
+
+
+def _options(row: Row) -> dict[str, Any]:
+    """The numbers of the optimisation, and the training examples by their digest."""
+    training = row.facts.get("training_sha256")
+    return row.cell.options | ({"training examples": training[:8]} if training else {})
 
 
 def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
@@ -87,7 +111,7 @@ def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
     seen: dict[str, dict[str, set[str]]] = {}
     for row in rows:
         known = seen.setdefault(f"{row.cell.task} {row.cell.setting}", {})
-        for name, value in row.cell.options.items():
+        for name, value in _options(row).items():
             if name not in _NOT_COMPARED:
                 known.setdefault(name, set()).add(json.dumps(value))
     return {
@@ -97,7 +121,7 @@ def _differing(rows: Iterable[Row]) -> dict[str, list[str]]:
 
 
 def _condition(row: Row, names: Sequence[str]) -> Condition:
-    options = row.cell.options
+    options = _options(row)
     return Condition(
         row.cell.task,
         row.cell.setting,
@@ -188,18 +212,49 @@ def linearised(row: Row, metric: str) -> Scores:
     return linearised_ratio(*row.metrics[metric])
 
 
+_METHODS = ("", "cosine", "argmax", "probe")
+
+
+def _elaborate(condition: Condition) -> tuple[bool, ...]:
+    """The less, the plainer."""
+    return (
+        condition.setting not in ("zero-shot", "frozen"), bool(condition.noise),
+        condition.selection == "oracle", condition.fine_tuning not in ("", "plain"),
+        condition.vectors == "centred", condition.method not in _METHODS,
+    )  # fmt: skip
+
+
+def _current(rows: Iterable[Row], recorded: Models) -> Iterator[Row]:
+    """The rows of the encoders that count; `InputError` where nothing tells which ones do."""
+    held: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        held.setdefault((row.cell.model, row.directory), []).append(row)
+    for (model, directory), own in held.items():
+        digests = {row.cell.model_sha256 for row in own}
+        counts = recorded.get(model, {}).get(directory)
+        if not counts and len(digests) > 1:
+            shown = ", ".join(sorted(digest[:12] for digest in digests))
+            raise InputError(
+                f"{directory} held several encoders when {model} was evaluated ({shown}), and no "
+                "record tells which one counts: run weam_ext.transfer again on the same --output"
+            )
+        counted = {counts} if counts else digests
+        yield from (row for row in own if row.cell.model_sha256 in counted)
+
+
 class Results:
     """All rows, by condition, test set, model and layer."""
 
-    def __init__(self, rows: Iterable[Row]) -> None:
-        rows = list(rows)
-        latest = {(row.cell.model, row.directory): row.cell.model_sha256 for row in rows}
-        # Another encoder may have been put into a directory.
-        self.rows = [r for r in rows if latest[r.cell.model, r.directory] == r.cell.model_sha256]
-        self.models = list(dict.fromkeys(row.cell.model for row in self.rows))
+    def __init__(self, rows: Iterable[Row], recorded: Models | None = None) -> None:
+        """`recorded` tells the encoder that counts of each directory, and the order of models."""
+        recorded = recorded or {}
+        self.rows = list(_current(rows, recorded))
+        there = {row.cell.model for row in self.rows}
+        self.models = [model for model in recorded if model in there]
+        self.models += sorted(there.difference(recorded))
         self.metrics: dict[Condition, list[str]] = {}
         """The names of a condition's metrics, the one of the tables first."""
-        # One row a seed: of cells that differ in what else they tested, the latest.
+        # One row a seed, whatever else its cell tested.
         self._rows: dict[Condition, dict[Set, dict[str, dict[int, dict[Seed, Row]]]]] = {}
         differing = _differing(self.rows)
         for row in self.rows:
@@ -209,6 +264,7 @@ class Results:
             seeds = models.setdefault(row.cell.model, {}).setdefault(row.layer, {})
             seeds[row.cell.model_sha256, row.cell.seed] = row
         self._measured: dict[tuple[Condition, Set, str, int, str], Measured] = {}
+        self._learnt: dict[tuple[Condition, str], bool] = {}
 
     @cached_property
     def conditions(self) -> list[Condition]:
@@ -222,6 +278,43 @@ class Results:
         return [
             c for c in self.conditions if all(getattr(c, name) == v for name, v in wanted.items())
         ]
+
+    @cached_property
+    def primary(self) -> dict[str, Condition]:
+        """The condition that stands for each task: zero-shot, as plain as can be; of a frozen
+        encoder the raw vectors, by the method that was published first."""
+        found: dict[str, Condition] = {}
+        for condition in sorted(self.conditions, key=_elaborate):
+            found.setdefault(condition.task, condition)
+        return {c.task: found[c.task] for c in self.conditions}
+
+    @cached_property
+    def plain(self) -> list[Condition]:
+        """Those with undistorted text and the source's selection."""
+        return [c for c in self.conditions if not c.noise and c.selection in ("", "english")]
+
+    def stands_out(self, condition: Condition) -> bool:
+        """Whether it is shown at once: a frozen encoder is read in a dozen ways."""
+        return not condition.vectors or condition == self.primary[condition.task]
+
+    def learnt(self, condition: Condition, model: str) -> bool:
+        """Whether a model's scores are surely above those that need no knowledge (`baselines`).
+
+        In the mean over the languages but English, and in every metric that has such a bar: its
+        95 % interval lies above.
+        """
+        if (condition, model) not in self._learnt:
+            self._learnt[condition, model] = all(
+                self._above(condition, model, metric) for metric in self.metrics[condition]
+            )
+        return self._learnt[condition, model]
+
+    def _above(self, condition: Condition, model: str, metric: str) -> bool:
+        every = self.all_chosen(condition, model, metric)
+        found = [m for test, m in every.items() if not test.is_english] or list(every.values())
+        bars = [max(bar.values()) for m in found if (bar := baselines(m.rows[0], metric))]
+        scores = average(found)
+        return not bars or not len(scores) or estimate(scores - np.mean(bars)).low > 0
 
     def sets(self, condition: Condition) -> list[Set]:
         return sorted(self._rows[condition])
@@ -286,14 +379,15 @@ class Results:
         found = {test: self.chosen(condition, test, model, metric) for test in self.sets(condition)}
         return {test: measured for test, measured in found.items() if measured}
 
-    def pairs(
-        self, ours: tuple[Condition, str], theirs: tuple[Condition, str], metric: str = ""
-    ) -> list[Pair]:
-        """What two models, each under a condition, scored on the test sets that both took."""
+    def pairs(self, ours: tuple[Condition, str], theirs: tuple[Condition, str]) -> list[Pair]:
+        """What two models, each under a condition, scored on the test sets that both took.
+
+        A set of one example is left out: nothing tells how far it would move.
+        """
         found = []
         for test in self.sets(ours[0]):
-            a, b = (self.chosen(where, test, model, metric) for where, model in (ours, theirs))
-            if a and b:
+            a, b = (self.chosen(where, test, model) for where, model in (ours, theirs))
+            if a and b and len(a.keys) > 1:
                 found.append(Pair(test, a, b))
         return found
 
@@ -346,7 +440,10 @@ def left_out(measured: Sequence[Measured]) -> int:
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much one model exceeds another, on one test set or in the mean over several."""
+    """By how much one model exceeds another, on one test set or in the mean over several.
+
+    The mean is over the languages other than English.
+    """
 
     condition: Condition
     better: str
@@ -357,12 +454,17 @@ class Gain:
     sets: int
     varies: str
     layers: str
+    learnt: bool
+    """Whether either model learnt the task."""
 
     def verdict(self, p: float) -> str:
-        """On "better"; withheld where seeds of fine-tuning would matter and there is one."""
+        """Better, worse or undecided; withheld where neither model learnt the task, and where
+        seeds of fine-tuning would matter and there is one."""
+        if not self.learnt:
+            return f"{UNTESTABLE}: {NOT_LEARNT}"
         if self.condition.selection and "seeds" not in self.varies:
-            return f"{UNTESTABLE}: one seed"
-        found = verdict(self.estimate.value, p)
+            return f"{UNTESTABLE}: {ONE_SEED}"
+        found = verdict(self.estimate.value, p, (BETTER, WORSE))
         limited = found != UNDECIDED and "pre-training seeds" not in self.varies
         return found + CHECKPOINTS * limited
 
@@ -373,29 +475,25 @@ def model_pairs(results: Results, condition: Condition) -> list[tuple[str, str]]
     return [(ours, theirs) for k, theirs in enumerate(models) for ours in models[k + 1 :]]
 
 
-def gains(results: Results, condition: Condition, metric: str = "") -> Iterator[Gain]:
-    """Every pair of models: the mean over the test sets that both took, then each of these."""
-    for ours, theirs in model_pairs(results, condition):
-        pairs = results.pairs((condition, ours), (condition, theirs), metric)
-        pairs = [pair for pair in pairs if len(pair.ours.keys) > 1]
-        means = averages(pairs)
-        whole = [("mean", pairs, means)] if all(len(side) for side in means) else []
-        single = [(p.test.language, [p], (p.ours.scores, p.theirs.scores)) for p in pairs]
-        for language, own, scores in [*whole, *single]:
-            layers = _layers(results, condition, own[0].test, ours, theirs)
-            yield Gain(
-                condition,
-                ours,
-                theirs,
-                language,
-                estimate(*scores),
-                len(own),
-                _varies(own),
-                layers,
-            )
+def gains(results: Results, condition: Condition, ours: str, theirs: str) -> Iterator[Gain]:
+    """Of `ours` over `theirs`: the mean over the languages but English, then each test set."""
+    pairs = results.pairs((condition, ours), (condition, theirs))
+    means = averages(abroad(pairs))
+    whole = [("mean", abroad(pairs), means)] if all(len(side) for side in means) else []
+    single = [(p.test.language, [p], (p.ours.scores, p.theirs.scores)) for p in pairs]
+    learnt = any(results.learnt(condition, model) for model in (ours, theirs))
+    for language, own, scores in [*whole, *single]:
+        layers = _layers(results, condition, own[0].test, ours, theirs)
+        found = estimate(*scores)
+        yield Gain(condition, ours, theirs, language, found, len(own), varies(own), layers, learnt)
 
 
-def _varies(pairs: Sequence[Pair]) -> str:
+def abroad(pairs: Sequence[Pair]) -> list[Pair]:
+    """Those of languages other than English."""
+    return [pair for pair in pairs if not pair.test.is_english]
+
+
+def varies(pairs: Sequence[Pair]) -> str:
     """What an interval covers."""
     shared = [matched(side)[0] for side in sides(pairs)]
     units = [side.units for side in shared if len(side.scores) > 1]

@@ -22,6 +22,8 @@ from weam_ext.common.errors import InputError, Parser, say
 from weam_ext.common.settings import add_flags, given
 from weam_ext.transfer.grid import run_grid
 from weam_ext.transfer.jobs import jobs_of
+from weam_ext.transfer.models import encoders_of, identified
+from weam_ext.transfer.results import record_models
 from weam_ext.transfer.settings import PROBES, TransferSettings
 from weam_ext.transfer.tasks import TASKS
 
@@ -82,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Cells are shared out, not split: the Trainer must not see torchrun's process group.
     for name in ("LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(name, None)
-    jobs = list(jobs_of(settings))
+    models = identified(settings.model_directories())
+    jobs = list(jobs_of(settings, models))
+    record_models(settings.output, encoders_of(models))
     tally = run_grid(jobs, settings.output, rank, ranks)
     say(
         f"{len(jobs)} cells: {tally.made} made, {tally.there} there already, "

@@ -121,6 +121,7 @@ class FineTuning:
         selection = self._train(train, examples.select, self.plan.recipe.epochs)
         facts: dict[str, Any] = {
             "trained_on": len(train),
+            "training_sha256": content_digest({"train": [x.content() for x in examples.train]}),
             "dropped_misaligned": dropped,
             "selected_on": {language: len(found) for language, found in examples.select.items()},
             "selection_scores": selection.scores,

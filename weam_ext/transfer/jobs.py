@@ -11,16 +11,15 @@ from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.finetune import FineTuning, Plan, Setting
 from weam_ext.transfer.frozen import alignment, lexicon, probe, retrieval
 from weam_ext.transfer.grid import Job, Made
-from weam_ext.transfer.models import Model, encoder_of, facts_of, identified
+from weam_ext.transfer.models import Model, encoder_of, facts_of
 from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import Cell
 from weam_ext.transfer.settings import PROBES, TransferSettings
 from weam_ext.transfer.tasks import TASKS, Examples, assign, read_task
 
 
-def jobs_of(settings: TransferSettings) -> Iterator[Job]:
+def jobs_of(settings: TransferSettings, models: Sequence[Model]) -> Iterator[Job]:
     """Every cell of the grid. A task that cannot be read makes its cells fail, not the others."""
-    models = identified(settings.model_directories())
     lexica = settings.lexica()
     noises = settings.noises(lexica)
     augmentation = [Noise("typos", 0.1), Noise("case", 0.1)]

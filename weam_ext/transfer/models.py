@@ -1,6 +1,7 @@
 """The models that a command compares, and what their checkpoints say of them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,16 @@ def identified(models: dict[str, list[Path]]) -> list[Model]:
                 )
             seeds[digest] = directory
             found.append(Model(name, directory, digest))
+    return found
+
+
+def encoders_of(models: Sequence[Model]) -> dict[str, dict[str, str]]:
+    """By name, the digest of the encoder in each directory that can be used."""
+    found: dict[str, dict[str, str]] = {}
+    for model in models:
+        encoders = found.setdefault(model.name, {})
+        if not model.fault:
+            encoders[str(model.directory.resolve())] = model.sha256
     return found
 
 

@@ -6,7 +6,7 @@ See `docs/transfer.md` for the layout. A file is whole or not there.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from weam_ext.common.errors import InputError
-from weam_ext.common.files import write_whole
+from weam_ext.common.files import read_record, write_record, write_whole
 
 CELLS = "cells"
-FORMAT = 3
+MODELS = "models.json"
+FORMAT = 4
 CORRELATIONS = ("pearson", "spearman")
 """Metrics that are no ratio of sums: they need gold and prediction as numbers."""
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
@@ -245,7 +246,28 @@ def read_failed(directory: Path) -> Iterator[Failed]:
 
 
 def read_all(directory: Path) -> list[Row]:
-    """The rows of all cells, the oldest files first."""
-    files = (directory / CELLS).glob("*.arrow")
-    ordered = sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
-    return [row for path in ordered for row in read(path)]
+    """The rows of all cells, in the order of their files' names."""
+    return [row for path in sorted((directory / CELLS).glob("*.arrow")) for row in read(path)]
+
+
+Models = Mapping[str, Mapping[str, str]]
+"""By name, in the order of the command line, the digest of the encoder in each directory."""
+
+
+def record_models(directory: Path, models: Models) -> None:
+    """Note what encoders were evaluated last, after those of earlier calls.
+
+    It tells which encoder counts where a directory has held several, and the order of the models.
+    """
+    known = read_models(directory)
+    for name, encoders in models.items():
+        known[name] = {**known.get(name, {}), **encoders}
+    directory.mkdir(parents=True, exist_ok=True)
+    write_record(directory / MODELS, {"models": known})
+
+
+def read_models(directory: Path) -> dict[str, dict[str, str]]:
+    """What `record_models` noted; nothing where it never did."""
+    path = directory / MODELS
+    found: dict[str, dict[str, str]] = read_record(path)["models"] if path.exists() else {}
+    return found
