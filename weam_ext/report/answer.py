@@ -102,7 +102,7 @@ def _sentence(model: str, base: str, own: Gains, verdicts: Mapping[str, str]) ->
         names = [TITLES.get(task, task) for task, said in outside.items() if said.startswith(word)]
         shown = f" ({', '.join(names)})" if word in (BETTER, WORSE) and names else ""
         if names or word in (BETTER, WORSE):
-            parts.append(f"{word} on {len(names)}{shown}")
+            parts.append(f"{word.replace(UNTESTABLE, 'no verdict')} on {len(names)}{shown}")
     text = f"{model} against {base} on {len(outside)} tasks other than XNLI: {', '.join(parts)}."
     if mean := own.get(MEAN):
         text += (
