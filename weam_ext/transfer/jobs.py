@@ -214,10 +214,11 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
         pairs = {source.name: retrieval.read_pairs(source) for source in settings.bitexts()}
     else:
         pairs = retrieval.published_pairs(name, _data(settings), settings.source)
-        pairs = {k: v for k, v in pairs.items() if languages is None or k in languages}
-        if settings.test_limit:
-            most = settings.test_limit
-            pairs = {k: replace(v, pairs=v.pairs[:most]) for k, v in pairs.items()}
+        pairs = {
+            k: v.first(settings.test_limit)
+            for k, v in pairs.items()
+            if languages is None or k.rpartition(":")[2] in languages
+        }
     _check_some(name, pairs, languages)
     return (
         content_digest({k: v.sha256 for k, v in pairs.items()}),
