@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,8 +30,8 @@ TITLES = {
     "udpos-probe": "UD parts of speech, frozen", "panx-probe": "PAN-X names, frozen",
     "sib200-probe": "SIB-200 topics, frozen", "tatoeba": "Tatoeba retrieval",
     "ntrex": "NTREX retrieval", "flores": "FLORES retrieval", "multi30k": "Multi30k retrieval",
-    "bitext": "Retrieval in given bitext", "alignment": "Word alignment",
-    "lexicon": "Lexicon induction",
+    "lareqa": "LAReQA, one pool", "bitext": "Retrieval in given bitext",
+    "alignment": "Word alignment", "lexicon": "Lexicon induction",
 }  # fmt: skip
 
 
@@ -74,9 +73,14 @@ class Set:
         return cls(row.language, hashlib.sha256(examples.encode()).hexdigest())
 
     @property
+    def codes(self) -> set[str]:
+        """Its languages; what stands before a colon is the name of one of their sets."""
+        return set(self.language.rpartition(":")[2].split("-"))
+
+    @property
     def is_english(self) -> bool:
         """Whether no other language is in it."""
-        return set(re.split("[-:]", self.language)) == {"en"}
+        return self.codes == {"en"}
 
 
 _NOT_COMPARED = ("languages", "target", "noises", "fine_tuning", "augmentation", "radius")
@@ -262,7 +266,7 @@ class Results:
         layers = self.layers(condition, model)
         if layers == [-1]:
             return -1, True
-        others = [s for s in self.sets(condition) if s != test and s.language != test.language]
+        others = [s for s in self.sets(condition) if s.codes != test.codes]
         judges = [s for s in others if self.measured(condition, s, model, layers[0])] or [test]
 
         def mean(layer: int) -> float:
