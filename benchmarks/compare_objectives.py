@@ -35,7 +35,7 @@ from weam_ext.train.loop import Trainer
 from weam_ext.train.run_directory import open_run
 from weam_ext.train.settings import parse
 from weam_ext.transfer.encoder import Encoder
-from weam_ext.transfer.frozen.retrieval import nearest_neighbours
+from weam_ext.transfer.frozen.retrieval import retrieve
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "objectives.json"
@@ -191,15 +191,15 @@ def retrieval(encoder: Encoder, test: BitextSource) -> list[Json]:
     pairs = list(dict.fromkeys(read_bitext(test)))
     sides = [encoder.encode([pair[side] for pair in pairs], 64)[0] for side in (0, 1)]
     figures = []
+    own = torch.arange(len(pairs))[:, None]
     for layer in range(encoder.layers + 1):
-        own = torch.arange(len(pairs))
         found = {
-            name: nearest_neighbours(sides[0][layer], sides[1][layer], centred=name == "centred")
+            name: retrieve(sides[0][layer], sides[1][layer], own, centred=name == "centred")
             for name in ("raw", "centred")
         }
         figures.append(
             {
-                name: float((torch.stack([each.forward, each.backward]) == own).double().mean())
+                name: torch.cat([way.ranks for way in each["cosine"]]).eq(1).double().mean().item()
                 for name, each in found.items()
             }
         )

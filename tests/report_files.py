@@ -52,7 +52,13 @@ def cells(
         write(output, Finished(cell, directory or f"/runs/{model}", facts, rows))
 
 
-def layered(output: Path, model: str, languages: dict[str, Sequence[str]], sha: str = "") -> None:
+def layered(
+    output: Path,
+    model: str,
+    languages: dict[str, Sequence[str]],
+    sha: str = "",
+    notes: dict[str, Any] | None = None,
+) -> None:
     """A frozen task: of each language the hits of every layer."""
     cell = Cell(model, sha or model, "tatoeba", "data", "frozen", 0, {"max_length": 128})
     rows = [
@@ -66,6 +72,7 @@ def layered(output: Path, model: str, languages: dict[str, Sequence[str]], sha: 
             lengths=[5] * len(bits),
             gold=[],
             predictions=[f"{k} {k}" for k in range(len(bits))],
+            notes=notes or {},
         )
         for language, layers in languages.items()
         for layer, bits in enumerate(layers)

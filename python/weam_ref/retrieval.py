@@ -1,4 +1,4 @@
-"""Sentence retrieval from given vectors: accuracy@1 of nearest neighbours."""
+"""Retrieval from given vectors: what is found first, and where the right ones stand."""
 
 import math
 from collections.abc import Sequence
@@ -25,9 +25,16 @@ def retrieval_accuracy(
 
 
 def nearest(
-    queries: Sequence[Vector], candidates: Sequence[Vector], method: str = "cosine", near: int = 4
+    queries: Sequence[Vector], candidates: Sequence[Vector], method: str = "cosine"
 ) -> list[int]:
-    """For each query the candidate with the largest score; the first of several.
+    """For each query the candidate with the largest score; the first of several."""
+    return [found[0] for found in ranking(queries, candidates, method)]
+
+
+def ranking(
+    queries: Sequence[Vector], candidates: Sequence[Vector], method: str = "cosine", near: int = 4
+) -> list[list[int]]:
+    """For each query all candidates, the largest score first; of equal ones, the first.
 
     The score is the cosine; or, m being the mean of the two vectors' mean cosines with their `near`
     nearest of the other side, cosine - m (csls: Conneau et al. 2018) or cosine / m (margin: Artetxe
@@ -46,8 +53,19 @@ def nearest(
             elif method == "margin":
                 value /= 1e-12 if abs(usual) < 1e-12 else usual
             scores.append(round(value / GRID))
-        found.append(scores.index(max(scores)))
+        found.append(sorted(range(len(scores)), key=scores.__getitem__, reverse=True))
     return found
+
+
+def average_precision(found: Sequence[int], right: set[int]) -> float:
+    """The mean, over the right ones, of the share of right ones down to where each stands."""
+    hits = 0
+    total = 0.0
+    for place, candidate in enumerate(found, 1):
+        if candidate in right:
+            hits += 1
+            total += hits / place
+    return total / len(right)
 
 
 def _mean_of_best(cosines: Sequence[float], near: int) -> float:

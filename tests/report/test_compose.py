@@ -60,6 +60,20 @@ def test_the_page(whole: Path, tmp_path: Path, capsys: Any) -> None:
     assert (output / "report.html").read_text() == page  # the same bytes
 
 
+def test_figures_beside_the_scores(tmp_path: Path) -> None:
+    """Medians and shares that are no ratio of sums, where a task has them."""
+    for model, rank in (("tlm", 3), ("weam", 2.5)):
+        hits = {"one:de": ("1111", "1000"), "one:fr": ("0000", "1100")}
+        layered(tmp_path, model, hits, notes={"median_rank": [rank, 4]})
+        layered(tmp_path, model, hits, "other", notes={"median_rank": [rank + 1, 4]})
+    report.main([str(tmp_path)])
+    said = (tmp_path / "report.md").read_text()
+    table = said.partition("Median rank of the first right one")[2]
+    for code in ("de", "fr"):
+        assert f"| one:{code} | 3.5 / 4.0 | 3.0 / 4.0 |" in table
+    assert "Questions whose first answer" not in said
+
+
 def test_every_table_is_rectangular(whole: Path, tmp_path: Path) -> None:
     output = shutil.copytree(whole, tmp_path / "whole")
     report.main([str(output)])

@@ -144,6 +144,18 @@ def test_the_layer_is_chosen_on_other_languages(tmp_path: Path) -> None:
     assert alone.best_layer(condition, alone.sets(condition)[0], "m") == (1, False)
 
 
+def test_several_sets_of_a_language_choose_no_layer_for_each_other(tmp_path: Path) -> None:
+    bits = ("1111", "0000")
+    layered(tmp_path, "m", {"one:de": bits[::-1], "two:de": bits, "two:fr": bits[::-1]})
+    results = Results(read_all(tmp_path))
+    condition = results.find(vectors="raw")[0]
+    first = results.sets(condition)[0]
+    assert first.languages == {"de"} and not first.is_english
+    assert results.best_layer(condition, first, "m") == (1, True)
+    assert Set("en-de:en", "").is_english and Set("en-en", "").is_english
+    assert not Set("en:en-de", "").is_english
+
+
 def test_gains_compare_what_both_models_took(tmp_path: Path) -> None:
     cells(tmp_path, "tlm", ["10101010"] * 2, languages=("de", "fr"))
     cells(tmp_path, "weam", ["11111010"] * 2, languages=("de",))

@@ -77,6 +77,20 @@ def test_data_that_cannot_be_read_fail_when_their_cell_is_made(encoder: Path, da
             first.make(Path("work"))
 
 
+def test_test_sets_of_a_language(encoder: Path, data: Path, tmp_path: Path) -> None:
+    """A language asks for all of its sets; the name of a set is no language."""
+    copy = shutil.copytree(data, tmp_path / "data")
+    for name in ("test_2016_flickr", "test_2018_flickr"):
+        for code in ("en", "de", "fr"):
+            write(copy / f"multi30k/{name}.{code}", f"{code} a\n{code} b\n{code} c\n")
+    given = {"test_limit": 2, "device": "cpu", "precision": "fp32"}
+    (job,) = jobs(encoder, copy, "multi30k", languages=("de",), **given)
+    evaluations, _ = job.make(tmp_path)
+    found = {each.language: each.keys for each in evaluations}
+    assert list(found) == ["test_2016_flickr:de", "test_2018_flickr:de"]
+    assert found["test_2018_flickr:de"] == ["test_2018_flickr:0", "test_2018_flickr:1"]
+
+
 def test_gold_sets_of_other_languages_are_told_of(
     encoder: Path, data: Path, tmp_path: Path, capsys: Any
 ) -> None:

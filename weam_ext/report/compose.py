@@ -193,8 +193,36 @@ def _tables(results: Results) -> Iterator[Part]:
         tables = [_score_table(results, shown, metric) for metric in more]
         tables += [_score_table(results, rest, metric) for metric in (first, *more) if rest]
         yield Fold("Other metrics and other ways to read a frozen encoder", tables)
+        yield from _noted(results, shown)
         if axes := _CROSSED.get(conditions[0].task):
             yield _matrices(results, conditions, axes)
+
+
+# Figures that are no ratio of sums, by their names in a row's notes.
+_NOTED = {
+    "median_rank": "Median rank of the first right one: source to target / target to source",
+    "own_language": "Questions whose first answer is in their own language, %",
+}
+
+
+def _noted(results: Results, conditions: Sequence[Condition]) -> Iterator[Table]:
+    """Of each such figure the mean over seeds, at the layers of the scores."""
+    columns = [
+        (f"{model}: {_short_name(c)}", _by_language(results, c, model))
+        for c in conditions
+        for model in results.models_of(c)
+    ]
+    for name, caption in _NOTED.items():
+        rows: dict[str, list[str]] = {}
+        for k, (_, found) in enumerate(columns):
+            for code, measured in found.items():
+                values = [row.notes[name] for row in measured.rows if name in row.notes]
+                means = [f"{np.mean(each):.1f}" for each in zip(*values, strict=True)]
+                if means:
+                    rows.setdefault(code, ["–"] * len(columns))[k] = " / ".join(means)
+        if rows:
+            shown = [[code, *texts] for code, texts in sorted(rows.items())]
+            yield Table(["language", *(title for title, _ in columns)], shown, caption)
 
 
 # What the two languages of a test set are.

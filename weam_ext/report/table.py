@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,8 +37,8 @@ TITLES = {
     "udpos-probe": "UD parts of speech, frozen", "panx-probe": "PAN-X names, frozen",
     "sib200-probe": "SIB-200 topics, frozen", "tatoeba": "Tatoeba retrieval",
     "ntrex": "NTREX retrieval", "flores": "FLORES retrieval", "multi30k": "Multi30k retrieval",
-    "bitext": "Retrieval in given bitext", "alignment": "Word alignment",
-    "lexicon": "Lexicon induction",
+    "lareqa": "LAReQA, one pool", "bitext": "Retrieval in given bitext",
+    "alignment": "Word alignment", "lexicon": "Lexicon induction",
 }  # fmt: skip
 
 
@@ -82,8 +81,8 @@ class Set:
 
     @property
     def languages(self) -> set[str]:
-        """The languages in it other than English."""
-        return set(re.split("[-:]", self.language)) - {"en"}
+        """Those other than English; before a colon stands the name of one of their sets."""
+        return set(self.language.rpartition(":")[2].split("-")) - {"en"}
 
     @property
     def is_english(self) -> bool:
@@ -355,7 +354,7 @@ class Results:
         layers = self.layers(condition, model)
         if layers == [-1]:
             return -1, True
-        others = [s for s in self.sets(condition) if s != test and s.language != test.language]
+        others = [s for s in self.sets(condition) if s.languages != test.languages]
         judges = [s for s in others if self.measured(condition, s, model, layers[0])] or [test]
 
         def mean(layer: int) -> float:

@@ -1,6 +1,6 @@
 """The jobs of a grid: what names each cell, and the function that measures it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from weam_ext.common.errors import InputError, describe, say
 from weam_ext.common.files import content_digest
 from weam_ext.transfer.encoder import Encoder
 from weam_ext.transfer.finetune import FineTuning, Plan, Setting
-from weam_ext.transfer.frozen import alignment, lexicon, probe, retrieval
+from weam_ext.transfer.frozen import alignment, lareqa, lexicon, probe, retrieval
 from weam_ext.transfer.grid import Job, Made
 from weam_ext.transfer.models import Model, encoder_of, facts_of
 from weam_ext.transfer.noise import Noise
@@ -209,14 +209,21 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
         _check_some(name, entries, languages)
         ordered = {k: sorted((w, sorted(o)) for w, o in v.items()) for k, v in entries.items()}
         return content_digest(ordered), lambda e, batch: lexicon.evaluate(e, entries, batch)
+    if name == "lareqa":
+        pool, most = lareqa.read_pool(_data(settings)), settings.test_limit
+        asked = [code for code in pool if languages is None or code in languages]
+        _check_some(name, asked, languages)
+        digest = content_digest({"pool": lareqa.pool_digest(pool), "asked": asked, "most": most})
+        return digest, lambda e, batch: lareqa.evaluate(e, pool, asked, most, batch)
     if name == "bitext":
         pairs = {source.name: retrieval.read_pairs(source) for source in settings.bitexts()}
     else:
         pairs = retrieval.published_pairs(name, _data(settings), settings.source)
-        pairs = {k: v for k, v in pairs.items() if languages is None or k in languages}
-        if settings.test_limit:
-            most = settings.test_limit
-            pairs = {k: replace(v, pairs=v.pairs[:most]) for k, v in pairs.items()}
+        pairs = {
+            k: v.first(settings.test_limit)
+            for k, v in pairs.items()
+            if languages is None or k.rpartition(":")[2] in languages
+        }
     _check_some(name, pairs, languages)
     return (
         content_digest({k: v.sha256 for k, v in pairs.items()}),
@@ -224,7 +231,7 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
     )
 
 
-def _check_some(name: str, found: Mapping[str, Any], languages: Sequence[str] | None) -> None:
+def _check_some(name: str, found: Collection[str], languages: Sequence[str] | None) -> None:
     if not found:
         raise InputError(f"{name}: has none of {', '.join(languages or ())}")
 

@@ -15,7 +15,7 @@ from weam_ext.transfer.tasks import TASKS, Limits, Recipe
 
 PROBES = ("udpos-probe", "panx-probe", "sib200-probe")
 RETRIEVAL = ("tatoeba", "ntrex", "flores", "multi30k")
-FROZEN = (*PROBES, *RETRIEVAL, "bitext", "alignment", "lexicon")
+FROZEN = (*PROBES, *RETRIEVAL, "lareqa", "bitext", "alignment", "lexicon")
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,18 @@ Centred vectors have the mean vector of their language removed, which tells how 
 result is a mere language offset (Libovický, Rosa and Fraser 2020, arXiv 2004.05160). That mean is
 taken over the sentences of the test itself, which are translations of each other: it is a
 diagnosis more than a way to retrieve.
+
+Of several captions of a picture any one in the other language is right, as in retrieval by images
+and texts (Fei, Yu and Li 2021, arXiv 2103.08849): a rank is that of the best right one.
 """
 
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -40,6 +45,10 @@ NEIGHBOURS = 4
 _GRID = 2.0**24
 _CELLS = 1 << 22
 """Cosines in memory at once."""
+_score = lru_cache(maxsize=None)(Score)  # few differ, and there are millions
+
+
+Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,9 @@ class RetrievalPairs:
     """The sentence pairs of a bitext on which retrieval is well posed, and what was left out."""
 
     name: str
-    pairs: list[tuple[str, str]]
+    pairs: Pairs
+    keys: list[str]
+    """Of each pair; next to each other are those of one key, which say the same."""
     empty: int
     """Pairs with a side of nothing but white space."""
     duplicates: int
@@ -56,32 +67,49 @@ class RetrievalPairs:
     @property
     def sha256(self) -> str:
         digest = hashlib.sha256()
-        for source, target in self.pairs:
-            digest.update(f"{source}\n{target}\n".encode())
+        for key, (source, target) in zip(self.keys, self.pairs, strict=True):
+            digest.update(f"{key}\n{source}\n{target}\n".encode())
         return digest.hexdigest()
 
+    def groups(self) -> dict[str, list[int]]:
+        """The numbers of the pairs of each key."""
+        found: dict[str, list[int]] = {}
+        for number, key in enumerate(self.keys):
+            found.setdefault(key, []).append(number)
+        return found
 
-def retrieval_pairs(name: str, bitext: Iterable[tuple[str, str]]) -> RetrievalPairs:
+    def first(self, most: int | None) -> "RetrievalPairs":
+        """The pairs of the first `most` keys."""
+        count = sum(map(len, list(self.groups().values())[:most]))
+        return replace(self, pairs=self.pairs[:count], keys=self.keys[:count])
+
+
+def retrieval_pairs(name: str, *bitexts: Iterable[tuple[str, str]]) -> RetrievalPairs:
     """Leave out the pairs with an empty side and those that repeat a sentence.
 
     Of two equal candidates none is the right one, so each sentence is kept at its first pair only,
     whatever it is paired with later. This does not depend on any tokenizer: all models are
-    measured on the same pairs.
+    measured on the same pairs. Line n of several bitexts, which are equally long, says the same:
+    its pairs have one key. Keys are numbers of lines, the same in all languages of a set.
     """
-    kept: list[tuple[str, str]] = []
+    kept: Pairs = []
+    keys: list[str] = []
     empty = duplicates = 0
     seen: tuple[set[str], set[str]] = (set(), set())
-    for source, target in bitext:
-        if not (source.strip() and target.strip()):
-            empty += 1
-            continue
-        if source in seen[0] or target in seen[1]:
-            duplicates += 1
-        else:
-            kept.append((source, target))
-        seen[0].add(source)
-        seen[1].add(target)
-    return RetrievalPairs(name, kept, empty, duplicates)
+    of_set = "".join(name.rpartition(":")[:2])
+    for number, line in enumerate(zip(*bitexts, strict=True)):
+        for source, target in line:
+            if not (source.strip() and target.strip()):
+                empty += 1
+                continue
+            if source in seen[0] or target in seen[1]:
+                duplicates += 1
+            else:
+                kept.append((source, target))
+                keys.append(f"{of_set}{number}")
+            seen[0].add(source)
+            seen[1].add(target)
+    return RetrievalPairs(name, kept, keys, empty, duplicates)
 
 
 def read_pairs(source: BitextSource) -> RetrievalPairs:
@@ -102,7 +130,7 @@ def enough(bitext: RetrievalPairs, where: str) -> RetrievalPairs:
 # ---------------------------------------------------------------------------- published test sets
 
 
-def _tatoeba(data: Path, pivot: str) -> dict[str, list[tuple[str, str]]]:
+def _tatoeba(data: Path, pivot: str) -> dict[str, Pairs]:
     """LASER's `tatoeba.deu-eng.deu` and `.eng`, or XTREME's `de-en.de` and `.en`."""
     name = re.compile(
         r"(?:^|/|tatoeba\.)(?P<a>[a-z]{2,3})-(?P<b>[a-z]{2,3})\.(?P<side>[a-z]{2,3})$"
@@ -128,7 +156,7 @@ def _check_order(source: Source, sentences: Sequence[str]) -> None:
         )
 
 
-def _columns(data: Path, pivot: str, folder: str) -> dict[str, list[tuple[str, str]]]:
+def _columns(data: Path, pivot: str, folder: str) -> dict[str, Pairs]:
     """A header of codes and a column a language."""
     for source in sources(data, folder):
         if not source.name.endswith(".tsv"):
@@ -153,9 +181,7 @@ def _columns(data: Path, pivot: str, folder: str) -> dict[str, list[tuple[str, s
     return {}
 
 
-def _line_files(
-    data: Path, pivot: str, folder: str, pattern: str
-) -> dict[str, list[tuple[str, str]]]:
+def _line_files(data: Path, pivot: str, folder: str, pattern: str) -> dict[str, Pairs]:
     """A file a language, line n being the same sentence in all."""
     files: dict[str, Source] = {}
     for source in sources(data, folder):
@@ -168,7 +194,27 @@ def _line_files(
     return {code: _parallel(files[pivot], file) for code, file in files.items() if code != pivot}
 
 
-def _parallel(a: Source, b: Source) -> list[tuple[str, str]]:
+def _captions(data: Path, pivot: str, folder: str) -> dict[str, list[Pairs]]:
+    """Multi30k's test sets by "SET:LANGUAGE": `SET.de`, or several captions a picture, `SET.1.de`.
+
+    Each has a list of pairs for every number of a caption.
+    """
+    name = re.compile(r"/(test_\d{4}\w*)(\.\d)?\.[a-z]{2}$")
+    matches = [name.search(source.name) for source in sources(data, folder)]
+    found: dict[str, list[Pairs]] = {}
+    for test, number in sorted({(match[1], match[2] or "") for match in matches if match}):
+        pattern = rf"/{test}{re.escape(number)}\.(?P<lang>[a-z]{{2}})$"
+        for code, pairs in _line_files(data, pivot, folder, pattern).items():
+            own = found.setdefault(f"{test}:{code}", [])
+            own.append(pairs)
+            if len(pairs) != len(own[0]):
+                raise InputError(
+                    f"{data}: {test}{number}.{code} has {len(pairs)} lines, others {len(own[0])}"
+                )
+    return found
+
+
+def _parallel(a: Source, b: Source) -> Pairs:
     sides = [[line.text for line in read_lines(side)] for side in (a, b)]
     if len(sides[0]) != len(sides[1]):
         raise InputError(f"{a} has {len(sides[0])} lines but {b} has {len(sides[1])}")
@@ -179,8 +225,10 @@ def published_pairs(name: str, data: Path, pivot: str = "en") -> dict[str, Retri
     """The test sets of a retrieval task by language, paired with the pivot language.
 
     name: tatoeba (LASER's or XTREME's files), ntrex, flores (one table, or a file a language), or
-    multi30k (its test sets). Raises `InputError` where there are none.
+    multi30k (its test sets, by "SET:LANGUAGE"). Raises `InputError` where there are none.
     """
+    captions: dict[str, list[Pairs]] = {}
+    found: dict[str, Pairs] = {}
     match name:
         case "tatoeba":
             found = _tatoeba(data, pivot)
@@ -193,15 +241,14 @@ def published_pairs(name: str, data: Path, pivot: str = "en") -> dict[str, Retri
                 data, pivot, "flores", r"/devtest/(?P<lang>[a-z]{3}_[A-Z][a-z]{3})\.devtest$"
             )
         case _:
-            found = {}
-            for folder in ("bitext-multi30k", "multi30k"):
-                pattern = r"/test_2016_flickr\.(?P<lang>[a-z]{2})$"
-                found = found or _line_files(data, pivot, folder, pattern)
-    if not found:
+            captions = _captions(data, pivot, "multi30k")
+            captions |= _captions(data, pivot, "bitext-multi30k")
+    captions |= {code: [pairs] for code, pairs in found.items()}
+    if not captions:
         raise InputError(f"{data}: no files of {name} there")
     return {
-        code: enough(retrieval_pairs(code, pairs), f"{name}, {code}")
-        for code, pairs in sorted(found.items())
+        code: enough(retrieval_pairs(code, *bitexts), f"{name}, {code}")
+        for code, bitexts in sorted(captions.items())
     }
 
 
@@ -209,59 +256,81 @@ def published_pairs(name: str, data: Path, pivot: str = "en") -> dict[str, Retri
 
 
 @dataclass(frozen=True)
-class Nearest:
-    """The nearest neighbour of each of n vectors on the other side, int64 [n] on the host."""
+class Found:
+    """What each of n queries finds among the candidates, int64 on the host."""
 
-    forward: Tensor
-    """Of each source among the targets."""
-    backward: Tensor
+    nearest: Tensor
+    """[n]"""
+    ranks: Tensor
+    """[n, k]: of its k right candidates, from 1."""
 
 
-def nearest_neighbours(
-    source: Tensor, target: Tensor, *, centred: bool, method: str = "cosine"
-) -> Nearest:
-    """The nearest neighbour of each of n vectors among the n of the other side.
+def retrieve(
+    source: Tensor,
+    target: Tensor,
+    right: Tensor,
+    *,
+    centred: bool,
+    methods: Sequence[str] = ("cosine",),
+) -> dict[str, tuple[Found, Found]]:
+    """What n vectors find among the n of the other side and these among them, by each method.
 
-    source, target: [n, H]; computed in float64 on their device, in blocks. `centred` removes each
-    side's mean first. Ties go to the lowest index, and a zero vector is as far from all others
-    (cosine 0), so that an encoder which says the same of every sentence scores 1/n. Equivalent to
-    `weam_ref.retrieval.nearest`.
+    source, target: [n, H]; computed in float64 on their device. right: [n, k], the other side's
+    right ones, of either side. `centred` removes each side's mean first.
     """
-    queries, candidates = (directions(side, centred) for side in (source, target))
-    count, device = len(queries), queries.device
-    usual = None
-    if method != "cosine":
-        near = min(NEIGHBOURS, count)
-        usual = _mean_of_best(queries, candidates, near), _mean_of_best(candidates, queries, near)
-    forward = torch.empty(count, dtype=torch.long, device=device)
-    best = torch.full((count,), -torch.inf, dtype=torch.float64, device=device)
-    nearest = torch.empty(count, dtype=torch.long, device=device)
-    for block in _blocks(count):
+    a, b = (directions(side, centred) for side in (source, target))
+    usual = (_mean_of_best(a, b), _mean_of_best(b, a)) if set(methods) - {"cosine"} else ()
+    return {
+        method: (search(a, b, right, method, usual), search(b, a, right, method, usual[::-1]))
+        for method in methods
+    }
+
+
+def search(
+    queries: Tensor,
+    candidates: Tensor,
+    right: Tensor,
+    method: str = "cosine",
+    usual: tuple[Tensor, ...] = (),
+) -> Found:
+    """The nearest of m candidates to each of n queries, and where the right ones are, in blocks.
+
+    Both are `directions`; `usual` has either side's mean cosines with its nearest, which cosine
+    does without. Of equals the lowest index comes first, and a zero vector is as far from all
+    others (cosine 0), so that an encoder which says the same of every sentence scores 1/n.
+    Equivalent to `weam_ref.retrieval.ranking`.
+    """
+    nearest, ranks = [], []
+    places = torch.arange(len(candidates), device=queries.device)
+    for block in _blocks(len(queries), len(candidates)):
         scores = queries[block] @ candidates.T
-        if usual:
+        if method != "cosine":
             scores = _relative(scores, usual[0][block, None], usual[1], method)
         scores = scores.mul_(_GRID).round_()
-        forward[block] = scores.argmax(1)
-        values, where = scores.max(0)
-        closer = values > best  # not where equal: the lower index came before
-        best = torch.where(closer, values, best)
-        nearest = torch.where(closer, where + block.start, nearest)
-    return Nearest(forward.cpu(), nearest.cpu())
+        nearest.append(scores.argmax(1))
+        own = right[block].to(scores.device)
+        before = []
+        for place, score in zip(own.T[..., None], scores.gather(1, own).T[..., None], strict=True):
+            ahead = (scores > score) | ((scores == score) & (places < place))
+            before.append(ahead.sum(1))
+        ranks.append(torch.stack(before, 1) + 1)
+    return Found(torch.cat(nearest).cpu(), torch.cat(ranks).cpu())
 
 
-def _blocks(count: int) -> Iterator[slice]:
-    rows = max(1, _CELLS // count)
-    return (slice(start, start + rows) for start in range(0, count, rows))
+def _blocks(queries: int, candidates: int) -> Iterator[slice]:
+    rows = max(1, _CELLS // candidates)
+    return (slice(start, start + rows) for start in range(0, queries, rows))
 
 
-def _mean_of_best(queries: Tensor, candidates: Tensor, near: int) -> Tensor:
+def _mean_of_best(queries: Tensor, candidates: Tensor) -> Tensor:
     """[n]: the mean cosine of each query with its nearest candidates."""
-    means = [(queries[b] @ candidates.T).topk(near).values.mean(1) for b in _blocks(len(queries))]
-    return torch.cat(means)
+    near = min(NEIGHBOURS, len(candidates))
+    blocks = _blocks(len(queries), len(candidates))
+    return torch.cat([(queries[b] @ candidates.T).topk(near).values.mean(1) for b in blocks])
 
 
 def _relative(cosines: Tensor, of_query: Tensor, of_candidate: Tensor, method: str) -> Tensor:
-    usual = (of_query + of_candidate) / 2
+    usual = of_query / 2 + of_candidate / 2
     if method == "csls":
         return cosines - usual
     return cosines / torch.where(usual.abs() < 1e-12, 1e-12, usual)
@@ -276,6 +345,11 @@ def directions(vectors: Tensor, centred: bool) -> Tensor:
     return vectors / lengths.clamp(min=torch.finfo(torch.float64).tiny)
 
 
+def exact_device(encoder: Encoder) -> torch.device:
+    """The encoder's where it knows float64, which is for processors and CUDA only."""
+    return encoder.device if encoder.device.type == "cuda" else torch.device("cpu")
+
+
 def evaluate(
     encoder: Encoder,
     bitexts: dict[str, RetrievalPairs],
@@ -284,35 +358,63 @@ def evaluate(
 ) -> Iterator[Evaluation]:
     """Every bitext, layer and method, raw and centred; both directions count alike.
 
-    A pair's part of the accuracy is 0, 0.5 or 1; its prediction is "TARGET SOURCE", the nearest of
-    either side counted from 0.
+    An example is a pair, or all pairs of one key. Its prediction is "TARGET SOURCE", the nearest of
+    either side counted from 0; "T,T SOURCE,SOURCE" of several pairs.
     """
-    # float64 is for processors and CUDA only.
-    device = encoder.device if encoder.device.type == "cuda" else torch.device("cpu")
     for language, bitext in bitexts.items():
         sides = [encoder.encode([pair[k] for pair in bitext.pairs], batch_size) for k in (0, 1)]
-        cut = [truncated for _, truncated in sides]
-        own = torch.arange(len(bitext.pairs))
+        groups = bitext.groups()
+        most = max(map(len, groups.values()))
+        right = torch.tensor([(groups[key] * most)[:most] for key in bitext.keys])
+        members = list(groups.values())
+        keys, lengths = list(groups), [_characters(bitext, own) for own in members]
+        notes = {
+            "empty": bitext.empty,
+            "duplicates": bitext.duplicates,
+            "truncated": [truncated for _, truncated in sides],
+            "sha256": bitext.sha256,
+        }
         for layer in range(encoder.layers + 1):
-            pair = [vectors[layer].to(device) for vectors, _ in sides]
+            pair = [vectors[layer].to(exact_device(encoder)) for vectors, _ in sides]
             for centred in (False, True):
-                for method in methods:
-                    found = nearest_neighbours(*pair, centred=centred, method=method)
-                    hits = ((found.forward == own).double() + (found.backward == own).double()) / 2
-                    both = zip(found.forward.tolist(), found.backward.tolist(), strict=True)
+                every = retrieve(pair[0], pair[1], right, centred=centred, methods=methods)
+                for method, found in every.items():
+                    ranks = [each.ranks.amin(1) for each in found]
                     yield Evaluation(
                         language=language,
-                        metrics={"accuracy": [Score(hit) for hit in hits.tolist()]},
-                        keys=list(map(str, range(len(bitext.pairs)))),
+                        metrics=_metrics(ranks, members),
+                        keys=keys,
                         layer=layer,
                         vectors="centred" if centred else "raw",
                         method=method,
-                        lengths=[len(a) + len(b) for a, b in bitext.pairs],
-                        predictions=[f"{a} {b}" for a, b in both],
-                        notes={
-                            "empty": bitext.empty,
-                            "duplicates": bitext.duplicates,
-                            "truncated": cut,
-                            "sha256": bitext.sha256,
-                        },
+                        lengths=lengths,
+                        predictions=_predictions(found, members),
+                        notes=notes | {"median_rank": [median(each.tolist()) for each in ranks]},
                     )
+
+
+def _characters(bitext: RetrievalPairs, own: list[int]) -> int:
+    return sum(len(text) for k in own for text in bitext.pairs[k])
+
+
+def _metrics(ranks: list[Tensor], members: list[list[int]]) -> dict[str, list[Score]]:
+    """Recall of both directions alike, at 1 the accuracy, and of either; a score for each group."""
+    forward, backward = ranks
+    hits = {
+        "accuracy": ((forward <= 1).double() + (backward <= 1)) / 2,
+        "recall@5": ((forward <= 5).double() + (backward <= 5)) / 2,
+        "recall@10": ((forward <= 10).double() + (backward <= 10)) / 2,
+        "recall@1 forward": (forward <= 1).double(),
+        "recall@1 backward": (backward <= 1).double(),
+    }
+    sizes = torch.tensor(list(map(len, members)))
+    owners = torch.arange(len(members)).repeat_interleave(sizes)
+    return {
+        name: list(map(_score, owners.bincount(each).tolist(), sizes.double().tolist()))
+        for name, each in hits.items()
+    }
+
+
+def _predictions(found: tuple[Found, Found], members: list[list[int]]) -> list[str]:
+    sides = [list(map(str, each.nearest.tolist())) for each in found]
+    return [" ".join(",".join(side[k] for k in own) for side in sides) for own in members]
