@@ -147,25 +147,34 @@ Loaded = dict[Part, list[Any]]
 def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: str) -> Loaded:
     """The parts of a task that the given languages need (all there are, for None).
 
-    A test or development set without labels is told of and passed over. Raises `InputError` for a
-    broken file and where a language is missing.
+    A test or development set without labels is told of and passed over, and so is a language with
+    a broken file. Raises `InputError` where that is the source or was asked for by its name.
     """
     files = find(data, task.formats)
     loaded: Loaded = {}
+    broken: set[str] = set()
     for part, loaders in files.items():
         first, _, second = part.language.partition("-")
         wanted = languages is None or {first, second or first} <= {*languages, source}
         if wanted:
             try:
                 examples = [example for _, read in loaders for example in read()]
+                if not examples:
+                    raise InputError(f"{loaders[0][0]}: no examples")
             except UnlabelledError as error:
                 if part.split == TRAIN:
                     raise
                 say(f"{task.name}: {error}; what other files there are of {part.language} is taken")
-                continue
-            if not examples:
-                raise InputError(f"{loaders[0][0]}: no examples")
-            loaded[part] = examples
+            except InputError as error:
+                if languages is not None or source in (first, second):
+                    raise
+                tested = part.split in (DEV, TEST)
+                broken |= {part.language} if tested else set()
+                what = part.language if tested else f"the training set of {part.language}"
+                say(f"{task.name}: {error}; {what} is left out")
+            else:
+                loaded[part] = examples
+    loaded = {part: found for part, found in loaded.items() if part.language not in broken}
     if not loaded:
         raise InputError(f"{data}: no files of {task.name} there")
     return _crossed(task, loaded, source)

@@ -4,17 +4,19 @@ XTREME layout: Hu et al. 2020, arXiv 2003.11080. UD: Nivre et al. 2020, arXiv 20
 Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification
 
-from weam_ext.common.errors import InputError
+from weam_ext.common.errors import InputError, say
 from weam_ext.text.tokenizer import template
 from weam_ext.transfer.families.formats import TEST, Example, Family, Format, Part, UnlabelledError
-from weam_ext.transfer.files import Source, read_lines
+from weam_ext.transfer.files import Line, Source, read_lines
 from weam_ext.transfer.metrics import span_score
 from weam_ext.transfer.results import Score
 
@@ -23,7 +25,18 @@ UPOS = (
     "PUNCT", "SCONJ", "SYM", "VERB", "X",
 )  # fmt: skip
 NAMES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
+UNTAGGED = "_"
+"""Of a word that is in its sentence, but neither trained on nor scored."""
 IGNORED = -100
+_HIDDEN = "_"
+_SENTENCE = re.compile(r"# *sent_id *= *(\S+)")
+# Of fused words that are equally high in the tree, which one's tag is taken: XTREME's orders.
+_TOPMOST = {
+    "": "VERB NOUN PROPN PRON ADJ NUM ADV INTJ AUX ADP DET PART CCONJ SCONJ X PUNCT",
+    "es": "VERB AUX PRON ADP DET",
+    "fr": "VERB AUX PRON NOUN ADJ ADV ADP DET PART SCONJ CONJ",
+    "it": "VERB AUX ADV PRON ADP DET INTJ",
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Sentence(Example):
 
 def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
     """Lines "word TAB tag", blank lines between sentences; `prefix`: "de:word TAB tag"."""
-    known = frozenset(tags)
+    known = frozenset((*tags, UNTAGGED))
 
     def rows(source: Source) -> Iterator[tuple[str, str] | None]:
         for line in read_lines(source):
@@ -67,34 +80,78 @@ def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
 
 
 def _conllu(source: Source, part: Part) -> list[Sentence]:
-    """CoNLL-U: syntactic words; the ranges of multi-word tokens and empty nodes are no words."""
+    """CoNLL-U as XTREME reads it: written words, without sentences of which one word is not hidden.
 
-    def rows() -> Iterator[tuple[str, str] | None]:
-        for line in read_lines(source):
-            if not line.text.strip():
-                yield None
-            elif not line.text.startswith("#"):
-                values = line.text.split("\t")
-                if len(values) != 10:
-                    raise InputError(f"{line.where}: {len(values)} fields instead of CoNLL-U's 10")
-                if values[0].isdecimal():
-                    if values[3] not in UPOS:
-                        raise InputError(f"{line.where}: {values[3]!r} is no universal tag")
-                    yield values[1], values[3]
-
-    return _sentences(rows(), part)
-
-
-def _sentences(rows: Iterator[tuple[str, str] | None], part: Part) -> list[Sentence]:
+    The sentences of UD's parallel treebanks have the names that they have in all languages.
+    """
+    treebank = source.name.rsplit("/", 1)[-1].removesuffix(".conllu")
     found: list[Sentence] = []
-    held: list[tuple[str, str]] = []
-    for row in [*rows, None]:
-        if row is not None:
-            held.append(row)
-        elif held:
-            words, tags = zip(*held, strict=True)
-            found.append(Sentence(f"{part.split}-{part.language}-{len(found)}", words, tags))
-            held = []
+    hidden = 0
+    for number, lines in enumerate(_blocks(source)):
+        words, tags = zip(*_written(lines, part.language), strict=True)
+        if 0 < words.count(_HIDDEN) >= len(words) - 1:
+            hidden += 1
+            continue
+        names = [match[1] for line in lines if (match := _SENTENCE.match(line.text))]
+        parallel = names and "_pud-" in treebank
+        found.append(Sentence(names[0] if parallel else f"{treebank}-{number}", words, tags))
+    if hidden:
+        say(f"{source}: {hidden} sentences are left out, as their words are hidden")
+    return found
+
+
+def _blocks(source: Source) -> Iterator[list[Line]]:
+    """The lines of each sentence."""
+    for filled, lines in groupby(read_lines(source), lambda line: bool(line.text.strip())):
+        held = list(lines)
+        if filled and not all(line.text.startswith("#") for line in held):
+            yield held
+
+
+def _written(lines: Sequence[Line], language: str) -> list[tuple[str, str]]:
+    """Words as they are written, with tags: of those that are fused, that of the topmost one."""
+    words: dict[int, tuple[str, str]] = {}
+    heads: dict[int, int] = {}
+    fused: list[tuple[range, str]] = []
+    for line in lines:
+        if line.text.startswith("#"):
+            continue
+        values = line.text.split("\t")
+        if len(values) != 10:
+            raise InputError(f"{line.where}: {len(values)} fields instead of CoNLL-U's 10")
+        number, form, _, tag, _, _, head, *_ = values
+        if match := re.fullmatch(r"(\d+)-(\d+)", number):
+            fused.append((range(int(match[1]), int(match[2]) + 1), form))
+        elif number.isdecimal():
+            if tag not in (*UPOS, UNTAGGED):
+                raise InputError(f"{line.where}: {tag!r} is no universal tag")
+            words[int(number)] = form, tag
+            heads[int(number)] = int(head) if head.isdecimal() else 0
+    order = _TOPMOST.get(language, _TOPMOST[""]).split()
+    for places, form in fused:
+        inside = [k for k in places if k in words]
+        ranks = [(_depth(heads, k), [*order, words[k][1]].index(words[k][1]), k) for k in inside]
+        if inside:
+            words[inside[0]] = form, words[min(ranks)[2]][1]
+        for k in inside[1:]:
+            del words[k]
+    return [(form.replace("\u200c", "").replace(" ", ""), tag) for form, tag in words.values()]
+
+
+def _depth(heads: Mapping[int, int], word: int) -> int:
+    above: list[int] = []
+    while word in heads and word not in above:
+        above.append(word)
+        word = heads[word]
+    return len(above)
+
+
+def _sentences(rows: Iterable[tuple[str, str] | None], part: Part) -> list[Sentence]:
+    found: list[Sentence] = []
+    for filled, words in groupby(rows, lambda row: row is not None):
+        if filled:
+            key = f"{part.split}-{part.language}-{len(found)}"
+            found.append(Sentence(key, *zip(*words, strict=True)))
     return found
 
 
@@ -131,7 +188,8 @@ class Tagging(Family):
     def __init__(self, tags: Sequence[str], default: str) -> None:
         self.labels = tuple(tags)
         self.default = default
-        # POS, too, is compared by the F1 of spans in XTREME, each word being one.
+        # XTREME compares POS, too, by seqeval's F1, which takes a tag's first letter for B, I, E, S
+        # or O: equal neighbours are one span, but for tags in S; an X that ends a sentence is none.
         self.metrics = ("f1", "accuracy") if "O" in tags else ("accuracy", "f1")
         self.head = {"num_labels": len(tags)}
 
@@ -152,7 +210,7 @@ class Tagging(Family):
                 shown = []
                 for place, word in zip(ordinary, words[piece], strict=True):
                     if word >= 0:
-                        labels[place] = numbers[tags[word]]
+                        labels[place] = numbers.get(tags[word], IGNORED)
                         shown.append((place, word))
                 rows.append(row | {"labels": labels, "example": number, "words": shown})
         return rows
@@ -176,10 +234,11 @@ class Tagging(Family):
     ) -> dict[str, list[Score]]:
         scores: dict[str, list[Score]] = {name: [] for name in self.metrics}
         for x, text in zip(examples, predictions, strict=True):
-            tags = text.split(" ")
-            right = sum(a == b for a, b in zip(x.tags, tags, strict=True))
-            scores["accuracy"].append(Score(float(right), float(len(tags))))
-            scores["f1"].append(span_score(list(x.tags), tags))
+            pairs = zip(x.tags, text.split(" "), strict=True)
+            tagged = [pair for pair in pairs if pair[0] != UNTAGGED]
+            right = sum(a == b for a, b in tagged)
+            scores["accuracy"].append(Score(float(right), float(len(tagged))))
+            scores["f1"].append(span_score([a for a, _ in tagged], [b for _, b in tagged]))
         return scores
 
 
