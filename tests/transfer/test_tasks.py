@@ -30,6 +30,18 @@ def test_generalised_xnli() -> None:
     assert mixed.second == loaded[Part("dev", "sw-sw")][7].second
 
 
+def test_generalised_paws_x(capsys: pytest.CaptureFixture[str]) -> None:
+    data = real_data("pawsx-dev").parent
+    loaded = read_task(TASKS["gpawsx"], data, ["en", "de", "ko"], "en")
+    sizes = {part.language: len(found) for part, found in loaded.items()}
+    assert (sizes["en-en"], sizes["de-de"], sizes["ko-ko"]) == (2000, 2000 - 68, 2000 - 35)
+    assert sizes["de-ko"] == sizes["ko-de"] < 1932
+    mixed, german, korean = (loaded[Part("dev", c)] for c in ("de-ko", "de-de", "ko-ko"))
+    assert mixed[7].first in {x.first for x in german}
+    assert mixed[7].second in {x.second for x in korean}
+    assert "pairs that are not in both languages, or not alike" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------ what XTREME's scripts leave
 
 

@@ -25,7 +25,8 @@ from weam_ext.report.statistics import (
 from weam_ext.transfer.results import CORRELATIONS, Row
 
 TITLES = {
-    "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X", "sib200": "SIB-200 topics",
+    "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X",
+    "gpawsx": "Generalised PAWS-X", "sib200": "SIB-200 topics",
     "stsb": "STS-B", "xcopa": "XCOPA", "udpos": "UD parts of speech", "panx": "PAN-X names",
     "mlqa": "MLQA", "mlqa-gxlt": "MLQA G-XLT", "xquad": "XQuAD", "tydiqa": "TyDiQA-GoldP",
     "udpos-probe": "UD parts of speech, frozen", "panx-probe": "PAN-X names, frozen",

@@ -67,6 +67,8 @@ class Task:
     recipe: Recipe = Recipe()
     crossing: str = ""
     """"answers": a language is that of text and question; "both": all pairs of languages."""
+    made: bool = False
+    """Whether the pairs of languages are made of parallel files, and are not published so."""
     parallel_train: bool = False
     """Whether the training sets of other languages are translations of the source's."""
 
@@ -77,9 +79,14 @@ TASKS: Registry[Task] = Registry("tasks")
 for _task in (
     Task("xnli", "XNLI", XNLI_FORMATS, lambda: Classification(NLI)),
     Task(
-        "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both"
+        "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both",
+        made=True,
     ),
     Task("pawsx", "PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE)),
+    Task(
+        "gpawsx", "generalised PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE),
+        crossing="both", made=True,
+    ),
     Task(
         "sib200", "SIB-200 topics", SIB_FORMATS, lambda: Classification(TOPICS),
         parallel_train=True,
@@ -182,7 +189,7 @@ def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: s
 
 def _crossed(task: Task, loaded: Loaded, source: str) -> Loaded:
     """Languages as the task counts them."""
-    if task.name == "gxnli":
+    if task.made:
         tested = {split for split, _ in loaded if split in (DEV, TEST)}
         kept = {part: found for part, found in loaded.items() if part.split not in (DEV, TEST)}
         for split in tested:

@@ -174,6 +174,17 @@ def test_a_similarity_is_learnt_as_a_share_of_five() -> None:
     assert similarity.head == {"num_labels": 1, "problem_type": "regression"}
 
 
+def test_what_both_languages_have_alike_is_crossed(capsys: pytest.CaptureFixture[str]) -> None:
+    def texts(language: str, *rows: str) -> list[Text]:
+        return [Text(row[0], row[2:], f"{language} {row[0]}", row[1]) for row in rows]
+
+    english, german = texts("en", "1 a", "2 b", "3 c", "4 d"), texts("de", "1 a", "2xb", "3 NS")
+    found = crossed({"en": english, "de": german})
+    keys = {pair: [x.key for x in examples] for pair, examples in found.items()}
+    assert keys == {"en-en": [*"1234"], "en-de": ["1"], "de-en": ["1"], "de-de": ["1", "2"]}
+    assert "left out are 8 of 16 pairs" in capsys.readouterr().err
+
+
 def test_premises_are_crossed_with_hypotheses() -> None:
     english, german = (Text("1", f"a {c}", f"b {c}", "neutral") for c in ("en", "de"))
     found = crossed({"en": [english], "de": [german]})

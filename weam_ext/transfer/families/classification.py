@@ -286,19 +286,26 @@ STS_FORMATS = ((
 
 
 def crossed(parts: dict[str, list[Text]]) -> dict[str, list[Text]]:
-    """Generalised XNLI: each premise in one language with its hypothesis in another.
+    """Each first text in one language with its second text in another, by "FIRST-SECOND".
 
-    By "PREMISE-HYPOTHESIS"; the examples of all languages must be the same ones. Raises
-    `InputError` where they are not.
+    Of a pair of languages what both have, translated and with the same label; what is left out is
+    told of. Raises `InputError` where that is all.
     """
-    found = {}
-    for a, premises in parts.items():
-        for b, hypotheses in parts.items():
-            if [x.key for x in premises] != [x.key for x in hypotheses]:
-                raise InputError(f"the examples of {a} and {b} are not parallel")
-            found[f"{a}-{b}"] = [
-                replace(x, second=y.second) for x, y in zip(premises, hypotheses, strict=True)
-            ]
+    usable = {code: {x.key: x for x in found if x.translated} for code, found in parts.items()}
+    found = {
+        f"{a}-{b}": [
+            replace(x, second=seconds[key].second)
+            for key, x in firsts.items()
+            if key in seconds and seconds[key].label == x.label
+        ]
+        for a, firsts in usable.items()
+        for b, seconds in usable.items()
+    }
+    if empty := [pair for pair, examples in found.items() if not examples]:
+        raise InputError(f"the examples of {' and '.join(empty[0].split('-', 1))} are not parallel")
+    whole = max(map(len, parts.values()), default=0) * len(found)
+    if missing := whole - sum(map(len, found.values())):
+        say(f"left out are {missing} of {whole} pairs that are not in both languages, or not alike")
     return found
 
 
