@@ -26,10 +26,11 @@ _FROM_NAME = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 
 
 # Of languages that data sets publish in several scripts, those that the bare code does not mean:
-# FLORES-200's and SIB-200's, and NTREX's of Serbian.
+# FLORES-200's, SIB-200's and Belebele's, and NTREX's of Serbian.
 _OTHER_SCRIPTS = {
     "ar": "Latn", "zh": "Hant", "sr": "Latn", "ace": "Arab", "bjn": "Arab", "kas": "Deva",
-    "knc": "Latn", "min": "Arab", "taq": "Tfng",
+    "knc": "Latn", "min": "Arab", "taq": "Tfng", "bn": "Latn", "hi": "Latn", "ne": "Latn",
+    "si": "Latn", "ur": "Latn",
 }  # fmt: skip
 _OWN_REGIONS = {"zh": "CN"}
 

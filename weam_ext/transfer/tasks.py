@@ -15,7 +15,7 @@ from weam_ext.transfer.families.answering import (
     XQUAD_FORMATS,
     Answering,
 )
-from weam_ext.transfer.families.choice import XCOPA_FORMATS, MultipleChoice
+from weam_ext.transfer.families.choice import BELEBELE_FORMATS, XCOPA_FORMATS, MultipleChoice
 from weam_ext.transfer.families.classification import (
     NLI,
     PARAPHRASE,
@@ -38,7 +38,15 @@ from weam_ext.transfer.families.formats import (
     UnlabelledError,
     find,
 )
-from weam_ext.transfer.families.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
+from weam_ext.transfer.families.tagging import (
+    MASAKHANER_FORMATS,
+    MASAKHAPOS_FORMATS,
+    NAMES,
+    PANX_FORMATS,
+    UDPOS_FORMATS,
+    UPOS,
+    Tagging,
+)
 
 HELD_OUT = 5
 """If a language has training examples only, one group in this many is held out of them."""
@@ -93,8 +101,15 @@ for _task in (
     ),
     Task("stsb", "STS-B", STS_FORMATS, Similarity),
     Task("xcopa", "XCOPA", XCOPA_FORMATS, MultipleChoice),
+    Task("belebele", "Belebele", BELEBELE_FORMATS, MultipleChoice, Recipe(max_length=512)),
     Task("udpos", "UD parts of speech", UDPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING),
+    Task(
+        "masakhapos", "MasakhaPOS", MASAKHAPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING,
+    ),
     Task("panx", "PAN-X names", PANX_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING),
+    Task(
+        "masakhaner", "MasakhaNER", MASAKHANER_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING,
+    ),
     Task(
         "mlqa", "MLQA", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING, crossing="answers"
     ),

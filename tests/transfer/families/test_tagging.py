@@ -11,6 +11,8 @@ from transfer_files import counts, fault, read_parts, tagged, write
 from weam_ext.transfer.families.formats import Part
 from weam_ext.transfer.families.tagging import (
     IGNORED,
+    MASAKHANER_FORMATS,
+    MASAKHAPOS_FORMATS,
     PANX_FORMATS,
     UDPOS_FORMATS,
     UPOS,
@@ -152,6 +154,33 @@ def test_wikiann_as_first_published(tmp_path: Path) -> None:
     write(tmp_path / "wikiann/de/test", "de:Ada\tB-PER\nde::\tO\n\n")
     (sentence,) = read_parts(tmp_path, PANX_FORMATS)[Part("test", "de")]
     assert sentence.words == ("Ada", ":")
+
+
+def test_masakhaner_as_first_published(tmp_path: Path) -> None:
+    """Dates are names of a kind that no training set knows; of the versions the second is taken."""
+    repository = tmp_path / "masakhane-ner-main"
+    write(repository / "MasakhaNER2.0/data/swa/test.txt", "Ada B-PER\nleo B-DATE\n\nn O\n")
+    for name in ("swa", "amh", "conll_2003_en"):
+        write(repository / f"data/{name}/test.txt", "Ada B-PER\nsasa I-DATE\n\n")
+    write(tmp_path / "panx/train-en.tsv", "Ada\tB-PER\n")
+    write(tmp_path / "panx/train-de.tsv", "Ada\tB-PER\n")
+    found = read_parts(tmp_path, MASAKHANER_FORMATS)
+    assert {f"{part.split}-{part.language}": len(x) for part, x in found.items()} == {
+        "test-sw": 2, "test-am": 1, "test-en": 1, "train-en": 1,
+    }  # fmt: skip
+    assert found[Part("test", "sw")][0].tags == ("B-PER", "O")
+    path = write(repository / "data/amh/test.txt", "a O\nAda\tB-PER\n")
+    assert fault(tmp_path, MASAKHANER_FORMATS).startswith(f"{path}, line 2: no blank between")
+
+
+def test_masakhapos_as_first_published(tmp_path: Path) -> None:
+    write(tmp_path / "masakhane-pos/data/yor/dev.txt", "a NOUN\nb VERB\n")
+    write(tmp_path / "masakhane-pos/transfer_corpus/wo_wtb/dev.txt", "a NOUN\n")
+    write(tmp_path / "ud/UD_English-EWT/en_ewt-ud-train.conllu", ud("a/NOUN"))
+    write(tmp_path / "ud/UD_German-GSD/de_gsd-ud-train.conllu", ud("a/NOUN"))
+    found = read_parts(tmp_path, MASAKHAPOS_FORMATS)
+    assert set(found) == {Part("dev", "yo"), Part("train", "en")}
+    assert found[Part("dev", "yo")][0].tags == ("NOUN", "VERB")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

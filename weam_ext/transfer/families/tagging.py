@@ -1,7 +1,8 @@
-"""A label for every word: parts of speech (Universal Dependencies) and names (WikiANN, PAN-X).
+"""A label for every word: parts of speech (UD, MasakhaPOS) and names (WikiANN, MasakhaNER).
 
 XTREME layout: Hu et al. 2020, arXiv 2003.11080. UD: Nivre et al. 2020, arXiv 2004.10643; WikiANN:
-Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193.
+Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193; MasakhaNER: Adelani et al.
+2021, arXiv 2103.11811, and 2022, arXiv 2210.12391; MasakhaPOS: Dione et al. 2023, arXiv 2305.13989.
 """
 
 import re
@@ -54,25 +55,31 @@ class Sentence(Example):
 # ---------------------------------------------------------------------------------------- readers
 
 
-def _two_columns(tags: Sequence[str], prefix: bool = False) -> Any:
-    """Lines "word TAB tag", blank lines between sentences; `prefix`: "de:word TAB tag"."""
-    known = frozenset((*tags, UNTAGGED))
+def _two_columns(
+    tags: Sequence[str], prefix: bool = False, gap: str = "\t", outside: Sequence[str] = ()
+) -> Any:
+    """Lines "word TAB tag", blank lines between sentences; `prefix`: "de:word TAB tag".
+
+    Tags that are `outside` of the task are read as O.
+    """
+    known = {tag: tag for tag in (*tags, UNTAGGED)} | dict.fromkeys(outside, "O")
 
     def rows(source: Source) -> Iterator[tuple[str, str] | None]:
         for line in read_lines(source):
-            word, tab, tag = line.text.rpartition("\t")
-            if tag in known and tab:
-                yield word.partition(":")[2] if prefix else word, tag
+            word, there, tag = line.text.rpartition(gap)
+            if tag in known and there:
+                yield word.partition(":")[2] if prefix else word, known[tag]
             elif not line.text.strip():
                 yield None
-            elif not tab:
-                raise InputError(f"{line.where}: no tab between a word and its tag")
+            elif not there:
+                kind = "tab" if gap == "\t" else "blank"
+                raise InputError(f"{line.where}: no {kind} between a word and its tag")
             else:
                 raise InputError(f"{line.where}: tag {tag!r} is not one of {', '.join(tags)}")
 
     def read(source: Source, part: Part) -> list[Sentence]:
         lines = [line.text.strip() for line in read_lines(source)]
-        if part.split == TEST and any(lines) and not any("\t" in line for line in lines):
+        if part.split == TEST and any(lines) and not any(gap in line for line in lines):
             raise UnlabelledError(source)
         return _sentences(rows(source), part)
 
@@ -170,6 +177,38 @@ PANX_FORMATS = (
         Format(("wikiann", "panx"), _WIKIANN, _two_columns(NAMES, prefix=True)),
     ),
 )
+
+
+def _english(formats: Sequence[Sequence[Format]]) -> list[tuple[Format, ...]]:
+    """To train on where a set has no English of its own."""
+    return [
+        tuple(way._replace(pattern=way.pattern.replace("[a-z]{2,3}", "en")) for way in group)
+        for group in formats
+    ]
+
+
+_MASAKHANE = r"/data/(?P<lang>[a-z]{3})/(?P<split>train|dev|test)\.txt$"
+_masakhane_names = _two_columns(NAMES, gap=" ", outside=("B-DATE", "I-DATE"))
+_masakhane_tags = _two_columns(UPOS, gap=" ")
+_NER, _POS = ("masakhaner", "masakhane-ner"), ("masakhapos", "masakhane-pos")
+MASAKHANER_FORMATS = (
+    (Format(_NER, f"MasakhaNER2.0{_MASAKHANE}", _masakhane_names),),
+    (
+        Format(_NER, f"(?<!MasakhaNER2.0){_MASAKHANE}", _masakhane_names),
+        Format(_NER, r"/data/conll_2003_(?P<lang>en)/(?P<split>train|dev|test)\.txt$",
+               _masakhane_names),
+    ),
+    *_english(PANX_FORMATS),
+)  # fmt: skip
+"""Version 2 before 1; to train on CoNLL-2003's English, and on PAN-X's where it is not there."""
+MASAKHAPOS_FORMATS = (
+    (
+        Format(_POS, _MASAKHANE, _masakhane_tags),
+        Format(_POS, r"/transfer_corpus/(?P<lang>en)_ewt/(?P<split>train|dev|test)\.txt$",
+               _masakhane_tags),
+    ),
+    *_english(UDPOS_FORMATS),
+)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------ fine-tuning
