@@ -30,6 +30,18 @@ def test_generalised_xnli() -> None:
     assert mixed.second == loaded[Part("dev", "sw-sw")][7].second
 
 
+def test_generalised_paws_x(capsys: pytest.CaptureFixture[str]) -> None:
+    data = real_data("pawsx-dev").parent
+    loaded = read_task(TASKS["gpawsx"], data, ["en", "de", "ko"], "en")
+    sizes = {part.language: len(found) for part, found in loaded.items()}
+    assert (sizes["en-en"], sizes["de-de"], sizes["ko-ko"]) == (2000, 2000 - 68, 2000 - 35)
+    assert sizes["de-ko"] == sizes["ko-de"] < 1932
+    mixed, german, korean = (loaded[Part("dev", c)] for c in ("de-ko", "de-de", "ko-ko"))
+    assert mixed[7].first in {x.first for x in german}
+    assert mixed[7].second in {x.second for x in korean}
+    assert "pairs that are not in both languages, or not alike" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------ what XTREME's scripts leave
 
 
@@ -101,6 +113,36 @@ def test_translated_training_sets_of_five_columns(
     assert part == Part("translated", "de")
     assert [(x.first, x.second) for x in examples] == [("die a", "die b 0"), ("die a", "die b 1")]
     assert examples[1].label == ("contradiction" if task == "xnli" else "1")
+
+
+def test_a_broken_file_of_one_language_leaves_the_others_in_peace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = small_data(tmp_path)
+    path = write(data / "xnli/test-de.tsv", "a\tb\tneutral\na\tb\n")
+    message = f"{path}, line 2: 2 tab-separated fields instead of 3"
+    assert {part.language for part in read_task(TASKS["xnli"], data, None, "en")} == {"en"}
+    assert f"xnli: {message}; de is left out\n" in capsys.readouterr().err
+    for languages, source in ((["de"], "en"), (None, "de")):
+        with pytest.raises(InputError, match=re.escape(message)):
+            read_task(TASKS["xnli"], data, languages, source)
+    write(path, nli(12, "de"))
+    write(data / "xnli/multinli.train.de.tsv", "a\tb\n")
+    assert Part("test", "de") in read_task(TASKS["xnli"], data, None, "en")
+    assert "; the training set of de is left out\n" in capsys.readouterr().err
+
+
+def test_a_bad_row_of_one_language_in_a_file_of_all(tmp_path: Path) -> None:
+    rows = "".join(f"{c}\tneutral\ta\tb\n" for c in ("en", "fr", "de"))
+    text = "language\tgold_label\tsentence1\tsentence2\n" + rows
+    write(tmp_path / "XNLI-1.0/xnli.dev.tsv", text + "de\tmaybe\ta\tb\n")
+    assert set(read_task(TASKS["xnli"], tmp_path, None, "en")) == {
+        Part("dev", "en"), Part("dev", "fr"),
+    }  # fmt: skip
+    columns = "lang\tsplit\tindex_id\tcategory\ttext\n"
+    text = columns + "eng_Latn\tdev\t1\ttravel\ta\ndeu_Latn\tdev\t1\tmagic\ta\n"
+    write(tmp_path / "sib/sib200.tsv", text)
+    assert set(read_task(TASKS["sib200"], tmp_path, None, "en")) == {Part("dev", "en")}
 
 
 # ----------------------------------------------------------------------------------------- splits

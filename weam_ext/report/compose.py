@@ -226,7 +226,10 @@ def _noted(results: Results, conditions: Sequence[Condition]) -> Iterator[Table]
 
 
 # What the two languages of a test set are.
-_CROSSED = {"gxnli": ("hypothesis", "premise"), "mlqa-gxlt": ("question", "text")}
+_CROSSED = {
+    "gxnli": ("hypothesis", "premise"), "gpawsx": ("second sentence", "first sentence"),
+    "mlqa-gxlt": ("question", "text"),
+}  # fmt: skip
 
 
 def _matrices(results: Results, conditions: Sequence[Condition], axes: tuple[str, str]) -> Figures:

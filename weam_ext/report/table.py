@@ -31,8 +31,11 @@ from weam_ext.transfer.languages import syntactic_distance
 from weam_ext.transfer.results import CORRELATIONS, Models, Row
 
 TITLES = {
-    "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X", "sib200": "SIB-200 topics",
-    "stsb": "STS-B", "xcopa": "XCOPA", "udpos": "UD parts of speech", "panx": "PAN-X names",
+    "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X",
+    "gpawsx": "Generalised PAWS-X", "sib200": "SIB-200 topics",
+    "stsb": "STS-B", "xcopa": "XCOPA", "belebele": "Belebele",
+    "udpos": "UD parts of speech", "masakhapos": "MasakhaPOS", "panx": "PAN-X names",
+    "masakhaner": "MasakhaNER",
     "mlqa": "MLQA", "mlqa-gxlt": "MLQA G-XLT", "xquad": "XQuAD", "tydiqa": "TyDiQA-GoldP",
     "udpos-probe": "UD parts of speech, frozen", "panx-probe": "PAN-X names, frozen",
     "sib200-probe": "SIB-200 topics, frozen", "tatoeba": "Tatoeba retrieval",

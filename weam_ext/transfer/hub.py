@@ -2,14 +2,15 @@
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from weam_ext.common.errors import InputError, describe
-from weam_ext.transfer.families.answering import Question
+from weam_ext.common.errors import InputError, describe, say
+from weam_ext.transfer.families.answering import Question, told_apart
 from weam_ext.transfer.families.choice import Choice
 from weam_ext.transfer.families.classification import NLI, TOPICS, Text
 from weam_ext.transfer.families.formats import DEV, SPLITS, TEST, TRAIN, Part
-from weam_ext.transfer.families.tagging import NAMES, Sentence
+from weam_ext.transfer.families.tagging import NAMES, UPOS, Sentence
 from weam_ext.transfer.languages import language_code
 from weam_ext.transfer.tasks import Loaded, Task
 
@@ -25,6 +26,8 @@ class HubSet(NamedTuple):
     languages: tuple[str, ...]
     train: tuple[str, str] | None = None
     """Another set and its configuration that the source is trained on."""
+    language: Callable[[Any], str] | None = None
+    """Of an example, where one configuration holds all languages."""
 
 
 def _pair(labels: Sequence[str], first: str, second: str) -> Callable[[dict[str, Any], str], Text]:
@@ -45,8 +48,11 @@ def _similar(row: dict[str, Any], key: str) -> Text:
     return Text(key, row["sentence1"], row["sentence2"], str(float(row["similarity_score"])))
 
 
-def _names(row: dict[str, Any], key: str) -> Sentence:
-    return Sentence(key, tuple(row["tokens"]), tuple(NAMES[k] for k in row["ner_tags"]))
+def _tagged(tags: Sequence[str], column: str) -> Callable[[dict[str, Any], str], Sentence]:
+    def example(row: dict[str, Any], key: str) -> Sentence:
+        return Sentence(key, tuple(row["tokens"]), tuple(tags[k] for k in row[column]))
+
+    return example
 
 
 def _answers(row: dict[str, Any], key: str) -> Question:
@@ -62,6 +68,9 @@ def _choices(row: dict[str, Any], key: str) -> Choice:
 
 _SQUAD = ("rajpurkar/squad", "plain_text")
 _XNLI = """ar bg de el en es fr hi ru sw th tr ur vi zh"""
+_UDPOS = """Afrikaans Arabic Basque Bulgarian Chinese Dutch English Estonian Finnish French German
+Greek Hebrew Hindi Hungarian Indonesian Italian Japanese Kazakh Korean Marathi Persian Portuguese
+Russian Spanish Tagalog Tamil Telugu Thai Turkish Urdu Vietnamese Yoruba"""
 _PANX = """ar bg de el en es et eu fa fi fr he hi hu id it ja ka kk ko ml mr ms my nl pt ru sw ta te
 th tl tr ur vi yo zh"""
 HUB = {
@@ -84,7 +93,18 @@ HUB = {
     "xcopa": HubSet("cambridgeltl/xcopa", "{language}", _choices, (
         "et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh",
     )),
-    "panx": HubSet("google/xtreme", "PAN-X.{language}", _names, tuple(_PANX.split())),
+    "panx": HubSet(
+        "google/xtreme", "PAN-X.{language}", _tagged(NAMES, "ner_tags"), tuple(_PANX.split())
+    ),
+    "udpos": HubSet(
+        "google/xtreme", "udpos.{language}", _tagged(UPOS, "pos_tags"), tuple(_UDPOS.split())
+    ),
+    "tydiqa": HubSet(
+        "google-research-datasets/tydiqa", "secondary_task", _answers,
+        ("arabic", "bengali", "english", "finnish", "indonesian", "korean", "russian", "swahili",
+         "telugu"),
+        language=lambda question: language_code(question.key.partition("-")[0]),
+    ),
     "mlqa": HubSet("facebook/mlqa", "mlqa.{language}.{language}", _answers, (
         "ar", "de", "en", "es", "hi", "vi", "zh",
     ), _SQUAD),
@@ -115,13 +135,15 @@ def read_hub(task: Task, languages: Sequence[str] | None, source: str) -> Loaded
             for split, found in _load(library, way.name, configuration, way.example).items():
                 if split == TRAIN and code != source and not task.parallel_train:
                     continue  # machine translations, some of them: given as files, or not at all
-                loaded[Part(split, code)] = found
+                own = [x for x in found if not way.language or way.language(x) == code]
+                loaded[Part(split, code)] = told_apart(own) if way.language else own
     if way.train:
         for split, found in _load(library, *way.train, way.example).items():
             loaded.setdefault(Part(split, source), found)
-    return loaded
+    return {part: found for part, found in loaded.items() if found}
 
 
+@lru_cache(maxsize=1)
 def _load(
     library: Any, name: str, configuration: str, example: Callable[[dict[str, Any], str], Any]
 ) -> dict[str, list[Any]]:
@@ -132,9 +154,10 @@ def _load(
     found: dict[str, list[Any]] = {}
     for part, rows in parts.items():
         if part in SPLITS:
-            found[SPLITS[part]] = list(
-                _rows(rows, f"{name}, {configuration}, {part}", part, example)
-            )
+            where = f"{name}, {configuration}, {part}"
+            found[SPLITS[part]] = list(_rows(rows, where, part, example))
+            if missing := len(rows) - len(found[SPLITS[part]]):
+                say(f"{where}: {missing} of {len(rows)} rows have no label and are left out")
     if not {TRAIN, DEV, TEST}.intersection(found):
         raise InputError(f"{name}, {configuration}: none of train, validation and test")
     return found
@@ -148,6 +171,8 @@ def _rows(
 ) -> Iterable[Any]:
     for number, row in enumerate(rows):
         try:
+            if row.get("label") == -1 or ("answers" in row and not any(row["answers"]["text"])):
+                continue
             yield example(row, f"{SPLITS[part]}-{number}")
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise InputError(f"{where}, row {number}: {error!r}") from error

@@ -16,18 +16,21 @@ uig ug ukr uk urd ur uzb uz uzn uz vie vi xho xh yid yi ydd yi yor yo yue yue zu
 qu ilo ilo war war
 """
 _FROM_THREE = dict(zip(_CODES.split()[::2], _CODES.split()[1::2], strict=True))
-_FROM_NAME = {
-    "arabic": "ar", "bengali": "bn", "english": "en", "finnish": "fi", "indonesian": "id",
-    "korean": "ko", "russian": "ru", "swahili": "sw", "telugu": "te", "japanese": "ja",
-    "thai": "th",
-}  # fmt: skip
+_NAMES = """
+afrikaans af arabic ar basque eu bengali bn bulgarian bg chinese zh dutch nl english en estonian et
+finnish fi french fr german de greek el hebrew he hindi hi hungarian hu indonesian id italian it
+japanese ja kazakh kk korean ko marathi mr persian fa portuguese pt russian ru spanish es swahili sw
+tagalog tl tamil ta telugu te thai th turkish tr urdu ur vietnamese vi yoruba yo
+"""
+_FROM_NAME = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 
 
 # Of languages that data sets publish in several scripts, those that the bare code does not mean:
-# FLORES-200's and SIB-200's, and NTREX's of Serbian.
+# FLORES-200's, SIB-200's and Belebele's, and NTREX's of Serbian.
 _OTHER_SCRIPTS = {
     "ar": "Latn", "zh": "Hant", "sr": "Latn", "ace": "Arab", "bjn": "Arab", "kas": "Deva",
-    "knc": "Latn", "min": "Arab", "taq": "Tfng",
+    "knc": "Latn", "min": "Arab", "taq": "Tfng", "bn": "Latn", "hi": "Latn", "ne": "Latn",
+    "si": "Latn", "ur": "Latn",
 }  # fmt: skip
 _OWN_REGIONS = {"zh": "CN"}
 

@@ -100,8 +100,8 @@ class Noise:
                 second = example.second and _words(change, example.second)
                 return replace(example, first=_words(change, example.first), second=second)
             case Choice():
-                a, b = (_words(change, choice) for choice in example.choices)
-                return replace(example, premise=_words(change, example.premise), choices=(a, b))
+                choices = tuple(_words(change, choice) for choice in example.choices)
+                return replace(example, premise=_words(change, example.premise), choices=choices)
             case Question():
                 return replace(example, question=_words(change, example.question))
             case Sentence():

@@ -15,7 +15,7 @@ from weam_ext.transfer.families.answering import (
     XQUAD_FORMATS,
     Answering,
 )
-from weam_ext.transfer.families.choice import XCOPA_FORMATS, MultipleChoice
+from weam_ext.transfer.families.choice import BELEBELE_FORMATS, XCOPA_FORMATS, MultipleChoice
 from weam_ext.transfer.families.classification import (
     NLI,
     PARAPHRASE,
@@ -38,7 +38,15 @@ from weam_ext.transfer.families.formats import (
     UnlabelledError,
     find,
 )
-from weam_ext.transfer.families.tagging import NAMES, PANX_FORMATS, UDPOS_FORMATS, UPOS, Tagging
+from weam_ext.transfer.families.tagging import (
+    MASAKHANER_FORMATS,
+    MASAKHAPOS_FORMATS,
+    NAMES,
+    PANX_FORMATS,
+    UDPOS_FORMATS,
+    UPOS,
+    Tagging,
+)
 
 HELD_OUT = 5
 """If a language has training examples only, one group in this many is held out of them."""
@@ -67,6 +75,8 @@ class Task:
     recipe: Recipe = Recipe()
     crossing: str = ""
     """"answers": a language is that of text and question; "both": all pairs of languages."""
+    made: bool = False
+    """Whether the pairs of languages are made of parallel files, and are not published so."""
     parallel_train: bool = False
     """Whether the training sets of other languages are translations of the source's."""
 
@@ -77,17 +87,29 @@ TASKS: Registry[Task] = Registry("tasks")
 for _task in (
     Task("xnli", "XNLI", XNLI_FORMATS, lambda: Classification(NLI)),
     Task(
-        "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both"
+        "gxnli", "generalised XNLI", XNLI_FORMATS, lambda: Classification(NLI), crossing="both",
+        made=True,
     ),
     Task("pawsx", "PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE)),
+    Task(
+        "gpawsx", "generalised PAWS-X", PAWSX_FORMATS, lambda: Classification(PARAPHRASE),
+        crossing="both", made=True,
+    ),
     Task(
         "sib200", "SIB-200 topics", SIB_FORMATS, lambda: Classification(TOPICS),
         parallel_train=True,
     ),
     Task("stsb", "STS-B", STS_FORMATS, Similarity),
     Task("xcopa", "XCOPA", XCOPA_FORMATS, MultipleChoice),
+    Task("belebele", "Belebele", BELEBELE_FORMATS, MultipleChoice, Recipe(max_length=512)),
     Task("udpos", "UD parts of speech", UDPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING),
+    Task(
+        "masakhapos", "MasakhaPOS", MASAKHAPOS_FORMATS, lambda: Tagging(UPOS, "X"), _TAGGING,
+    ),
     Task("panx", "PAN-X names", PANX_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING),
+    Task(
+        "masakhaner", "MasakhaNER", MASAKHANER_FORMATS, lambda: Tagging(NAMES, "O"), _TAGGING,
+    ),
     Task(
         "mlqa", "MLQA", MLQA_FORMATS, lambda: Answering("mlqa"), _ANSWERING, crossing="answers"
     ),
@@ -147,25 +169,34 @@ Loaded = dict[Part, list[Any]]
 def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: str) -> Loaded:
     """The parts of a task that the given languages need (all there are, for None).
 
-    A test or development set without labels is told of and passed over. Raises `InputError` for a
-    broken file and where a language is missing.
+    A test or development set without labels is told of and passed over, and so is a language with
+    a broken file. Raises `InputError` where that is the source or was asked for by its name.
     """
     files = find(data, task.formats)
     loaded: Loaded = {}
+    broken: set[str] = set()
     for part, loaders in files.items():
         first, _, second = part.language.partition("-")
         wanted = languages is None or {first, second or first} <= {*languages, source}
         if wanted:
             try:
                 examples = [example for _, read in loaders for example in read()]
+                if not examples:
+                    raise InputError(f"{loaders[0][0]}: no examples")
             except UnlabelledError as error:
                 if part.split == TRAIN:
                     raise
                 say(f"{task.name}: {error}; what other files there are of {part.language} is taken")
-                continue
-            if not examples:
-                raise InputError(f"{loaders[0][0]}: no examples")
-            loaded[part] = examples
+            except InputError as error:
+                if languages is not None or source in (first, second):
+                    raise
+                tested = part.split in (DEV, TEST)
+                broken |= {part.language} if tested else set()
+                what = part.language if tested else f"the training set of {part.language}"
+                say(f"{task.name}: {error}; {what} is left out")
+            else:
+                loaded[part] = examples
+    loaded = {part: found for part, found in loaded.items() if part.language not in broken}
     if not loaded:
         raise InputError(f"{data}: no files of {task.name} there")
     return _crossed(task, loaded, source)
@@ -173,7 +204,7 @@ def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: s
 
 def _crossed(task: Task, loaded: Loaded, source: str) -> Loaded:
     """Languages as the task counts them."""
-    if task.name == "gxnli":
+    if task.made:
         tested = {split for split, _ in loaded if split in (DEV, TEST)}
         kept = {part: found for part, found in loaded.items() if part.split not in (DEV, TEST)}
         for split in tested:

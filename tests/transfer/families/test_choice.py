@@ -10,7 +10,12 @@ import torch
 from small_tokenizers import FAMILIES, tokenizer
 from transfer_files import counts, fault, read_parts, small_data, write
 
-from weam_ext.transfer.families.choice import XCOPA_FORMATS, Choice, MultipleChoice
+from weam_ext.transfer.families.choice import (
+    BELEBELE_FORMATS,
+    XCOPA_FORMATS,
+    Choice,
+    MultipleChoice,
+)
 from weam_ext.transfer.families.formats import Part
 from weam_ext.transfer.results import Score
 
@@ -49,6 +54,58 @@ def line(**changes: Any) -> str:
 def test_lines_that_are_no_choices(text: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path / "xcopa/et/val.et.jsonl", f"{line()}\n{text}\n")
     assert fault(tmp_path, XCOPA_FORMATS).startswith(f"{path}, line 2: {message}")
+
+
+def belebele(language: str, question: int = 1, **changes: Any) -> str:
+    """A question on a passage of FLORES-200, as it is published."""
+    fields = {f"mc_answer{k}": f"{language} {k}" for k in range(1, 5)} | {
+        "link": "https://a", "question_number": question, "flores_passage": f"{language} text",
+        "question": "who?", "correct_answer_num": "3", "dialect": language, "ds": "2023-05-03",
+    }  # fmt: skip
+    return json.dumps(fields | changes) + "\n"
+
+
+def test_belebele_is_parallel_and_leaves_passages_together(tmp_path: Path) -> None:
+    for code in ("eng_Latn", "deu_Latn", "npi_Deva", "npi_Latn"):
+        text = belebele(code) + belebele(code, 2, correct_answer_num=1)
+        write(tmp_path / f"Belebele/{code}.jsonl", text)
+    found = read_parts(tmp_path, BELEBELE_FORMATS)
+    assert set(found) == {Part("test", code) for code in ("en", "de", "ne", "ne-Latn")}
+    assert len({tuple(x.key for x in examples) for examples in found.values()}) == 1
+    first, second = found[Part("test", "de")]
+    assert (first.label, second.label, first.group) == (2, 0, second.group)
+    assert first.choices[2] == "deu_Latn 3" and first.key != second.key
+    rows = MultipleChoice().encode(tokenizer("WordPiece"), [first], 16)
+    assert len(rows[0]["input_ids"]) == 4 and rows[0]["labels"] == 2
+
+
+def test_what_belebele_is_trained_on(tmp_path: Path) -> None:
+    header = "\tdataset\tsplit\tpassage_id\tpassage\tquestion\tanswer1\tanswer2\tanswer3\tanswer4"
+    right = "\tcorrect_answer\n"
+    row = '0\tRACE\ttrain\t7\t"one\n""two"""\twho?\ta\tb\tc\td\tb\n'
+    few, dev = row.replace("\td\tb\n", "\t\tb\n"), row.replace("train", "dev")
+    path = write(tmp_path / "belebele/belebele_training_set.tsv", header + right + row + few + dev)
+    found = read_parts(tmp_path, BELEBELE_FORMATS)
+    assert {part: len(examples) for part, examples in found.items()} == {
+        Part("train", "en"): 1, Part("dev", "en"): 1,
+    }  # fmt: skip
+    (example,) = found[Part("train", "en")]
+    assert (example.premise, example.label) == ('one\n"two"', 1)
+    write(path, header + right + row.replace("\tb\n", "\te\n"))
+    assert fault(tmp_path, BELEBELE_FORMATS).startswith(
+        f"{path}, line 3: not an example to train on"
+    )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"correct_answer_num": "5"}, {"correct_answer_num": None}, {"link": None}]
+)
+def test_lines_that_are_no_questions(changes: dict[str, Any], tmp_path: Path) -> None:
+    item = json.loads(belebele("eng_Latn")) | changes
+    kept = {name: value for name, value in item.items() if value is not None}
+    path = write(tmp_path / "belebele/eng_Latn.jsonl", belebele("eng_Latn") + json.dumps(kept))
+    message = fault(tmp_path, BELEBELE_FORMATS)
+    assert message.startswith(f"{path}, line 2: not an example of Belebele")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -93,13 +93,37 @@ def test_xnli_and_multinli_as_first_published(tmp_path: Path) -> None:
     assert [x.label for x in found[Part("train", "en")]] == ["entailment"]
 
 
-def test_paws_x_as_first_published(tmp_path: Path) -> None:
-    paws = "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n2\tNS\tb\t0\n"
-    write(tmp_path / "x-final/de/test_2k.tsv", paws)
+def test_quotation_marks_are_those_of_the_text(tmp_path: Path) -> None:
+    """XTREME's scripts write CSV: so quoted is what has quotation marks in it, and nothing else."""
+    text = 'a "b"\t"so ""b"", he said"\t1\n"a"\t"""b"""\t0\n"a" "b"\t"\t0\n'
+    write(tmp_path / "pawsx/dev-de.tsv", text)
+    found = read_parts(tmp_path, PAWSX_FORMATS)[Part("dev", "de")]
+    assert [(x.first, x.second) for x in found] == [
+        ('a "b"', 'so "b", he said'), ('"a"', '"b"'), ('"a" "b"', '"'),
+    ]  # fmt: skip
+
+
+def test_what_paws_x_did_not_translate_is_no_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "pawsx/dev-de.tsv", "\tb\t1\nNS\tb\t0\na\tb\t0\n")
+    examples = read_parts(tmp_path, PAWSX_FORMATS)[Part("dev", "de")]
+    assert [x.label for x in examples] == ["1", "0", "0"]
+    told = capsys.readouterr().err
+    assert told == f"{path}: 2 of 3 examples are not translated, but count\n"
+    rows = Classification(("0", "1")).encode(tokenizer("WordPiece"), examples, 16)
+    assert len(rows) == 3
+
+
+def test_paws_x_as_first_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paws = "id\tsentence1\tsentence2\tlabel\n1\ta\tb\t1\n2\tNS\tb\t0\n3\ta\t\t0\n"
+    path = write(tmp_path / "x-final/de/test_2k.tsv", paws)
     write(tmp_path / "x-final/de/translated_train.tsv", paws)
     found = read_parts(tmp_path, PAWSX_FORMATS)
-    assert [(x.key, x.label) for x in found[Part("test", "de")]] == [("test-1", "1")]
-    assert len(found[Part("translated", "de")]) == 1
+    assert [x.key for x in found[Part("test", "de")]] == ["test-1", "test-2", "test-3"]
+    told = capsys.readouterr().err
+    assert told == f"{path}: 2 of 3 examples are not translated, but count\n"
+    assert len(found[Part("translated", "de")]) == 1  # nor is anything learnt of the others
 
 
 def test_sib_200_and_sts_b_as_first_published(tmp_path: Path) -> None:
@@ -148,6 +172,17 @@ def test_a_similarity_is_learnt_as_a_share_of_five() -> None:
     assert row["labels"] == 0.5
     assert similarity.decode(np.array([[0.5]], np.float32), [row], [example]) == ["2.5"]
     assert similarity.head == {"num_labels": 1, "problem_type": "regression"}
+
+
+def test_what_both_languages_have_alike_is_crossed(capsys: pytest.CaptureFixture[str]) -> None:
+    def texts(language: str, *rows: str) -> list[Text]:
+        return [Text(row[0], row[2:], f"{language} {row[0]}", row[1]) for row in rows]
+
+    english, german = texts("en", "1 a", "2 b", "3 c", "4 d"), texts("de", "1 a", "2xb", "3 NS")
+    found = crossed({"en": english, "de": german})
+    keys = {pair: [x.key for x in examples] for pair, examples in found.items()}
+    assert keys == {"en-en": [*"1234"], "en-de": ["1"], "de-en": ["1"], "de-de": ["1", "2"]}
+    assert "left out are 8 of 16 pairs" in capsys.readouterr().err
 
 
 def test_premises_are_crossed_with_hypotheses() -> None:

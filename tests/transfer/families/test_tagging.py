@@ -11,6 +11,8 @@ from transfer_files import counts, fault, read_parts, tagged, write
 from weam_ext.transfer.families.formats import Part
 from weam_ext.transfer.families.tagging import (
     IGNORED,
+    MASAKHANER_FORMATS,
+    MASAKHAPOS_FORMATS,
     PANX_FORMATS,
     UDPOS_FORMATS,
     UPOS,
@@ -90,20 +92,95 @@ UD = """# text = im Haus
 
 
 def test_universal_dependencies_as_first_published(tmp_path: Path) -> None:
-    """Neither ranges nor empty nodes are words."""
+    """As XTREME's words: what is fused is one with the topmost tag; empty nodes are none."""
     path = write(tmp_path / "ud-2.5/UD_German-GSD/de_gsd-ud-dev.conllu", UD)
     (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
-    assert (sentence.words, sentence.tags) == (("in", "dem", "Haus"), ("ADP", "DET", "NOUN"))
+    assert (sentence.words, sentence.tags) == (("im", "Haus"), ("ADP", "NOUN"))
+    heads = UD.replace("DET\t_\t_\t_", "DET\t_\t_\t3").replace("ADP\t_\t_\t_", "ADP\t_\t_\t2")
+    write(path, heads)
+    (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
+    assert sentence.tags == ("DET", "NOUN")
     write(path, UD.replace("NOUN", "N"))
     assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 6: 'N' is no universal tag"
     write(path, UD.replace("\t_\n", "\n"))
     assert fault(tmp_path, UDPOS_FORMATS) == f"{path}, line 2: 9 fields instead of CoNLL-U's 10"
 
 
+def ud(*sentences: str, name: str = "s") -> str:
+    """CoNLL-U of sentences of "word/TAG word/TAG", called s0, s1 and so on."""
+    found = []
+    for number, words in enumerate(sentences):
+        found.append(f"# sent_id = {name}{number}\n# text = x\n")
+        for k, (word, tag) in enumerate((pair.split("/") for pair in words.split(" ")), 1):
+            found.append(f"{k}\t{word.replace('~', ' ')}\t_\t{tag}" + "\t_" * 6 + "\n")
+        found.append("\n")
+    return "".join(found)
+
+
+def test_sentences_with_hidden_words_are_left_out_and_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = ud("_/NOUN _/VERB", "_/DET b/NOUN", "_/DET b/NOUN c/VERB", "a~b/NOUN c\u200cd/VERB")
+    path = write(tmp_path / "ud/UD_French-FTB/fr_ftb-ud-dev.conllu", text)
+    found = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "fr")]
+    assert [x.words for x in found] == [("_", "b", "c"), ("ab", "cd")]
+    told = capsys.readouterr().err
+    assert told == f"{path}: 2 sentences are left out, as their words are hidden\n"
+
+
+def test_words_without_a_tag_are_shown_and_not_scored(tmp_path: Path) -> None:
+    write(tmp_path / "ud/UD_German-GSD/de_gsd-ud-dev.conllu", ud("a/DET b/_ c/NOUN"))
+    (sentence,) = read_parts(tmp_path, UDPOS_FORMATS)[Part("dev", "de")]
+    family = Tagging(UPOS, "X")
+    (row,) = family.encode(tokenizer("WordPiece"), [sentence], 16)
+    assert [word for _, word in row["words"]] == [0, 1, 2]
+    assert sum(label != IGNORED for label in row["labels"]) == 2
+    scores = family.score([sentence], ["DET VERB VERB"], "de")
+    assert scores == {"accuracy": [Score(1.0, 2.0)], "f1": [Score(2.0, 4.0)]}
+
+
+def test_parallel_sentences_have_one_key_and_others_have_their_own(tmp_path: Path) -> None:
+    for code, treebanks in {"de": ("gsd", "pud"), "fr": ("pud",), "it": ("isdt",)}.items():
+        for treebank in treebanks:
+            path = tmp_path / f"ud/UD_x-{treebank}/{code}_{treebank}-ud-test.conllu"
+            write(path, ud("a/DET b/NOUN", "a/DET c/NOUN", name="n0100"))
+    data = read_parts(tmp_path, UDPOS_FORMATS)
+    keys = {part.language: [x.key for x in found] for part, found in data.items()}
+    assert keys["fr"] == ["n01000", "n01001"] == keys["de"][2:]
+    assert len({*keys["de"], *keys["fr"], *keys["it"]}) == 2 + 2 + 2
+
+
 def test_wikiann_as_first_published(tmp_path: Path) -> None:
     write(tmp_path / "wikiann/de/test", "de:Ada\tB-PER\nde::\tO\n\n")
     (sentence,) = read_parts(tmp_path, PANX_FORMATS)[Part("test", "de")]
     assert sentence.words == ("Ada", ":")
+
+
+def test_masakhaner_as_first_published(tmp_path: Path) -> None:
+    """Dates are names of a kind that no training set knows; of the versions the second is taken."""
+    repository = tmp_path / "masakhane-ner-main"
+    write(repository / "MasakhaNER2.0/data/swa/test.txt", "Ada B-PER\nleo B-DATE\n\nn O\n")
+    for name in ("swa", "amh", "conll_2003_en"):
+        write(repository / f"data/{name}/test.txt", "Ada B-PER\nsasa I-DATE\n\n")
+    write(tmp_path / "panx/train-en.tsv", "Ada\tB-PER\n")
+    write(tmp_path / "panx/train-de.tsv", "Ada\tB-PER\n")
+    found = read_parts(tmp_path, MASAKHANER_FORMATS)
+    assert {f"{part.split}-{part.language}": len(x) for part, x in found.items()} == {
+        "test-sw": 2, "test-am": 1, "test-en": 1, "train-en": 1,
+    }  # fmt: skip
+    assert found[Part("test", "sw")][0].tags == ("B-PER", "O")
+    path = write(repository / "data/amh/test.txt", "a O\nAda\tB-PER\n")
+    assert fault(tmp_path, MASAKHANER_FORMATS).startswith(f"{path}, line 2: no blank between")
+
+
+def test_masakhapos_as_first_published(tmp_path: Path) -> None:
+    write(tmp_path / "masakhane-pos/data/yor/dev.txt", "a NOUN\nb VERB\n")
+    write(tmp_path / "masakhane-pos/transfer_corpus/wo_wtb/dev.txt", "a NOUN\n")
+    write(tmp_path / "ud/UD_English-EWT/en_ewt-ud-train.conllu", ud("a/NOUN"))
+    write(tmp_path / "ud/UD_German-GSD/de_gsd-ud-train.conllu", ud("a/NOUN"))
+    found = read_parts(tmp_path, MASAKHAPOS_FORMATS)
+    assert set(found) == {Part("dev", "yo"), Part("train", "en")}
+    assert found[Part("dev", "yo")][0].tags == ("NOUN", "VERB")
 
 
 @pytest.mark.parametrize("family", FAMILIES)

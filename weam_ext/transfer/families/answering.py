@@ -66,14 +66,16 @@ def _squad(source: Source, part: Part) -> list[Question]:
 
 
 def _labelled(source: Source, found: list[Question]) -> list[Question]:
-    """Questions that can be scored, by keys that tell them apart.
-
-    XTREME's TyDiQA has 89 ids for 3,696 questions: where ids repeat, the content is the key.
-    """
+    """Questions that can be scored, by keys that tell them apart."""
     if not found:
         raise InputError(f"{source}: no questions")
     if not any(text for question in found for text, _ in question.answers):
         raise UnlabelledError(source)
+    return told_apart(found)
+
+
+def told_apart(found: list[Question]) -> list[Question]:
+    """The same: where ids repeat (XTREME's TyDiQA has 89 for 3,696), the content is the key."""
     if len({question.key for question in found}) < len(found):
         return [
             replace(q, key=f"{q.key}-{content_digest({'question': q.content()})[:16]}")

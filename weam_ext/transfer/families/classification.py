@@ -6,7 +6,8 @@ multi-MT: May 2021, after Cer et al. 2017. XTREME layout: Hu et al. 2020, arXiv 
 """
 
 import csv
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from weam_ext.common.errors import InputError
+from weam_ext.common.errors import InputError, say
 from weam_ext.transfer.families.formats import (
     DEV,
     SPLITS,
@@ -59,6 +60,13 @@ class Text(Example):
     def length(self) -> int:
         return len(self.first) + len(self.second or "")
 
+    @property
+    def translated(self) -> bool:
+        """Whether no text is one of PAWS-X's that nobody translated."""
+        return all(
+            text is None or text.strip() not in ("", "NS") for text in (self.first, self.second)
+        )
+
 
 # ---------------------------------------------------------------------------------------- readers
 
@@ -67,7 +75,8 @@ def _text(
     line: Line, key: str, texts: Sequence[str], label: str, labels: Sequence[str], shared: str = ""
 ) -> Text:
     """An example; `InputError` where a text is empty or the label is not one of those known."""
-    _check_filled(line, texts)
+    if labels != PARAPHRASE:
+        _check_filled(line, texts)
     if label not in labels:
         raise InputError(f"{line.where}: label {label!r} is not one of {', '.join(labels)}")
     return Text(key, texts[0], texts[1] if len(texts) > 1 else None, label, shared)
@@ -79,18 +88,32 @@ def _check_filled(line: Line, texts: Sequence[str]) -> None:
 
 
 def _three_columns(labels: Sequence[str], texts_a_group: int) -> Any:
+    """XTREME's layout, whose fields with quotation marks are quoted as in CSV."""
+
     def read(source: Source, part: Part) -> list[Text]:
         found = []
         for row, line in enumerate(read_lines(source)):
             if not row and part.split == TEST and len(line.text.rstrip("\t").split("\t")) == 2:
                 raise UnlabelledError(source)
-            *texts, label = fields(line, 3)
+            *texts, label = map(_unquoted, fields(line, 3))
             label = _NLI_NAMES.get(label, label)
             group = f"{part.split}-{row // texts_a_group}"
             found.append(_text(line, f"{part.split}-{row}", texts, label, labels, group))
-        return found
+        return _told(source, found)
 
     return read
+
+
+def _unquoted(field: str) -> str:
+    quoted = re.fullmatch(r'"((?:[^"]|"")+)"', field)
+    return quoted[1].replace('""', '"') if quoted and '""' in quoted[1] else field
+
+
+def _told(source: Source, found: list[Text]) -> list[Text]:
+    """The same: what PAWS-X did not translate stays, as XTREME counts it, but is told of."""
+    if missing := sum(not x.translated for x in found):
+        say(f"{source}: {missing} of {len(found)} examples are not translated, but count")
+    return found
 
 
 def _translated(labels: Sequence[str]) -> Any:
@@ -124,12 +147,11 @@ def _nli(*names: str) -> Any:
 def _paws_x(source: Source, part: Part) -> list[Text]:
     names = ("id", "sentence1", "sentence2", "label")
     split = TRAIN if part.split == TRANSLATED else part.split
-    return [
+    found = [
         _text(line, f"{split}-{number}", texts, label, PARAPHRASE)
         for line, (number, *texts, label) in table_rows(source, names, exact=True)
-        # Where it was not translated: the data set's own README.
-        if "NS" not in texts and all(text.strip() for text in texts)
     ]
+    return [x for x in found if x.translated] if split == TRAIN else _told(source, found)
 
 
 def _xnli_split(source: Source) -> str:
@@ -137,38 +159,39 @@ def _xnli_split(source: Source) -> str:
 
 
 @lru_cache(maxsize=4)
-def _xnli(source: Source) -> dict[str, list[Text]]:
-    """The original file: all languages, the items of each in the same order."""
+def _xnli_all(source: Source) -> dict[str, list[tuple[Line, list[str]]]]:
+    """The rows of the original file: all languages, the items of each in the same order."""
     names = ("language", "sentence1", "sentence2", "gold_label")
-    split = _xnli_split(source)
-    found: dict[str, list[Text]] = {}
-    for line, (language, *pair, label) in table_rows(source, names):
-        texts = found.setdefault(language, [])
-        row = len(texts)
-        texts.append(_text(line, f"{split}-{row}", pair, label, NLI, f"{split}-{row // 3}"))
+    found: dict[str, list[tuple[Line, list[str]]]] = {}
+    for line, (language, *values) in table_rows(source, names):
+        found.setdefault(language, []).append((line, values))
     return found
+
+
+def _xnli(source: Source, part: Part) -> list[Text]:
+    return [
+        _text(line, f"{part.split}-{row}", pair, label, NLI, f"{part.split}-{row // 3}")
+        for row, (line, (*pair, label)) in enumerate(_xnli_all(source)[part.language])
+    ]
 
 
 _SIB_COLUMNS = ("index_id", "category", "text")
 
 
 @lru_cache(maxsize=2)
-def _sib_all(source: Source) -> dict[Part, list[Text]]:
+def _sib_all(source: Source) -> dict[Part, list[tuple[Line, list[str]]]]:
     names = ("lang", "split", *_SIB_COLUMNS)
-    found: dict[Part, list[Text]] = {}
-    for line, (language, split, number, label, text) in table_rows(source, names, exact=True):
+    found: dict[Part, list[tuple[Line, list[str]]]] = {}
+    for line, (language, split, *values) in table_rows(source, names, exact=True):
         if split not in SPLITS:
             raise InputError(f"{line.where}: {split!r} is no split")
         part = Part(SPLITS[split], language_code(language))
-        found.setdefault(part, []).append(_text(line, number, [text], label, TOPICS))
+        found.setdefault(part, []).append((line, values))
     return found
 
 
-def _sib(source: Source, part: Part) -> list[Text]:
-    return [
-        _text(line, number, [text], label, TOPICS)
-        for line, (number, label, text) in table_rows(source, _SIB_COLUMNS, exact=True)
-    ]
+def _topics(rows: Iterable[tuple[Line, list[str]]]) -> list[Text]:
+    return [_text(line, number, [text], label, TOPICS) for line, (number, label, text) in rows]
 
 
 def _similarity(line: Line, first: str, second: str, score: str, key: str) -> Text:
@@ -215,9 +238,8 @@ XNLI_FORMATS = (
     (
         Format(("xnli",), _XTREME, _three_columns(NLI, 3)),
         Format(
-            ("xnli",), r"/xnli\.(dev|test)\.tsv$",
-            lambda source, part: _xnli(source)[part.language],
-            parts=lambda source: [Part(_xnli_split(source), code) for code in _xnli(source)],
+            ("xnli",), r"/xnli\.(dev|test)\.tsv$", _xnli,
+            parts=lambda source: [Part(_xnli_split(source), code) for code in _xnli_all(source)],
         ),
         Format(
             ("xnli",), r"multinli\.train\.(?P<lang>(?!en)[a-z]{2})\.tsv$", _xtreme_mnli, TRANSLATED,
@@ -245,12 +267,12 @@ PAWSX_FORMATS = ((
 ),)  # fmt: skip
 SIB_FORMATS = ((
     Format(
-        ("sib",), r"/sib200\.tsv$", lambda source, part: _sib_all(source)[part],
+        ("sib",), r"/sib200\.tsv$", lambda source, part: _topics(_sib_all(source)[part]),
         parts=lambda source: list(_sib_all(source)),
     ),
     Format(
         ("sib", "annotated"), r"/(?P<lang>[a-z]{3}_[A-Z][a-z]{3})/(?P<split>train|dev|test)\.tsv$",
-        _sib,
+        lambda source, part: _topics(table_rows(source, _SIB_COLUMNS, exact=True)),
     ),
 ),)  # fmt: skip
 STS_FORMATS = ((
@@ -264,19 +286,26 @@ STS_FORMATS = ((
 
 
 def crossed(parts: dict[str, list[Text]]) -> dict[str, list[Text]]:
-    """Generalised XNLI: each premise in one language with its hypothesis in another.
+    """Each first text in one language with its second text in another, by "FIRST-SECOND".
 
-    By "PREMISE-HYPOTHESIS"; the examples of all languages must be the same ones. Raises
-    `InputError` where they are not.
+    Of a pair of languages what both have, translated and with the same label; what is left out is
+    told of. Raises `InputError` where that is all.
     """
-    found = {}
-    for a, premises in parts.items():
-        for b, hypotheses in parts.items():
-            if [x.key for x in premises] != [x.key for x in hypotheses]:
-                raise InputError(f"the examples of {a} and {b} are not parallel")
-            found[f"{a}-{b}"] = [
-                replace(x, second=y.second) for x, y in zip(premises, hypotheses, strict=True)
-            ]
+    usable = {code: {x.key: x for x in found if x.translated} for code, found in parts.items()}
+    found = {
+        f"{a}-{b}": [
+            replace(x, second=seconds[key].second)
+            for key, x in firsts.items()
+            if key in seconds and seconds[key].label == x.label
+        ]
+        for a, firsts in usable.items()
+        for b, seconds in usable.items()
+    }
+    if empty := [pair for pair, examples in found.items() if not examples]:
+        raise InputError(f"the examples of {' and '.join(empty[0].split('-', 1))} are not parallel")
+    whole = max(map(len, parts.values()), default=0) * len(found)
+    if missing := whole - sum(map(len, found.values())):
+        say(f"left out are {missing} of {whole} pairs that are not in both languages, or not alike")
     return found
 
 
@@ -295,7 +324,8 @@ class Classification(Family):
     def encode(
         self, tokenizer: Any, examples: Sequence[Text], max_length: int
     ) -> list[dict[str, Any]]:
-        seconds = [x.second for x in examples] if examples and examples[0].second else None
+        paired = bool(examples) and examples[0].second is not None
+        seconds = [x.second for x in examples] if paired else None
         tokens = tokenizer(
             [x.first for x in examples],
             seconds,

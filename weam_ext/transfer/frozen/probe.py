@@ -15,7 +15,7 @@ from torch import Tensor
 
 from weam_ext.common.files import content_digest
 from weam_ext.transfer.encoder import Encoder
-from weam_ext.transfer.families.tagging import Tagging
+from weam_ext.transfer.families.tagging import UNTAGGED, Tagging
 from weam_ext.transfer.results import Evaluation
 from weam_ext.transfer.tasks import Examples
 
@@ -82,7 +82,8 @@ def _vectors(
     found: list[tuple[Place, Tensor]] = []
     for number, vectors, words in encoder.tokens([x.words for x in examples], batch_size):
         first = {word: k for k, word in reversed(list(enumerate(words))) if word >= 0}
-        found += [((number, word), vectors[:, k].cpu()) for word, k in first.items()]
+        tagged = [word for word in first if examples[number].tags[word] != UNTAGGED]
+        found += [((number, word), vectors[:, first[word]].cpu()) for word in tagged]
     found.sort(key=lambda item: item[0])
     if not found:
         return torch.empty(encoder.layers + 1, 0, encoder.width), []
