@@ -129,16 +129,19 @@ _SQUAD_TRANSLATED = (
         split=TRANSLATED,
     ),
 )  # fmt: skip
-_TYDI = (
-    Format(
-        ("tydiqa",), r"/tydiqa\.goldp\.(?P<lang>[a-z]{2,3})\.(?P<split>train|dev)\.json$", _squad,
-    ),
-    Format(("tydiqa",), r"/tydiqa-goldp-(?P<split>dev)-(?P<lang>[a-z]+)\.json$", _squad),
+# XTREME leaves the whole training set beside the parts that it makes of it.
+_TYDI_ALL = (
     Format(
         ("tydiqa",), r"/tydiqa-goldp-v1\.[01]-(train|dev)\.json$",
         lambda source, part: _labelled(source, _tydi_all(source)[part.language]),
         parts=_tydi_parts,
     ),
+)  # fmt: skip
+_TYDI = (
+    Format(
+        ("tydiqa",), r"/tydiqa\.goldp\.(?P<lang>[a-z]{2,3})\.(?P<split>train|dev)\.json$", _squad,
+    ),
+    Format(("tydiqa",), r"/tydiqa-goldp-(?P<split>dev)-(?P<lang>[a-z]+)\.json$", _squad),
 )  # fmt: skip
 # To train on TyDi's English where there is no SQuAD.
 _ENGLISH_TYDI = (
@@ -149,7 +152,7 @@ _XQUAD = r"/xquad\.(?P<lang>[a-z]{2})\.json$"
 _TRAINING = (_SQUAD_TRANSLATED, _SQUAD, _ENGLISH_TYDI)
 MLQA_FORMATS = ((Format(("mlqa",), _MLQA, _squad),), *_TRAINING)
 XQUAD_FORMATS = ((Format(("xquad",), _XQUAD, _squad, split="test"),), *_TRAINING)
-TYDIQA_FORMATS = (_TYDI, _SQUAD_TRANSLATED, _SQUAD)
+TYDIQA_FORMATS = (_TYDI_ALL, _TYDI, _SQUAD_TRANSLATED, _SQUAD)
 
 
 # ------------------------------------------------------------------------------------ fine-tuning

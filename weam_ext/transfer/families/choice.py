@@ -75,7 +75,11 @@ def _json_lines(source: Source, part: Part) -> list[Choice]:
 
 
 XCOPA_FORMATS = (
-    (Format(("xcopa",), r"/(?P<split>val|test)\.(?P<lang>[a-z]{2})\.jsonl$", _json_lines),),
+    (
+        Format(
+            ("xcopa",), r"/(?P<split>train|val|test)[.-](?P<lang>[a-z]{2})\.jsonl$", _json_lines,
+        ),
+    ),
     (
         Format(
             ("copa", "superglue"), r"/(?i:copa)/(?P<split>train|val)\.jsonl$", _json_lines,
