@@ -22,7 +22,7 @@ from weam_ext.report.statistics import (
     linearised_ratio,
     verdict,
 )
-from weam_ext.transfer.results import CORRELATIONS, Row
+from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Row
 
 TITLES = {
     "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X",
@@ -195,7 +195,7 @@ class Results:
     """All rows, by condition, test set, model and layer."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
-        rows = list(rows)
+        rows = [row for row in rows if row.split != UNLABELLED]
         latest = {(row.cell.model, row.directory): row.cell.model_sha256 for row in rows}
         # Another encoder may have been put into a directory.
         self.rows = [r for r in rows if latest[r.cell.model, r.directory] == r.cell.model_sha256]

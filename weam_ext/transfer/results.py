@@ -19,7 +19,9 @@ from weam_ext.common.errors import InputError
 from weam_ext.common.files import write_whole
 
 CELLS = "cells"
-FORMAT = 3
+FORMAT = 4
+UNLABELLED = "unlabelled"
+"""The split of a whole test set that is predicted here and scored by others."""
 CORRELATIONS = ("pearson", "spearman")
 """Metrics that are no ratio of sums: they need gold and prediction as numbers."""
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
