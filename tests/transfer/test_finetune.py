@@ -1,12 +1,14 @@
 """Fine-tuning of every family: inputs and outputs, selection, settings, noise, robust rivals."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from transfer_files import run
+from transfer_files import run, small_data, write
 
 from weam_ext.common.errors import InputError
+from weam_ext.report.table import Results
 from weam_ext.transfer.families.classification import NLI, Classification, Text
 from weam_ext.transfer.families.tagging import Sentence, Tagging
 from weam_ext.transfer.finetune import Selection, balanced, value
@@ -43,6 +45,32 @@ def test_every_family(task: str, encoder: Path, data: Path, tmp_path: Path) -> N
         assert len(row.predictions) == len(row.gold) == len(row.keys) == len(row.lengths) > 0
         assert row.facts["trained_on"] and row.facts["best_epoch"]
         assert not list(tmp_path.glob("work/*"))
+
+
+@pytest.mark.parametrize("task", ["xnli", "udpos", "xcopa", "mlqa"])
+def test_test_sets_without_labels_are_predicted_whole_and_not_scored(
+    task: str, encoder: Path, tmp_path: Path
+) -> None:
+    data = small_data(tmp_path / "data")
+    write(data / "xnli/test-de.tsv", "a\tb\n\tc\n" * 6)
+    write(data / "udpos/test-de.tsv", "a\nb\n\nc\n")
+    path = data / "xcopa/de/test.de.jsonl"
+    path.write_text((path.read_text() * 2).replace('"label": 1', '"label": 0'))
+    text = (data / "xquad/xquad.de.json").read_text()
+    for code in ("en", "de"):
+        write(data / f"mlqa/dev-context-{code}-question-{code}.json", text)
+    bare_text = re.sub('"text": ".*?"', '"text": ""', text)
+    write(data / "mlqa/test-context-de-question-de.json", bare_text)
+    size = {"xnli": 12, "udpos": 2, "xcopa": 16, "mlqa": 12}[task]
+    rows = run(encoder, data, tmp_path / "out", "--tasks", task, "--train-on-dev")
+    (bare,) = [row for row in rows if row.split == "unlabelled"]
+    assert (bare.language, bare.selection, len(bare.predictions)) == ("de", "english", size)
+    assert all(len(part) == 0 for part, _ in bare.metrics.values())
+    assert {row.language for row in rows if row.split == "test"} >= {"de"}
+    assert all(row.split == "test" for row in Results(rows).rows)
+    more = "--train-on-dev", "--test-limit", "4"  # no whole set is wanted then
+    rows = run(encoder, data, tmp_path / "few", "--tasks", task, *more)
+    assert {row.split for row in rows} == {"test"}
 
 
 def test_something_is_learnt(encoder: Path, data: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_one_bad_model_or_task_does_not_stop_the_others(
     inputs: Path, tmp_path: Path, capsys: Any
 ) -> None:
     data = small_data(tmp_path / "data")
-    (data / "udpos/train-en.tsv").write_text("a\tNOPE\n")  # of the source
+    (data / "udpos/dev-en.tsv").write_text("a\tNOPE\n")
     bad = shutil.copytree(inputs / "a", tmp_path / "bad")
     (bad / "config.json").write_text('{"model_type": "t5"}')
     arguments = flags(inputs, tmp_path / "out", models=(f"good={inputs / 'a'}", f"bad={bad}",

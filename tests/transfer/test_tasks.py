@@ -83,7 +83,7 @@ def test_test_sets_without_labels_are_told_of_and_the_development_set_is_taken(
     path = write(tmp_path / test, strip(text))
     assert path.read_text() != text
     loaded = read_task(TASKS[task], tmp_path, None, "en")
-    assert {part.split for part in loaded} == {"train" if task == "tydiqa" else "dev"}
+    assert {part.split for part in loaded} == {"train" if task == "tydiqa" else "dev", "unlabelled"}
     assert f"{task}: {path}: no labels are in it" in capsys.readouterr().err
     (tmp_path / other).unlink()
     with pytest.raises(InputError, match="no files of"):  # a score of nothing would be wrong

@@ -34,11 +34,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--title", default="Does alignment pre-training help?", help="(%(default)s)"
     )
+    parser.add_argument(
+        "--submission", type=user_path, metavar="OUT",
+        help="instead of a report, write one model's predictions as XTREME takes them",
+    )  # fmt: skip
+    parser.add_argument("--model", metavar="NAME", help="that model (default: the only one)")
+    parser.add_argument("--seed", type=int, default=0, help="that seed (%(default)s)")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    if options.submission:
+        _submit(options)
+        return
     for name in NEEDED:
         try:
             importlib.import_module(name)
@@ -63,3 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = to_markdown(options.title, parts)
     write_whole(directory / "report.md", text.encode())
     print(text, end="")
+
+
+def _submit(options: argparse.Namespace) -> None:
+    from weam_ext.report.submission import write_submission
+
+    rows = read_all(options.directory)
+    models = list(dict.fromkeys(row.cell.model for row in rows))
+    if not options.model and len(models) != 1:
+        raise InputError(f"--submission needs --model, one of {', '.join(models) or 'none'}")
+    model = options.model or models[0]
+    for path in write_submission(rows, model, options.seed, options.submission):
+        print(path)

@@ -28,7 +28,7 @@ from weam_ext.report.statistics import (
     verdict,
 )
 from weam_ext.transfer.languages import syntactic_distance
-from weam_ext.transfer.results import CORRELATIONS, Models, Row
+from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Models, Row
 
 TITLES = {
     "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X",
@@ -250,7 +250,7 @@ class Results:
     def __init__(self, rows: Iterable[Row], recorded: Models | None = None) -> None:
         """`recorded` tells the encoder that counts of each directory, and the order of models."""
         recorded = recorded or {}
-        self.rows = list(_current(rows, recorded))
+        self.rows = [row for row in _current(rows, recorded) if row.split != UNLABELLED]
         there = {row.cell.model for row in self.rows}
         self.models = [model for model in recorded if model in there]
         self.models += sorted(there.difference(recorded))

@@ -51,7 +51,7 @@ def _on_this_machine(settings: TransferSettings) -> TransferSettings:
 def _check_installed(tasks: Sequence[str]) -> None:
     """Retrieval and alignment need nothing but the base; what else is missing is told at once."""
     needed = {"accelerate", "scipy"} if set(tasks) & set(TASKS) else set()
-    if set(tasks) & {"udpos", "panx", *PROBES}:
+    if set(tasks) & {"udpos", "panx", "masakhapos", "masakhaner", *PROBES}:
         needed |= {"seqeval"}
     if set(tasks) & set(PROBES):
         needed |= {"sklearn"}

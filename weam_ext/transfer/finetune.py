@@ -18,8 +18,9 @@ from weam_ext.common.files import content_digest
 from weam_ext.model.loading import load_model
 from weam_ext.text.tokenizer import load_tokenizer
 from weam_ext.transfer.encoder import longest_states
+from weam_ext.transfer.families.formats import TEST
 from weam_ext.transfer.noise import Noise
-from weam_ext.transfer.results import CORRELATIONS, Evaluation, Score
+from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Evaluation, Score
 from weam_ext.transfer.robust import RobustTrainer
 from weam_ext.transfer.tasks import Examples, Recipe, order
 
@@ -267,6 +268,9 @@ class FineTuning:
                     for noise in self.plan.noises:
                         if noise.applies(language):
                             yield self.evaluation(language, found, noise, selection=ENGLISH)
+            if epoch == selection.best[own][1]:
+                for language, found in examples.unlabelled.items():
+                    yield self.evaluation(language, found, selection=ENGLISH, split=UNLABELLED)
         for language in examples.test:
             for name, chooser in ((ENGLISH, own), (ORACLE, language)):
                 if chooser in selection.best:
@@ -275,15 +279,17 @@ class FineTuning:
 
     def evaluation(
         self, language: str, examples: Sequence[Any], noise: Noise | None = None,
-        notes: dict[str, Any] | None = None, **named: Any
+        notes: dict[str, Any] | None = None, split: str = TEST, **named: Any
     ) -> Evaluation:  # fmt: skip
         """A test set as it is put, distorted where noise is given, and its predictions."""
         put = [noise.example(x, language) for x in examples] if noise else examples
         predictions = self.predict(put)
         content = [x.content() for x in examples]
+        scored = examples if split == TEST else []
         return Evaluation(
             language=language,
-            metrics=self.family.score(examples, predictions, language),
+            metrics=self.family.score(scored, predictions[: len(scored)], language),
+            split=split,
             keys=[x.key for x in examples],
             noise=str(noise or ""),
             lengths=[x.length for x in examples],

@@ -81,7 +81,8 @@ def _readings(setting: Setting, examples: Examples, source: str) -> Iterator[Rea
     shots = examples.shots if setting.shots else {}
     if setting.name != "translate-train":
         translated = examples.translated if setting.name == "translate-train-all" else {}
-        own = replace(examples, translated=translated, shots=shots)
+        unlabelled = examples.unlabelled if setting.name == "zero-shot" else {}
+        own = replace(examples, translated=translated, shots=shots, unlabelled=unlabelled)
         yield "", own, own.sha256
         return
     for target in sorted(examples.test):
@@ -92,6 +93,7 @@ def _readings(setting: Setting, examples: Examples, source: str) -> Iterator[Rea
                 test={target: examples.test[target]},
                 translated={k: v for k, v in examples.translated.items() if k == target},
                 shots={},
+                unlabelled={},
             )
             yield target, own, own.sha256
 
@@ -191,7 +193,7 @@ def _frozen_data(name: str, settings: TransferSettings) -> tuple[str, Evaluate]:
     languages = settings.languages
     if name in PROBES:
         examples = replace(
-            _examples(name.removesuffix("-probe"), settings), shots={}, translated={}
+            _examples(name.removesuffix("-probe"), settings), shots={}, translated={}, unlabelled={}
         )
         family = TASKS[name.removesuffix("-probe")].family()
         return examples.sha256, lambda e, batch: probe.evaluate(e, family, examples, 0, batch)

@@ -21,6 +21,8 @@ from weam_ext.common.files import read_record, write_record, write_whole
 CELLS = "cells"
 MODELS = "models.json"
 FORMAT = 4
+UNLABELLED = "unlabelled"
+"""The split of a whole test set that is predicted here and scored by others."""
 CORRELATIONS = ("pearson", "spearman")
 """Metrics that are no ratio of sums: they need gold and prediction as numbers."""
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")

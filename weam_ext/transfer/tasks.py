@@ -47,6 +47,7 @@ from weam_ext.transfer.families.tagging import (
     UPOS,
     Tagging,
 )
+from weam_ext.transfer.results import UNLABELLED
 
 HELD_OUT = 5
 """If a language has training examples only, one group in this many is held out of them."""
@@ -137,6 +138,8 @@ class Examples:
     """Training sets in other languages that are translations of the source's."""
     shots: dict[str, list[Any]] = field(default_factory=dict)
     """What few-shot fine-tuning draws from."""
+    unlabelled: dict[str, list[Any]] = field(default_factory=dict)
+    """Whole test sets that are predicted, for others to score."""
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -147,6 +150,7 @@ class Examples:
             "test": self.test,
             "translated": self.translated,
             "shots": self.shots,
+            "unlabelled": self.unlabelled,
         }
         content: dict[str, Any] = {"train": [example.content() for example in self.train]}
         for name, part in by_language.items():
@@ -169,8 +173,9 @@ Loaded = dict[Part, list[Any]]
 def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: str) -> Loaded:
     """The parts of a task that the given languages need (all there are, for None).
 
-    A test or development set without labels is told of and passed over, and so is a language with
-    a broken file. Raises `InputError` where that is the source or was asked for by its name.
+    A test or development set without labels is told of and is no part that is scored; a language
+    with a broken file is told of and left out. Raises `InputError` where that is the source or was
+    asked for by its name.
     """
     files = find(data, task.formats)
     loaded: Loaded = {}
@@ -187,6 +192,7 @@ def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: s
                 if part.split == TRAIN:
                     raise
                 say(f"{task.name}: {error}; what other files there are of {part.language} is taken")
+                loaded[Part(UNLABELLED, part.language)] = error.examples
             except InputError as error:
                 if languages is not None or source in (first, second):
                     raise
@@ -197,7 +203,7 @@ def read_task(task: Task, data: Path, languages: Sequence[str] | None, source: s
             else:
                 loaded[part] = examples
     loaded = {part: found for part, found in loaded.items() if part.language not in broken}
-    if not loaded:
+    if all(part.split == UNLABELLED for part in loaded):
         raise InputError(f"{data}: no files of {task.name} there")
     return _crossed(task, loaded, source)
 
@@ -240,9 +246,8 @@ def assign(
     if task.crossing == "both":
         tested -= {source}
     if languages is not None:
-        missing = [
-            code for code in languages if not any(code in there.split("-") for there in tested)
-        ]
+        known = tested | {part.language for part in loaded if part.split == UNLABELLED}
+        missing = [c for c in languages if not any(c in there.split("-") for there in known)]
         if missing:
             raise InputError(f"{task.name}: no examples of {', '.join(missing)} to test on")
         wanted = {*languages}
@@ -251,7 +256,7 @@ def assign(
     select: dict[str, list[Any]] = {}
     test: dict[str, list[Any]] = {}
     shots: dict[str, list[Any]] = {}
-    notes: dict[str, Any] = {"cut": []}
+    notes: dict[str, Any] = {"cut": [], "test_limit": limits.test}
     for language in sorted(tested | {own}):
         dev = loaded.get(Part(DEV, language), [])
         final = loaded.get(Part(TEST, language), [])
@@ -287,7 +292,14 @@ def assign(
         for part, found in loaded.items()
         if part.split in kinds and part.language != source
     }
-    return Examples(_taken(train, limits.train), select, test, translated, shots, notes)
+    unlabelled = {
+        part.language: found
+        for part, found in loaded.items()
+        if part.split == UNLABELLED and part.language in (languages or (part.language,))
+    }
+    if task.crossing == "both" or limits.test is not None:
+        unlabelled = {}  # nobody scores them
+    return Examples(_taken(train, limits.train), select, test, translated, shots, unlabelled, notes)
 
 
 def order(group: str) -> bytes:

@@ -70,7 +70,7 @@ def _labelled(source: Source, found: list[Question]) -> list[Question]:
     if not found:
         raise InputError(f"{source}: no questions")
     if not any(text for question in found for text, _ in question.answers):
-        raise UnlabelledError(source)
+        raise UnlabelledError(source, told_apart(found))
     return told_apart(found)
 
 

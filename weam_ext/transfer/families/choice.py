@@ -70,7 +70,7 @@ def _json_lines(source: Source, part: Part) -> list[Choice]:
             raise InputError(f"{line.where}: label {shown} is not one of 0, 1, cause and effect")
         found.append(choice)
     if part.split == TEST and len(found) >= _FEW and not any(x.label for x in found):
-        raise UnlabelledError(source)  # XTREME writes 0 for all of them
+        raise UnlabelledError(source, found)  # XTREME writes 0 for all of them
     return found
 
 

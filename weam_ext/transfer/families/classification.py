@@ -7,7 +7,7 @@ multi-MT: May 2021, after Cer et al. 2017. XTREME layout: Hu et al. 2020, arXiv 
 
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification
 from weam_ext.common.errors import InputError, say
 from weam_ext.transfer.families.formats import (
     DEV,
+    IGNORED,
     SPLITS,
     TEST,
     TRAIN,
@@ -93,8 +94,9 @@ def _three_columns(labels: Sequence[str], texts_a_group: int) -> Any:
     def read(source: Source, part: Part) -> list[Text]:
         found = []
         for row, line in enumerate(read_lines(source)):
-            if not row and part.split == TEST and len(line.text.rstrip("\t").split("\t")) == 2:
-                raise UnlabelledError(source)
+            columns = line.text.rstrip("\t").split("\t") if row == 0 else []
+            if part.split == TEST and len(columns) == 2:
+                raise UnlabelledError(source, list(_unlabelled(source, part)))
             *texts, label = map(_unquoted, fields(line, 3))
             label = _NLI_NAMES.get(label, label)
             group = f"{part.split}-{row // texts_a_group}"
@@ -102,6 +104,12 @@ def _three_columns(labels: Sequence[str], texts_a_group: int) -> Any:
         return _told(source, found)
 
     return read
+
+
+def _unlabelled(source: Source, part: Part) -> Iterator[Text]:
+    for row, line in enumerate(read_lines(source)):
+        first, second, *_ = [*map(_unquoted, line.text.split("\t")), ""]
+        yield Text(f"{part.split}-{row}", first, second, "")
 
 
 def _unquoted(field: str) -> str:
@@ -339,7 +347,7 @@ class Classification(Family):
         ]
 
     def target(self, example: Text) -> float:
-        return self.labels.index(example.label)
+        return self.labels.index(example.label) if example.label else IGNORED
 
     def decode(
         self, outputs: Any, rows: Sequence[dict[str, Any]], examples: Sequence[Text]

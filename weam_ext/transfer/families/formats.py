@@ -15,6 +15,8 @@ from weam_ext.transfer.languages import language_code
 from weam_ext.transfer.results import Score
 
 TRAIN, DEV, TEST, TRANSLATED = "train", "dev", "test", "translated"
+IGNORED = -100
+"""The label of what is not trained on."""
 SPLITS = {
     "train": TRAIN, "dev": DEV, "val": DEV, "validation": DEV, "valid": DEV, "test": TEST,
     "translated_train": TRANSLATED, "dev_2k": DEV, "test_2k": TEST,
@@ -54,7 +56,9 @@ class Part(NamedTuple):
 class UnlabelledError(InputError):
     """A file from which the labels were taken off, as XTREME does with its test sets."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, examples: Sequence[Any]) -> None:
+        self.examples = list(examples)
+        """What there is to predict."""
         super().__init__(f"{source}: no labels are in it, so that it cannot be scored")
 
 

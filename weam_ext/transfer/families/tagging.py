@@ -16,7 +16,15 @@ from transformers import AutoModelForTokenClassification, DataCollatorForTokenCl
 
 from weam_ext.common.errors import InputError, say
 from weam_ext.text.tokenizer import template
-from weam_ext.transfer.families.formats import TEST, Example, Family, Format, Part, UnlabelledError
+from weam_ext.transfer.families.formats import (
+    IGNORED,
+    TEST,
+    Example,
+    Family,
+    Format,
+    Part,
+    UnlabelledError,
+)
 from weam_ext.transfer.files import Line, Source, read_lines
 from weam_ext.transfer.metrics import span_score
 from weam_ext.transfer.results import Score
@@ -28,7 +36,6 @@ UPOS = (
 NAMES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 UNTAGGED = "_"
 """Of a word that is in its sentence, but neither trained on nor scored."""
-IGNORED = -100
 _HIDDEN = "_"
 _SENTENCE = re.compile(r"# *sent_id *= *(\S+)")
 # Of fused words that are equally high in the tree, which one's tag is taken: XTREME's orders.
@@ -80,7 +87,8 @@ def _two_columns(
     def read(source: Source, part: Part) -> list[Sentence]:
         lines = [line.text.strip() for line in read_lines(source)]
         if part.split == TEST and any(lines) and not any(gap in line for line in lines):
-            raise UnlabelledError(source)
+            bare = ((line, UNTAGGED) if line else None for line in lines)
+            raise UnlabelledError(source, _sentences(bare, part))
         return _sentences(rows(source), part)
 
     return read
