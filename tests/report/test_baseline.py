@@ -17,7 +17,7 @@ from weam_ext.transfer.results import Cell, Evaluation, Finished, Score, read, w
             1,
             {"chance": 1 / 3, "most frequent": 1 / 2},
         ),  # labels as they are
-        (["O O B-PER", "O"], 3, {"chance": 1 / 2, "most frequent": 3 / 4}),  # a tag a word
+        (["O O _ B-PER", "O"], 3, {"chance": 1 / 2, "most frequent": 3 / 4}),  # a tag a word
         (["haus\nheim", "kind"], 1, {"chance": 1 / 2, "most frequent": 1 / 2}),  # a lexicon
         ([], 1, {"chance": 1 / 2}),  # retrieval among two
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from weam_ext.common.errors import InputError
 from weam_ext.report import cli as report
-from weam_ext.transfer.results import Cell, Evaluation, Finished, write
+from weam_ext.transfer.results import Cell, Evaluation, Finished, record_models, write
 
 PREDICTED = {
     "xnli": (["neutral", "entailment"], "test-de.tsv", "neutral\nentailment\n"),
@@ -20,10 +20,10 @@ PREDICTED = {
 
 def cell(
     output: Path, task: str, predictions: list[str], model: str = "m", seed: int = 0,
-    setting: str = "zero-shot", facts: dict[str, Any] | None = None, **row: Any
+    setting: str = "zero-shot", facts: dict[str, Any] | None = None, sha: str = "", **row: Any
 ) -> None:  # fmt: skip
     options = {"fine_tuning": "plain"}
-    own = Cell(model, model, task, json.dumps([task, row]), setting, seed, options)
+    own = Cell(model, sha or model, task, json.dumps([task, row]), setting, seed, options)
     row = {"split": "unlabelled", "selection": "english"} | row
     found = Evaluation("de", {"accuracy": []}, [f"k{k}" for k in range(len(predictions))],
                        predictions=predictions, lengths=[1] * len(predictions),
@@ -43,6 +43,16 @@ def test_a_file_for_each_task_and_language(
     report.main([str(tmp_path), "--submission", str(tmp_path / "out")])
     assert capsys.readouterr().out == f"{tmp_path}/out/{task}/{name}\n"
     assert (tmp_path / "out" / task / name).read_text() == text
+
+
+def test_the_encoder_that_counts_is_handed_in(tmp_path: Path) -> None:
+    cell(tmp_path, "xnli", ["neutral"], sha="old")
+    cell(tmp_path, "xnli", ["entailment"], sha="new")
+    with pytest.raises(InputError, match="held several encoders"):
+        report.main([str(tmp_path), "--submission", str(tmp_path / "out")])
+    record_models(tmp_path, {"m": {"/runs/m": "old"}})
+    report.main([str(tmp_path), "--submission", str(tmp_path / "out")])
+    assert (tmp_path / "out/xnli/test-de.tsv").read_text() == "neutral\n"
 
 
 def test_answers_go_by_the_ids_of_their_questions(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from weam_ext.transfer.results import Row
+from weam_ext.transfer.results import UNTAGGED, Row
 
 CHANCE, FREQUENT = "chance", "most frequent"
 
@@ -19,7 +19,9 @@ def baselines(row: Row, metric: str) -> dict[str, float]:
         return {CHANCE: 1 / len(row.keys)}
     _, wholes = row.metrics[metric]
     # A tag for each word, or a label for each example; a lexicon has several right answers.
-    gold = row.gold if (wholes == 1).all() else [tag for tags in row.gold for tag in tags.split()]
+    gold = row.gold
+    if not (wholes == 1).all():
+        gold = [tag for tags in gold for tag in tags.split() if tag != UNTAGGED]
     counts = Counter(answer for answers in gold for answer in answers.split("\n"))
     return {
         CHANCE: counts.total() / len(gold) / len(counts),

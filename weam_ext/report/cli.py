@@ -11,7 +11,7 @@ from pathlib import Path
 
 from weam_ext.common.errors import InputError, Parser
 from weam_ext.common.files import user_path, write_whole
-from weam_ext.transfer.results import read_all, read_failed, read_models
+from weam_ext.transfer.results import current, read_all, read_failed, read_models
 
 NEEDED = ("jinja2", "matplotlib", "scipy")
 
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _submit(options: argparse.Namespace) -> None:
     from weam_ext.report.submission import write_submission
 
-    rows = read_all(options.directory)
+    rows = list(current(read_all(options.directory), read_models(options.directory)))
     models = list(dict.fromkeys(row.cell.model for row in rows))
     if not options.model and len(models) != 1:
         raise InputError(f"--submission needs --model, one of {', '.join(models) or 'none'}")

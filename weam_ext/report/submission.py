@@ -21,12 +21,12 @@ _SUFFIXES = {
 def write_submission(rows: Sequence[Row], model: str, seed: int, output: Path) -> list[Path]:
     """The zero-shot predictions of a model's seed, of every test set that is whole.
 
-    Of several encoders of one name the first counts. Sets of which examples were left out are told
-    of. Raises `InputError` where nothing is left.
+    Of several encoders of one name that of the first directory counts. Sets of which examples were
+    left out are told of. Raises `InputError` where nothing is left.
     """
     whole: dict[Path, bytes] = {}
     cut: set[Path] = set()
-    directory = next((row.directory for row in rows if row.cell.model == model), "")
+    directory = min((row.directory for row in rows if row.cell.model == model), default="")
     for row in rows:
         cell, suffix = row.cell, _SUFFIXES.get(row.cell.task)
         chosen = (cell.model, cell.seed, row.directory) == (model, seed, directory)

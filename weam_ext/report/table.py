@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from weam_ext.common.errors import InputError
 from weam_ext.report.baseline import baselines
 from weam_ext.report.statistics import (
     BETTER,
@@ -28,7 +27,7 @@ from weam_ext.report.statistics import (
     verdict,
 )
 from weam_ext.transfer.languages import syntactic_distance
-from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Models, Row
+from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Models, Row, current
 
 TITLES = {
     "xnli": "XNLI", "gxnli": "Generalised XNLI", "pawsx": "PAWS-X",
@@ -226,31 +225,13 @@ def _elaborate(condition: Condition) -> tuple[bool, ...]:
     )  # fmt: skip
 
 
-def _current(rows: Iterable[Row], recorded: Models) -> Iterator[Row]:
-    """The rows of the encoders that count; `InputError` where nothing tells which ones do."""
-    held: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        held.setdefault((row.cell.model, row.directory), []).append(row)
-    for (model, directory), own in held.items():
-        digests = {row.cell.model_sha256 for row in own}
-        counts = recorded.get(model, {}).get(directory)
-        if not counts and len(digests) > 1:
-            shown = ", ".join(sorted(digest[:12] for digest in digests))
-            raise InputError(
-                f"{directory} held several encoders when {model} was evaluated ({shown}), and no "
-                "record tells which one counts: run weam_ext.transfer again on the same --output"
-            )
-        counted = {counts} if counts else digests
-        yield from (row for row in own if row.cell.model_sha256 in counted)
-
-
 class Results:
     """All rows, by condition, test set, model and layer."""
 
     def __init__(self, rows: Iterable[Row], recorded: Models | None = None) -> None:
         """`recorded` tells the encoder that counts of each directory, and the order of models."""
         recorded = recorded or {}
-        self.rows = [row for row in _current(rows, recorded) if row.split != UNLABELLED]
+        self.rows = [row for row in current(rows, recorded) if row.split != UNLABELLED]
         there = {row.cell.model for row in self.rows}
         self.models = [model for model in recorded if model in there]
         self.models += sorted(there.difference(recorded))

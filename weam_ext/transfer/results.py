@@ -6,7 +6,7 @@ See `docs/transfer.md` for the layout. A file is whole or not there.
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,8 @@ MODELS = "models.json"
 FORMAT = 4
 UNLABELLED = "unlabelled"
 """The split of a whole test set that is predicted here and scored by others."""
+UNTAGGED = "_"
+"""The tag of a word that is in its sentence, but neither trained on nor scored."""
 CORRELATIONS = ("pearson", "spearman")
 """Metrics that are no ratio of sums: they need gold and prediction as numbers."""
 _CONDITION = ("language", "split", "selection", "noise", "vectors", "method")
@@ -273,3 +275,21 @@ def read_models(directory: Path) -> dict[str, dict[str, str]]:
     path = directory / MODELS
     found: dict[str, dict[str, str]] = read_record(path)["models"] if path.exists() else {}
     return found
+
+
+def current(rows: Iterable[Row], recorded: Models) -> Iterator[Row]:
+    """The rows of the encoders that count; `InputError` where nothing tells which ones do."""
+    held: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        held.setdefault((row.cell.model, row.directory), []).append(row)
+    for (model, directory), own in held.items():
+        digests = {row.cell.model_sha256 for row in own}
+        counts = recorded.get(model, {}).get(directory)
+        if not counts and len(digests) > 1:
+            shown = ", ".join(sorted(digest[:12] for digest in digests))
+            raise InputError(
+                f"{directory} held several encoders when {model} was evaluated ({shown}), and no "
+                "record tells which one counts: run weam_ext.transfer again on the same --output"
+            )
+        counted = {counts} if counts else digests
+        yield from (row for row in own if row.cell.model_sha256 in counted)

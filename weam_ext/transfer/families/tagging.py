@@ -27,15 +27,13 @@ from weam_ext.transfer.families.formats import (
 )
 from weam_ext.transfer.files import Line, Source, read_lines
 from weam_ext.transfer.metrics import span_score
-from weam_ext.transfer.results import Score
+from weam_ext.transfer.results import UNTAGGED, Score
 
 UPOS = (
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN",
     "PUNCT", "SCONJ", "SYM", "VERB", "X",
 )  # fmt: skip
 NAMES = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
-UNTAGGED = "_"
-"""Of a word that is in its sentence, but neither trained on nor scored."""
 _HIDDEN = "_"
 _SENTENCE = re.compile(r"# *sent_id *= *(\S+)")
 # Of fused words that are equally high in the tree, which one's tag is taken: XTREME's orders.

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from weam_ext.common.files import content_digest
 from weam_ext.transfer.encoder import Encoder
-from weam_ext.transfer.families.tagging import UNTAGGED, Tagging
-from weam_ext.transfer.results import Evaluation
+from weam_ext.transfer.families.tagging import Tagging
+from weam_ext.transfer.results import UNTAGGED, Evaluation
 from weam_ext.transfer.tasks import Examples
 
 _ITERATIONS = 100
