@@ -50,7 +50,7 @@ RULES = (
     Rule(r"^.*weam_ext\.train.* --output (\S+).*", r"rm -rf \1; \g<0>", "another was there"),
     Rule(
         r"^python -m weam_ext\.transfer .*",
-        r"\g<0> --seeds 1 --epochs 1 --train-limit 6 --select-limit 6 --test-limit 6",
+        r"\g<0> --seeds 1 --epochs 1 --train-limit 6 --select-limit 6 --test-limit 100",
         "brief",
     ),
     Rule(
