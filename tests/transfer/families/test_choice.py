@@ -98,7 +98,13 @@ def test_what_belebele_is_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"correct_answer_num": "5"}, {"correct_answer_num": None}, {"link": None}]
+    "changes",
+    [
+        {"correct_answer_num": "5"},
+        {"correct_answer_num": ""},
+        {"correct_answer_num": None},
+        {"link": None},
+    ],
 )
 def test_lines_that_are_no_questions(changes: dict[str, Any], tmp_path: Path) -> None:
     item = json.loads(belebele("eng_Latn")) | changes

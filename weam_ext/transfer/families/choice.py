@@ -98,7 +98,9 @@ def _belebele(source: Source, part: Part) -> list[Choice]:
             key = f"{passage}|{item['question_number']}"
             choices = tuple(str(item[f"mc_answer{k}"]) for k in "1234")
             texts = str(item["flores_passage"]), str(item["question"])
-            found.append(Choice(key, *texts, choices, "1234".index(str(label)), passage))
+            # A tuple: "1234".index("") is 0, which would make an answer of a missing label.
+            right = ("1", "2", "3", "4").index(str(label))
+            found.append(Choice(key, *texts, choices, right, passage))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{line.where}: not an example of Belebele ({error!r})") from error
     return found
