@@ -30,6 +30,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "MLM": {"objective": "mlm"},
     "TLM": {"objective": "tlm"},
     "word-aligned": {"objective": "word-aligned"},
+    "contrastive": {"objective": "contrastive"},
     "WEAM": {"accumulate": 2},
     "apart, exclusive spans": {"encode": "apart", "masking": "exclusive", "mask_unit": "span"},
     "exact, separate head": {"mask_exact": True, "exchange_head": "separate"},

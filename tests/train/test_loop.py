@@ -247,6 +247,7 @@ def test_links_matter(tmp_path: Path) -> None:
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "word-aligned": {"objective": "word-aligned", "regularization": 0.5},
+    "contrastive": {"objective": "contrastive", "contrast_temperature": 0.2},
     "separate head": {"exchange_head": "separate", "encode": "apart"},
     "language vectors": {"exchange_head": "language", "monolingual": "alone.txt"},
     "inner layer": {"exchange_layer": 1, "link_mode": "first", "links": "shuffled"},
@@ -275,8 +276,11 @@ def test_options_and_resuming(
     layers = {key for key in first if "embeddings." in key or ".layer." in key}
     if name == "frozen":
         assert moved == first.keys() - layers - {"cls.predictions.decoder.weight"}
-    elif name == "word-aligned":
+    elif name == "contrastive":
         assert moved == layers  # and never the head
+        assert logged(whole, "heldout/all")[-1]["loss"] > 0
+    elif name == "word-aligned":
+        assert moved == layers
         assert (whole / "initial" / "model.safetensors").exists()
         distances = [means["anchor_distance"] for means in logged(whole, "heldout/all")]
         assert distances[0] == 0 < min(distances[1:])  # from the initial model, not from the last

@@ -21,7 +21,7 @@ from transformers import (
     XLMRobertaConfig,
     XLMRobertaForMaskedLM,
 )
-from weam_ref.loss import weam_loss, word_aligned_loss
+from weam_ref.loss import contrastive_loss, weam_loss, word_aligned_loss
 
 from weam_ext.common.errors import InputError
 from weam_ext.data.collate import Batch, Collator, Layout
@@ -30,13 +30,14 @@ from weam_ext.model.heads import split_model
 from weam_ext.model.predictor import MaskedPredictor
 from weam_ext.model.sums import Sums
 from weam_ext.ops.mask import MASKING_POLICIES, MaskedRows, mask_tokens
+from weam_ext.ops.token_links import Links
 from weam_ext.prepare.pipeline import prepare
 from weam_ext.prepare.settings import PrepareSettings
 from weam_ext.text.bitext import BitextSource, MonolingualSource
 from weam_ext.text.tokenizer import wordpiece
 from weam_ext.text.toy_corpus import sentence_pairs, vocabulary
 from weam_ext.train import loop as train
-from weam_ext.train.objectives import MLM, OBJECTIVES, TLM, WEAM, Masking, WordAligned
+from weam_ext.train.objectives import MLM, OBJECTIVES, TLM, WEAM, Contrastive, Masking, WordAligned
 
 CPU = torch.device("cpu")
 TOKENIZER = wordpiece(vocabulary(), "the test's vocabulary")
@@ -277,6 +278,59 @@ def test_word_aligned_starts_where_nothing_has_moved(shards: Shards) -> None:
         )
 
 
+@pytest.mark.parametrize("links", ["true", "shuffled"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_contrastive_is_the_formula(shards: Shards, family: str, links: str) -> None:
+    model = tiny_model(family)
+    learned = Contrastive(model, masking(), temperature=0.2)
+    batch = batch_of(shards, 4, learned.layout, links=links)
+    assert batch.links is not None
+    hidden = hidden_layers(model, batch.input_ids, batch)[-1].tolist()
+    length, numbers = batch.input_ids.shape[1], batch.words.flatten().tolist()
+    offsets, linked = batch.links.offsets.tolist(), batch.links.positions.tolist()
+    places = [a for a in range(len(hidden)) if offsets[a] < offsets[a + 1]]
+    words = [
+        [hidden[k] for k in range(len(hidden))
+         if k // length == a // length and numbers[k] == numbers[a]]
+        for a in places
+    ]  # fmt: skip
+    assert max(map(len, words)) > 1
+    partners = [places.index(linked[offsets[a]]) for a in places]
+    sums = learned(batch)
+    expected = contrastive_loss(words, partners, temperature=0.2)
+    assert sums.means()["loss"] == pytest.approx(expected, rel=1e-5)  # vectors are in float32
+    sums.loss.backward()
+    assert all(p.grad is not None for p in model.base_model.parameters() if p.requires_grad)
+    assert split_model(model)[1].bias is None or split_model(model)[1].bias.grad is None
+
+
+def test_contrastive_without_a_link(shards: Shards) -> None:
+    model = tiny_model("bert")
+    learned = Contrastive(model, masking())
+    batch = batch_of(shards, 2, learned.layout)
+    assert batch.links is not None
+    none = batch.links.positions[:0]
+    sums = learned(replace(batch, links=Links(torch.zeros_like(batch.links.offsets), none)))
+    assert sums.means()["loss"] == sums.means()["link_accuracy"] == 0
+    sums.loss.backward()
+    assert not model.get_input_embeddings().weight.grad.any()
+
+
+def test_words_that_are_alike_are_told_apart(shards: Shards) -> None:
+    """A few steps on one batch: every word is nearest to its translation."""
+    model = tiny_model("bert").float()
+    learned = Contrastive(model, masking())
+    batch = batch_of(shards, 4, learned.layout)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    before = learned(batch).means()["link_accuracy"]
+    for _ in range(30):
+        sums = learned(batch)
+        (sums.loss / sums.count).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert before < 0.5 < 0.9 < learned(batch).means()["link_accuracy"]
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.5])
 def test_weam_in_plain_python(shards: Shards, weight: float) -> None:
     """Against weam_ref, which knows nothing of tensors."""
@@ -418,9 +472,10 @@ def test_an_overflow_is_fatal(shards: Shards) -> None:
 
 
 def test_names() -> None:
-    assert list(OBJECTIVES) == ["mlm", "tlm", "weam", "word-aligned"]
+    assert list(OBJECTIVES) == ["mlm", "tlm", "weam", "word-aligned", "contrastive"]
     assert [name for name, kind in OBJECTIVES.items() if kind.exchange] == ["weam"]
-    assert [name for name, kind in OBJECTIVES.items() if not kind.masks] == ["word-aligned"]
+    unmasked = [name for name, kind in OBJECTIVES.items() if not kind.masks]
+    assert unmasked == ["word-aligned", "contrastive"]
     with pytest.raises(InputError, match="is not one of"):
         OBJECTIVES["bert"]
 

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -21,3 +22,10 @@ class Links(NamedTuple):
     positions: Tensor
     weights: Tensor | None = None
     transposed: Tensor | None = None
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Of each link, which is there both ways, the position that it is of and the one it leads
+        to, [nnz] int64 each; nothing may lie beyond the last offset."""
+        positions = torch.arange(len(self.offsets) - 1, device=self.offsets.device)
+        number = self.positions.numel()
+        return positions.repeat_interleave(self.offsets.diff(), output_size=number), self.positions

@@ -1,10 +1,11 @@
-"""What is learned: MLM, TLM, WEAM and word-aligned, over any Hugging Face masked language model.
+"""What is learned: MLM, TLM, WEAM, word-aligned and contrastive, over any masked language model.
 
 An objective is a module that turns a batch into sums: `objective(batch)`. The first three mask
 tokens and predict them; they differ in whether the two sentences of a pair see each other, and in
-whether the predictions of linked words are exchanged. The last draws the vectors of linked words
-together. `objective(batch, heldout=True)` measures both predictions
-of any of them in the same way, so that runs can be compared.
+whether the predictions of linked words are exchanged. The last two mask nothing: they draw the
+vectors of linked words together, the last one away from the vectors of other words too.
+`objective(batch, heldout=True)` measures both predictions of any of them in the same way, so that
+runs can be compared.
 """
 
 from dataclasses import dataclass, replace
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weam_ext.common.errors import InputError
 from weam_ext.common.registry import Registry
-from weam_ext.common.settings import Settings, at_least, option
+from weam_ext.common.settings import Settings, above, at_least, option
 from weam_ext.data.collate import LINKS, PIVOT, Batch, Layout
 from weam_ext.data.token_links import LINK_MODES
 from weam_ext.model.encoder import Encoder
@@ -58,8 +60,8 @@ class ObjectiveSettings(Settings, group="objective"):
     )
     links: str = option(
         "true",
-        "weam and word-aligned: the links to learn from. The others are controls: shuffled "
-        "permutes the target words, random links any words, as many as there were.",
+        "weam, word-aligned and contrastive: the links to learn from. The others are controls: "
+        "shuffled permutes the target words, random links any words, as many as there were.",
         choices=LINKS,
     )
     link_mode: str = option(
@@ -76,6 +78,12 @@ class ObjectiveSettings(Settings, group="objective"):
         "the initial model.",
         rule=at_least(0),
         metavar="W",
+    )
+    contrast_temperature: float = option(
+        0.1,
+        "contrastive: what the similarities of words are divided by.",
+        rule=above(0),
+        metavar="T",
     )
 
 
@@ -194,7 +202,14 @@ class Objective(nn.Module):
 
     def heldout_loss(self, means: dict[str, float]) -> float:
         """The loss by which checkpoints are compared, of held-out means in the own layout."""
-        return means["multilingual_loss"]
+        return means["multilingual_loss"] if self.masks else means["loss"]
+
+    def _train_encoder_alone(self, model: nn.Module) -> None:
+        """For a loss in which the head has no part."""
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
+        for parameter in self.predictor.encoder.module.parameters():
+            parameter.requires_grad_(True)
 
 
 @OBJECTIVES.add("mlm")
@@ -343,10 +358,7 @@ class WordAligned(Objective):
         regularization: float = 1.0,
     ) -> None:
         super().__init__(model, masking)
-        for parameter in model.parameters():  # not the head: it has no part in the loss
-            parameter.requires_grad_(False)
-        for parameter in self.predictor.encoder.module.parameters():
-            parameter.requires_grad_(True)
+        self._train_encoder_alone(model)
         # No submodule: those are trained, saved and sharded.
         self._initial = Encoder(initial.requires_grad_(False).eval())
         self.regularization = regularization
@@ -357,9 +369,7 @@ class WordAligned(Objective):
         hidden = self.predictor.encoder(batch.input_ids, batch)[0].flatten(0, 1).float()
         with torch.no_grad():
             before = self._initial(batch.input_ids, batch)[0].flatten(0, 1).float()
-        offsets, linked = batch.links[:2]
-        positions = torch.arange(len(hidden), device=linked.device)
-        owners = positions.repeat_interleave(offsets.diff(), output_size=linked.numel())
+        owners, linked = batch.links.ends()
         # Every link is there both ways.
         distance = (hidden[owners] - hidden[linked]).square().sum() / 2
         moved = (hidden[batch.anchors] - before[batch.anchors]).square().sum()
@@ -377,5 +387,71 @@ class WordAligned(Objective):
             counts={"links": links},
         )
 
-    def heldout_loss(self, means: dict[str, float]) -> float:
-        return means["loss"]
+
+@OBJECTIVES.add("contrastive")
+class Contrastive(Objective):
+    """Linked words get vectors that are nearer to each other than to those of the batch's others.
+
+    InfoNCE, as Gaschi et al. 2023 (arXiv:2306.02790) realign encoders with it, after Wu & Dredze
+    2020 (arXiv:2010.02537). Sentences are encoded alone and nothing is masked. With the mean of the
+    hidden vectors of a word's tokens in the last layer, brought to length 1, as v, the W words of
+    both languages that are linked to one other word alone, and b(a) as the word linked to a,
+
+        L = - sum over a of log (exp(v_a . v_b(a) / T) / sum over c != a of exp(v_a . v_c / T)) / W.
+
+    Args:
+        temperature: T; 0.1 in the papers.
+    """
+
+    CARD = (
+        "contrastive alignment of the vectors of linked words "
+        "([Gaschi et al. 2023](https://arxiv.org/abs/2306.02790))"
+    )
+    LAYOUT = Layout(together=False, link_mode="last", one_to_one=True)
+    masks = False
+
+    def __init__(self, model: nn.Module, masking: Masking, *, temperature: float = 0.1) -> None:
+        super().__init__(model, masking)
+        self._train_encoder_alone(model)
+        self.temperature = temperature
+
+    @classmethod
+    def build(
+        cls,
+        model: Any,
+        masking: Masking,
+        settings: ObjectiveSettings,
+        *,
+        languages: int,
+        initial: Path,
+    ) -> Self:
+        return cls(model, masking, temperature=settings.contrast_temperature)
+
+    def learn(self, batch: Batch) -> Sums:
+        """The sums of a batch; `link_accuracy` is the share of words nearest to their partner."""
+        assert batch.links is not None
+        owners, linked = batch.links.ends()
+        hidden = self.predictor.encoder(batch.input_ids, batch)[0].float()
+        words = F.normalize(_word_sums(hidden, batch.words)[owners], dim=1)
+        similarity = (words @ words.T / self.temperature).fill_diagonal_(-torch.inf)
+        partners = torch.searchsorted(owners, linked)  # each word stands once among the owners
+        loss = F.cross_entropy(similarity, partners, reduction="sum")
+        number = hidden.new_full((), linked.numel())
+        right = (similarity.detach().argmax(1) == partners).sum() if linked.numel() else number
+        return Sums(
+            loss=loss,
+            count=number,
+            overflow=torch.zeros_like(number),
+            ratios={"contrastive_loss": Ratio(loss, number), "link_accuracy": Ratio(right, number)},
+            counts={"links": number / 2},
+        )
+
+
+def _word_sums(hidden: Tensor, words: Tensor) -> Tensor:
+    """At each position [N, H] the sum of the vectors [B, L, H] of its word's tokens."""
+    rows, length, width = hidden.shape
+    # A sequence has no more words than places; its special tokens are in none.
+    units = words + length * torch.arange(rows, device=words.device)[:, None]
+    units = units.masked_fill(words < 0, rows * length).reshape(-1)
+    sums = hidden.new_zeros(rows * length + 1, width).index_add(0, units, hidden.reshape(-1, width))
+    return sums[units]

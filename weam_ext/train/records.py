@@ -213,6 +213,7 @@ _LINE = {
     "cross_lingual_loss": "L_cp {:.3f}",
     "apart_cross_lingual_loss": "apart {:.3f}",
     "linked_accuracy": "cross-lingual accuracy {:.3f}",
+    "link_accuracy": "word accuracy {:.3f}",
     "link_distance": "links {:.4f}",
     "anchor_distance": "anchors {:.4f}",
     "masked_share": "masked {:.1%}",
