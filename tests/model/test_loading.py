@@ -11,6 +11,7 @@ from small_tokenizers import tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from weam_ext.common.errors import InputError
+from weam_ext.model.heads import split_model
 from weam_ext.model.loading import BUILTIN_CONFIG, new_model, pretrained_model
 
 TINY = {
@@ -55,6 +56,34 @@ def test_new_model_fits_its_tokenizer(family: str) -> None:
     assert not same_weights(new_model(tiny(family), made, 38, seed=2), model)
     encoded = made(["terdu ginti", "a"], padding=True, return_tensors="pt")
     assert model(**encoded).logits.shape == (*encoded["input_ids"].shape, len(made))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_head_for_an_encoder_that_has_none(family: str, tmp_path: Path) -> None:
+    """And another for one whose head is there; the encoder stays as it is."""
+    made = tokenizer(FAMILIES[family])
+    model = new_model(tiny(family), made, 38, seed=1)
+    model.base_model.save_pretrained(tmp_path / "encoder")
+    model.save_pretrained(tmp_path / "model")
+    with pytest.raises(InputError, match="not a masked language model"):
+        pretrained_model(str(tmp_path / "encoder"), made, 38)
+    first, same, other = (
+        pretrained_model(str(tmp_path / name), made, 38, head_seed=seed)
+        for name, seed in (("encoder", 1), ("model", 1), ("model", 2))
+    )
+    assert same_weights(first, same) and same_weights(first.base_model, model.base_model)
+    head = split_model(first)[1]
+    assert head.weight is first.get_input_embeddings().weight
+    assert not same_weights(first, other) and same_weights(first.base_model, other.base_model)
+
+
+def test_an_encoder_that_lacks_a_layer_gets_no_head(tmp_path: Path) -> None:
+    new_model(tiny(), WORD_PIECE, 38, seed=1).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["bert.encoder.layer.0.output.dense.weight"]
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"not an encoder: no weights that fit bert\.encoder"):
+        pretrained_model(str(tmp_path), WORD_PIECE, 38, head_seed=0)
 
 
 def test_builtin_model() -> None:

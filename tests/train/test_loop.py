@@ -253,6 +253,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "inner layer": {"exchange_layer": 1, "link_mode": "first", "links": "shuffled"},
     "tokens": {"batch_tokens": 200, "temperature": 3, "accumulate": 2, "workers": 2},
     "decay": {"layer_lr_decay": 0.5, "schedule": "cosine", "betas": [0.8, 0.95], "clip": 0.5},
+    "upper layers": {"freeze_layers": "0-0"},
+    "head alone": {"head_steps": STEPS},
+    "head first": {"head_steps": 3},
     "frozen": {"freeze_layers": 1, "exchange_head": "separate", "schedule": "constant"},
 }
 
@@ -275,6 +278,10 @@ def test_options_and_resuming(
     moved = {key for key, tensor in last.items() if not torch.equal(tensor, first[key])}
     layers = {key for key in first if "embeddings." in key or ".layer." in key}
     if name == "frozen":
+        assert moved == first.keys() - layers - {"cls.predictions.decoder.weight"}
+    elif name == "upper layers":
+        assert moved == first.keys() - {key for key in first if ".layer." in key}
+    elif name == "head alone":
         assert moved == first.keys() - layers - {"cls.predictions.decoder.weight"}
     elif name == "contrastive":
         assert moved == layers  # and never the head

@@ -19,7 +19,7 @@ from transformers import (
 
 from weam_ext.common.errors import InputError
 from weam_ext.model.predictor import MaskedPredictor
-from weam_ext.train.optimizer import depths, freeze, parameter_groups, schedule
+from weam_ext.train.optimizer import body, depths, freeze, layer_range, parameter_groups, schedule
 from weam_ext.train.parallel import layers_of
 
 LAYERS = 3
@@ -67,9 +67,36 @@ def test_frozen_layers(predictor: MaskedPredictor, layers: int) -> None:
     assert any(p.requires_grad for p in predictor.model.parameters())  # the head always is
 
 
-def test_more_frozen_than_there_are(predictor: MaskedPredictor) -> None:
-    with pytest.raises(InputError, match="--freeze-layers 4: the model has only 3 layers"):
-        freeze(predictor.model, 4)
+@pytest.mark.parametrize(
+    ("layers", "expected"), [("0-0", {1}), ("1-2", {2, 3}), ("0-2", {1, 2, 3})]
+)
+def test_a_range_of_frozen_layers(
+    predictor: MaskedPredictor, layers: str, expected: set[int]
+) -> None:
+    freeze(predictor.model, layers)
+    frozen = {name for name, p in predictor.named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, level in levels(predictor).items() if level in expected}
+
+
+@pytest.mark.parametrize("layers", [4, "1-3", "3-3"])
+def test_more_frozen_than_there_are(predictor: MaskedPredictor, layers: int | str) -> None:
+    with pytest.raises(InputError, match=f"--freeze-layers {layers}: the model has only 3 layers"):
+        freeze(predictor.model, layers)
+
+
+def test_how_layers_are_named() -> None:
+    assert [layer_range(text) for text in ("0", "-1", "12", "0-5", "06-011")] == [
+        0, -1, 12, "0-5", "6-11",
+    ]  # fmt: skip
+    for text in ("", "a", "5-0", "1-", "1-2-3", "1.5", "1 - 2"):
+        with pytest.raises(InputError, match="neither a number of layers nor a range such as 0-5"):
+            layer_range(text)
+
+
+def test_the_body_is_what_is_not_the_head(predictor: MaskedPredictor) -> None:
+    found = {id(p) for p in body(predictor, LAYERS)}
+    for name, parameter in predictor.named_parameters():
+        assert (id(parameter) in found) == (levels(predictor)[name] <= LAYERS), name
 
 
 @pytest.mark.parametrize("decay", [1.0, 0.5])
@@ -107,3 +134,14 @@ def test_schedules(name: str) -> None:
         "constant": [1.0] * 8,
     }
     assert found[4:] == pytest.approx([2.0 * x for x in shapes[name]])
+
+
+def test_a_schedule_that_begins_later() -> None:
+    optimizer = torch.optim.AdamW([nn.Parameter(torch.zeros(1))], lr=2.0)
+    rates = schedule(optimizer, "linear", warmup=1, steps=3, before=2, factor=5.0)
+    found = []
+    for _ in range(5):
+        found.append(rates.get_last_lr()[0])
+        optimizer.step()
+        rates.step()
+    assert found == pytest.approx([10.0, 10.0, 0.0, 2.0, 1.0])

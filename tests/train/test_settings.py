@@ -565,7 +565,7 @@ def test_home_is_meant_by_a_tilde_everywhere(
 BAD = {
     "objective": (
         {"objective": "bert"},
-        "--objective must be one of mlm, tlm, weam, word-aligned, not bert",
+        "--objective must be one of mlm, tlm, weam, word-aligned, contrastive, not bert",
     ),
     "model": ({"model": "/no/such", "model_config": None}, "/no/such: no such file or directory"),
     "lr": ({"lr": 0}, "--lr must be above 0"),
@@ -589,6 +589,14 @@ BAD = {
     "encode": ({"encode": "both"}, "--encode must be one of "),
     "frozen": ({"freeze_layers": 2}, "--freeze-layers 2: the model has only 1 layers"),
     "negative": ({"freeze_layers": -1}, "--freeze-layers must be at least 0"),
+    "range": ({"freeze_layers": "5-1"}, "neither a number of layers nor a range such as 0-5"),
+    "long range": ({"freeze_layers": "0-1"}, "--freeze-layers 0-1: the model has only 1 layers"),
+    "fresh": ({"fresh_head": True}, "--fresh-head replaces the head of a --model"),
+    "head steps": ({"head_steps": -1}, "--head-steps must be at least 0"),
+    "no head": (
+        {"objective": "contrastive", "head_steps": 2},
+        "--head-steps: the head has no part in --objective contrastive",
+    ),
     "all frozen": (
         {"freeze_layers": 1, "objective": "word-aligned"},
         "--freeze-layers 1: nothing is left to train",

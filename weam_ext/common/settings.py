@@ -167,7 +167,8 @@ class _Kind(NamedTuple):
     def of(cls, settings: type[Settings], each: "Field[Any]") -> "_Kind":
         kind = get_type_hints(settings)[each.name]
         if get_origin(kind) in (Union, UnionType):
-            (kind,) = (part for part in get_args(kind) if part is not type(None))
+            # Of several types the first one, whatever else `parse` makes of a value.
+            kind = next(part for part in get_args(kind) if part is not type(None))
         if _said(each).again:
             kind = get_args(kind)[0]
         if get_origin(kind) is not tuple:

@@ -51,7 +51,10 @@ def load_model(
     misfits = {name for name, *_ in report["mismatched_keys"]}
     missing = sorted(n for n in {*report["missing_keys"], *misfits} if needed(model, n))
     if missing:
-        raise InputError(f"{spec}: not a {what}: no weights that fit {', '.join(missing[:3])}")
+        article = "an" if what[0] in "aeiou" else "a"
+        raise InputError(
+            f"{spec}: not {article} {what}: no weights that fit {', '.join(missing[:3])}"
+        )
     return model
 
 
@@ -64,16 +67,42 @@ def check_vocabulary_size(spec: str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def pretrained_model(spec: str, tokenizer: Any, max_length: int) -> Any:
+def pretrained_model(
+    spec: str, tokenizer: Any, max_length: int, *, head_seed: int | None = None
+) -> Any:
     """A masked language model in float32 from a hub name or a directory.
 
-    Raises `InputError` for what is no such model, is of an unsupported family, or does not fit the
-    tokenizer or the length.
+    With a `head_seed`, its prediction head gets random weights in place of those that are there, if
+    any are. Raises `InputError` for what is no such model, is of an unsupported family, or does not
+    fit the tokenizer or the length.
     """
-    what = "masked language model"
-    model = load_model(AutoModelForMaskedLM, spec, what, needed=lambda model, name: True)
+    fresh = head_seed is not None
+    model = load_model(
+        AutoModelForMaskedLM,
+        spec,
+        "encoder" if fresh else "masked language model",
+        needed=lambda model, name: not (fresh and _of_head(model, name)),
+    )
+    if head_seed is not None:
+        _renew_head(model, head_seed)
     _check_fit(spec, model, tokenizer, max_length)
     return model
+
+
+def _of_head(model: Any, name: str) -> bool:
+    return any(name.startswith(f"{part}.") for part in family_of(model).parts)
+
+
+def _renew_head(model: Any, seed: int) -> None:
+    """Random weights for the head, but for what the output layer shares with the embeddings."""
+    torch.manual_seed(seed)
+    other = AutoModelForMaskedLM.from_config(model.config, dtype=torch.float32)
+    shared = model.get_input_embeddings().weight
+    for part in family_of(model).parts:
+        new = dict(other.get_submodule(part).named_parameters())
+        for name, parameter in model.get_submodule(part).named_parameters():
+            if parameter is not shared:
+                parameter.data.copy_(new[name])
 
 
 def check_vocabulary(name: str, tokenizer: Any, spec: str) -> None:

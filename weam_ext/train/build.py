@@ -139,7 +139,9 @@ def run_model(settings: TrainSettings, tokenizer: Any, resumed: Path | None) -> 
     if settings.model and settings.tokenizer and not resumed:
         check_vocabulary(settings.tokenizer, tokenizer, settings.model)
     if resumed or settings.model:
-        return pretrained_model(str(resumed or settings.model), tokenizer, settings.max_length)
+        spec = str(resumed or settings.model)
+        fresh = settings.seed if settings.fresh_head and not resumed else None
+        return pretrained_model(spec, tokenizer, settings.max_length, head_seed=fresh)
     config = settings.model_config or BUILTIN_CONFIG
     return new_model(config, tokenizer, settings.max_length, settings.seed)
 

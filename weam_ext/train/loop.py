@@ -51,7 +51,7 @@ from weam_ext.train.build import (
 from weam_ext.train.heldout import Heldout
 from weam_ext.train.model_card import model_card
 from weam_ext.train.objectives import OBJECTIVES, Masking
-from weam_ext.train.optimizer import freeze, parameter_groups, schedule
+from weam_ext.train.optimizer import body, freeze, parameter_groups, schedule
 from weam_ext.train.parallel import Parallel, own_device, own_gradients, own_part
 from weam_ext.train.records import Records
 from weam_ext.train.run_directory import open_run, run_directory
@@ -182,11 +182,15 @@ class Trainer:
             layer_decay=settings.layer_lr_decay,
         )
         self.optimizer = torch.optim.AdamW(groups, betas=settings.betas, fused=True)
+        self.body = body(self.objective, self.model.config.num_hidden_layers)
+        after = max(1, self.steps - settings.head_steps)
         self.schedule = schedule(
             self.optimizer,
             settings.schedule,
-            warmup=round(settings.warmup * self.steps),
-            steps=self.steps,
+            warmup=round(settings.warmup * after),
+            steps=after,
+            before=settings.head_steps,
+            factor=LR_SCRATCH / self.lr,
         )
         if resumed:
             checkpoint.load_optimizer(
@@ -241,6 +245,9 @@ class Trainer:
 
     def _update(self, total: Sums) -> Tensor:
         """Take the step; the norm of the gradient, in all processes together, before clipping."""
+        if self.step < self.settings.head_steps:
+            for parameter in self.body:
+                parameter.grad = None  # so that AdamW leaves it, and its moments, alone
         # The loss is a mean over all that was predicted in the step, known only after the last
         # batch; what the processes' gradients were divided by is their number.
         gradients = own_gradients(self.optimizer)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from transformers import get_scheduler
 
 from weam_ext.common.errors import InputError
@@ -32,20 +32,43 @@ def _depth(name: str, layers: int) -> int:
     return 0 if "embeddings." in name else layers + 1
 
 
-def freeze(model: nn.Module, layers: int) -> None:
-    """Keep the embeddings and the first `layers` layers as they are; 0 freezes nothing.
+def layer_range(text: str) -> int | str:
+    """The value of --freeze-layers: a number of layers, or the first and the last of a range.
 
-    An output layer that is tied to the embeddings is frozen with them. Raises `InputError` for more
-    layers than there are.
+    Raises `InputError` for what is neither.
+    """
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    found = re.fullmatch(r"(\d+)-(\d+)", text)
+    if not found or int(found[1]) > int(found[2]):
+        raise InputError(f"{text!r} is neither a number of layers nor a range such as 0-5")
+    return f"{int(found[1])}-{int(found[2])}"
+
+
+def freeze(model: nn.Module, layers: int | str) -> None:
+    """Keep some layers as they are: a number freezes so many and the embeddings, "A-B" a range.
+
+    The layers of a range are counted from 0 and include B; 0 freezes nothing. An output layer that
+    is tied to the embeddings is frozen with them. Raises `InputError` for more layers than there
+    are.
     """
     config: Any = model.config
-    if layers > config.num_hidden_layers:
+    # The embeddings have level 0, so that layer k, counted from 0, has level k + 1.
+    first, last = (
+        (0, layers) if isinstance(layers, int) else (int(k) + 1 for k in layers.split("-"))
+    )
+    if last > config.num_hidden_layers:
         raise InputError(
             f"--freeze-layers {layers}: the model has only {config.num_hidden_layers} layers"
         )
     for parameter, level in depths(model, config.num_hidden_layers).items():
-        if layers and level <= layers:
+        if layers and first <= level <= last:
             parameter.requires_grad_(False)
+
+
+def body(module: nn.Module, layers: int) -> list[Tensor]:
+    """The parameters below the prediction head: embeddings, what is tied to them, and layers."""
+    return [p for p, level in depths(module, layers).items() if level <= layers]
 
 
 def parameter_groups(
@@ -72,9 +95,22 @@ def parameter_groups(
 
 
 def schedule(
-    optimizer: torch.optim.Optimizer, name: str, *, warmup: int, steps: int
+    optimizer: torch.optim.Optimizer,
+    name: str,
+    *,
+    warmup: int,
+    steps: int,
+    before: int = 0,
+    factor: float = 1.0,
 ) -> LRScheduler:
-    """One of `SCHEDULES`, over a number of steps of which the first are the warm-up."""
+    """One of `SCHEDULES`, over a number of steps of which the first are the warm-up.
+
+    `before` steps go ahead of them, at `factor` times the learning rate.
+    """
     known = "constant_with_warmup" if name == "constant" else name
-    made: LRScheduler = get_scheduler(known, optimizer, warmup, steps)
-    return made
+    made: Any = get_scheduler(known, optimizer, warmup, steps)
+    if before:
+        (after, *_) = made.lr_lambdas
+        made = LambdaLR(optimizer, lambda k: factor if k < before else after(k - before))
+    scheduler: LRScheduler = made
+    return scheduler

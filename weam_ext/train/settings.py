@@ -29,7 +29,7 @@ from weam_ext.ops.constants import UNITS
 from weam_ext.ops.mask import MASKING_POLICIES, check_shares
 from weam_ext.prepare.settings import Source, TextSettings, settings_had
 from weam_ext.train.objectives import OBJECTIVES, WEAM, ObjectiveSettings
-from weam_ext.train.optimizer import SCHEDULES
+from weam_ext.train.optimizer import SCHEDULES, layer_range
 from weam_ext.train.parallel import MODES, own_device
 
 BUILTIN_STEPS = 800
@@ -56,10 +56,24 @@ class _Model(Settings, group="model"):
         parse=path_or_name,
         metavar="JSON",
     )
-    freeze_layers: int = option(
+    fresh_head: bool = option(
+        False,
+        "Begin with a new head for masked language modelling, which an encoder such as E5 or LaBSE "
+        "lacks. It should learn alone first: see --head-steps.",
+    )
+    head_steps: int = option(
         0,
-        "Keep the embeddings and the first N layers as they are; with 0, all are trained.",
+        f"In the first N steps train nothing but the head, at a learning rate of {LR_SCRATCH}; the "
+        "schedule begins after them.",
         rule=at_least(0),
+    )
+    freeze_layers: int | str = option(
+        0,
+        "Keep the embeddings and the first N layers as they are, or the layers A to B, which are "
+        "counted from 0; with 0, all are trained.",
+        parse=layer_range,
+        rule=Rule(lambda layers: isinstance(layers, str) or layers >= 0, "at least 0"),
+        metavar="N|A-B",
     )
     layer_lr_decay: float = option(
         1.0,
@@ -283,6 +297,8 @@ class TrainSettings(
             raise InputError(
                 "--model goes on from a model, --model-config starts one: give one of them"
             )
+        if self.fresh_head and not self.model:
+            raise InputError("--fresh-head replaces the head of a --model")
         if self.prepared and (self.bitext or self.monolingual):
             raise InputError(
                 "--prepared names the data already: leave out --bitext and --monolingual"
@@ -301,6 +317,11 @@ class TrainSettings(
             raise InputError("--masking exclusive with --mask-exact needs --encode together")
         if self.soft_links and kind is not WEAM:
             raise InputError("--soft-links weighs the word exchange: --objective weam")
+        if self.head_steps and not kind.masks:
+            raise InputError(
+                f"--head-steps: the head has no part in --objective {self.objective}; train it by "
+                "another objective first"
+            )
         if self.monolingual and not kind.masks:
             raise InputError(
                 f"--monolingual text cannot be learned with --objective {self.objective}"
