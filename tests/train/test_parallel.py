@@ -51,10 +51,10 @@ init = distributed.init_process_group
 distributed.init_process_group = lambda *given, **named: (
     None if distributed.is_initialized() else init(*given, **named)
 )
-train.Ranks.__exit__ = lambda *_: None
+leave, train.Ranks.__exit__ = train.Ranks.__exit__, lambda *_: None
 for arguments in json.loads(sys.argv[1]):
     train.main(arguments)
-distributed.destroy_process_group()
+leave(train.Ranks(world=2))
 """
 
 

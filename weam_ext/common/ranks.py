@@ -1,6 +1,7 @@
 """The processes of one run, as torchrun starts them: who this is, and what they tell each other."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,10 @@ Item = TypeVar("Item")
 # Ranks wait for one that does long work alone (fitting an aligner), so they wait for long; where
 # one dies, torchrun ends the others.
 _PATIENCE = timedelta(days=7)
+# Seconds. Gloo's threads outlive the process group. One that has not yet let go of the tensors of
+# the last exchange needs the interpreter for it, and aborts a process that is leaving it: one of
+# seven starts with FSDP did, on a busy machine. Sleeping hands the interpreter over.
+_FAREWELL = 0.5
 
 
 class _SharedError(InputError):
@@ -109,6 +114,7 @@ class Ranks:
             from torch import distributed
 
             distributed.destroy_process_group()
+            time.sleep(_FAREWELL)
 
 
 def variables() -> tuple[int, ...]:
