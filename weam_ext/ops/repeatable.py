@@ -28,7 +28,10 @@ def repeatable(on: bool = True) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    fill, cudnn = torch_deterministic.fill_uninitialized_memory, torch.backends.cuda.cudnn_sdp_enabled()
+    fill, cudnn = (
+        torch_deterministic.fill_uninitialized_memory,
+        torch.backends.cuda.cudnn_sdp_enabled(),
+    )
     try:
         # Strictly: if it were only to warn, the backward passes of attention would go on adding in
         # whatever order their blocks end.
