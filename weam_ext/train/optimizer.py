@@ -110,17 +110,21 @@ class MasterWeights:
 
     def take_gradients(self) -> None:
         """Add the module's gradients to their masters' in float32, and drop them."""
-        learnt = [(m, p) for p, m in self._masters.items() if p.grad is not None]
-        first = [(m, p) for m, p in learnt if m.grad is None]
-        others = [(m, p) for m, p in learnt if m.grad is not None]
-        for master, _ in first:
-            master.grad = torch.empty_like(master)
-        if first:
-            torch._foreach_copy_([m.grad for m, _ in first], [p.grad for _, p in first])
-        if others:
-            torch._foreach_add_([m.grad for m, _ in others], [p.grad for _, p in others])
-        for _, parameter in learnt:
+        first: list[tuple[Tensor, Tensor]] = []
+        others: list[tuple[Tensor, Tensor]] = []
+        for parameter, master in self._masters.items():
+            if parameter.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = torch.empty_like(master)
+                first.append((master.grad, parameter.grad))
+            else:
+                others.append((master.grad, parameter.grad))
             parameter.grad = None
+        if first:
+            torch._foreach_copy_([to for to, _ in first], [given for _, given in first])
+        if others:
+            torch._foreach_add_([to for to, _ in others], [given for _, given in others])
 
     @torch.no_grad()
     def give(self) -> None:
