@@ -3,9 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-import torch.utils.deterministic as torch_deterministic
+import torch.utils.deterministic
 
 
 @contextmanager
@@ -28,18 +29,17 @@ def repeatable(on: bool = True) -> Iterator[None]:
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
-    fill, cudnn = (
-        torch_deterministic.fill_uninitialized_memory,
-        torch.backends.cuda.cudnn_sdp_enabled(),
-    )
+    memory: Any = torch.utils.deterministic
+    attention: Any = torch.backends.cuda
+    fill, cudnn = memory.fill_uninitialized_memory, attention.cudnn_sdp_enabled()
     try:
         # Strictly: if it were only to warn, the backward passes of attention would go on adding in
         # whatever order their blocks end.
         torch.use_deterministic_algorithms(on)
-        torch_deterministic.fill_uninitialized_memory = False  # a pass over all that is made
-        torch.backends.cuda.enable_cudnn_sdp(False)
+        memory.fill_uninitialized_memory = False  # a pass over all that is made
+        attention.enable_cudnn_sdp(False)
         yield
     finally:
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-        torch_deterministic.fill_uninitialized_memory = fill
-        torch.backends.cuda.enable_cudnn_sdp(cudnn)
+        memory.fill_uninitialized_memory = fill
+        attention.enable_cudnn_sdp(cudnn)

@@ -59,20 +59,22 @@ def test_a_step_repeats_itself(length: int, rounded: bool) -> None:
 
 def test_what_is_set_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()
+    memory: Any = torch.utils.deterministic
+    attention: Any = torch.backends.cuda
+    before = torch.are_deterministic_algorithms_enabled(), attention.cudnn_sdp_enabled()
     with repeatable(False):
         assert not torch.are_deterministic_algorithms_enabled()
-        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert not attention.cudnn_sdp_enabled()
         assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     with pytest.raises(ValueError), repeatable():
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
-        assert not torch.utils.deterministic.fill_uninitialized_memory
+        assert not memory.fill_uninitialized_memory
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
         raise ValueError
-    after = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()
+    after = torch.are_deterministic_algorithms_enabled(), attention.cudnn_sdp_enabled()
     assert after == before
-    assert torch.utils.deterministic.fill_uninitialized_memory
+    assert memory.fill_uninitialized_memory
 
 
 # --------------------------------------------------------------------------------------- compiled
