@@ -37,23 +37,29 @@ STEPS: dict[str, dict[str, Any]] = {
     "language head": {"exchange_head": "language"},
     "first layer": {"exchange_layer": 1},
     "soft links, checkpointing": {"soft_links": True, "gradient_checkpointing": True},
+    "bfloat16 weights": {"precision": "bf16", "accumulate": 2, "exchange_head": "separate"},
 }
 
 
 @pytest.fixture
 def meta(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the meta device lacks beside values: autocast, and a fused optimizer."""
-    enabled, adamw = torch.is_autocast_enabled, torch.optim.AdamW
+    enabled = torch.is_autocast_enabled
 
     def none_on_meta(device: str = "cuda") -> bool:
         return device != "meta" and enabled(device)
 
-    def not_fused(groups: Any, **settings: Any) -> Any:
-        return adamw(groups, **(settings | {"fused": False}))
+    class NotFused(torch.optim.AdamW):
+        def __init__(self, groups: Any, **settings: Any) -> None:
+            super().__init__(groups, **(settings | {"fused": False}))
+
+        def step(self, *given: Any) -> Any:
+            assert vars(self).pop("grad_scale").device == META
+            return super().step(*given)
 
     monkeypatch.setattr(torch, "is_autocast_enabled", none_on_meta)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    monkeypatch.setattr(torch.optim, "AdamW", not_fused)
+    monkeypatch.setattr(torch.optim, "AdamW", NotFused)
 
 
 @pytest.fixture(scope="module")

@@ -115,6 +115,22 @@ def test_two_processes_equal_one(one: Path, two: dict[str, Path], mode: str) -> 
     assert counts == [record["masked"] for record in logged(two[mode], "train")]
 
 
+def test_bfloat16_weights_in_two_processes(inputs: Path, tmp_path: Path) -> None:
+    """One rounds the gradients that are added up, the other does not."""
+    given = {"precision": "bf16", "steps": 4, "save_every": 4}
+    train.main(arguments(inputs, tmp_path / "one", **given))
+    launch(
+        *(arguments(inputs, tmp_path / mode, parallel=mode, **given) for mode in MODES),
+        directory=tmp_path,
+    )
+    expected = [means["loss"] for means in logged(tmp_path / "one", "train")]
+    for mode in MODES:
+        found = [means["loss"] for means in logged(tmp_path / mode, "train")]
+        assert found == pytest.approx(expected, rel=1e-3)
+        tensors = load(contents(tmp_path / mode)["model.safetensors"])
+        assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+
+
 def cut_back(whole: Path, copy: Path, step: int) -> Path:
     """A copy of a run as it was when the checkpoint of a step was its last."""
     shutil.copytree(whole, copy, symlinks=True)

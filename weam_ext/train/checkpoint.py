@@ -31,6 +31,7 @@ from weam_ext.common.checkpoint_state import (
 )
 from weam_ext.common.errors import InputError, describe
 from weam_ext.common.files import whole_directory, write_durably, write_record
+from weam_ext.train.optimizer import NO_MASTERS, MasterWeights
 
 BEST = "best"
 TOKENIZER = "tokenizer"
@@ -48,6 +49,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     state: dict[str, Any],
     *,
+    masters: MasterWeights = NO_MASTERS,
     keep: int,
     card: str,
     main: bool = True,
@@ -63,17 +65,20 @@ def save(
             `objective.safetensors`.
         model: the Hugging Face model in it.
         state: what else is needed to go on; becomes `state.json`.
+        masters: the weights that are saved, of those that the modules hold.
         card: the text of its README.md.
         main: this process writes. All that share a sharded model must call this, and one write.
     """
     final = run / f"step-{step:08}"
-    weights = _whole_weights(objective, model)
-    moments = optimizer_tensors(objective, optimizer)
-    others = own_tensors(objective, model)
+    weights = _whole_weights(model, masters)
+    moments = optimizer_tensors(objective, optimizer, masters)
+    others = own_tensors(objective, model, masters)
     if not main or final.exists():  # of a run that goes on, torn ones were put aside
         return final
     with whole_directory(final) as part:
         model.save_pretrained(part, state_dict=weights)
+        model.config.dtype = torch.float32  # of what is saved, whatever the model computes in
+        model.config.save_pretrained(part)
         shutil.copytree(run / TOKENIZER, part, dirs_exist_ok=True)
         if others:
             save_file(others, part / OWN)
@@ -127,11 +132,9 @@ def digests_beside(run: Path) -> dict[str, str]:
 # ---------------------------------------------------------------------------------------- tensors
 
 
-def _whole_weights(objective: nn.Module, model: Any) -> dict[str, Tensor] | None:
-    """The model's weights put together on the host; None where they are not in parts."""
-    if not any(_in_parts(parameter) for parameter in objective.parameters()):
-        return None
-    whole = {id(parameter): _whole(parameter) for parameter in model.parameters()}
+def _whole_weights(model: Any, masters: MasterWeights) -> dict[str, Tensor]:
+    """The model's weights, those that are in parts put together on the host."""
+    whole = {id(parameter): _whole(masters.of(parameter)) for parameter in model.parameters()}
     # Weights that are tied stay one tensor.
     return {
         name: whole.get(id(value), value)
@@ -139,11 +142,13 @@ def _whole_weights(objective: nn.Module, model: Any) -> dict[str, Tensor] | None
     }
 
 
-def own_tensors(objective: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+def own_tensors(
+    objective: nn.Module, model: nn.Module, masters: MasterWeights = NO_MASTERS
+) -> dict[str, Tensor]:
     """The parameters that an objective has beside those of its model, by name."""
     of_model = {id(parameter) for parameter in model.parameters()}
     return {
-        name: _whole(parameter)
+        name: _whole(masters.of(parameter))
         for name, parameter in objective.named_parameters()
         if id(parameter) not in of_model
     }
@@ -161,23 +166,30 @@ def load_own(checkpoint: Path, objective: nn.Module, model: nn.Module) -> None:
     objective.load_state_dict(tensors, strict=False)
 
 
-def optimizer_tensors(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(
+    module: nn.Module, optimizer: torch.optim.Optimizer, masters: MasterWeights = NO_MASTERS
+) -> dict[str, Tensor]:
     """The optimizer's state as flat tensors, named "PARAMETER/STATE"."""
     tensors = {}
     for name, parameter in module.named_parameters():
-        for key, value in optimizer.state.get(parameter, {}).items():
+        for key, value in optimizer.state.get(masters.of(parameter), {}).items():
             tensors[f"{name}/{key}"] = _whole(value).contiguous()
     return tensors
 
 
-def load_optimizer(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_optimizer(
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    masters: MasterWeights = NO_MASTERS,
+) -> None:
     """Put the state saved by `save` back; `InputError` where it does not fit the module."""
     parameters = dict(module.named_parameters())
     for full_name, value in _read(path).items():
         name, _, key = full_name.rpartition("/")
         if name not in parameters:
             raise InputError(f"{path}: state of {name}, which the model does not have")
-        parameter = parameters[name]
+        parameter = masters.of(parameters[name])
         if value.dim() and value.shape != parameter.shape:
             raise InputError(f"{path}: state of {name} of another shape")
         # AdamW keeps its step counter on the host unless it is fused.

@@ -24,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from weam_ext.common import checkpoint_state
@@ -37,6 +37,7 @@ from weam_ext.data.loader import Feed, Request
 from weam_ext.data.sampler import Place
 from weam_ext.data.shards import Shards
 from weam_ext.model.sums import Ratio, Sums
+from weam_ext.ops.repeatable import repeatable
 from weam_ext.train import checkpoint
 from weam_ext.train.build import (
     check_share,
@@ -51,8 +52,16 @@ from weam_ext.train.build import (
 from weam_ext.train.heldout import Heldout
 from weam_ext.train.model_card import model_card
 from weam_ext.train.objectives import OBJECTIVES, Masking
-from weam_ext.train.optimizer import body, freeze, parameter_groups, schedule
-from weam_ext.train.parallel import Parallel, own_device, own_gradients, own_part
+from weam_ext.train.optimizer import (
+    NO_MASTERS,
+    MasterWeights,
+    body,
+    clipped_step,
+    freeze,
+    parameter_groups,
+    schedule,
+)
+from weam_ext.train.parallel import Parallel, layers_of, own_device, own_part
 from weam_ext.train.records import Records
 from weam_ext.train.run_directory import open_run, run_directory
 from weam_ext.train.settings import (
@@ -136,9 +145,20 @@ class Trainer:
         settings = self.settings
         self.objective.to(self.device)
         self.flops = Flops(self.objective, self.device, settings.peak_tflops)
-        self.parallel = Parallel(self.objective, self.ranks, settings.parallel, self.device)
+        working = torch.bfloat16 if self._precision == "bf16" else None
+        sharded = self.ranks.world > 1 and settings.parallel == "fsdp"
+        self.masters = NO_MASTERS
+        if working:
+            for module in self.objective.beside:
+                MasterWeights(module.parameters())  # which are not needed
+            if not sharded:  # the parts that a process holds are masters themselves
+                self.masters = MasterWeights(self.objective.parameters())
         if settings.compile:
-            self.objective.predictor.compile()
+            for layer in layers_of(self.objective.predictor.encoder.module):
+                layer.compile(dynamic=True)
+        self.parallel = Parallel(
+            self.objective, self.ranks, settings.parallel, self.device, working
+        )
 
     def _build_data(self, tokenizer: Any, splits: dict[str, Shards], resumed: Path | None) -> None:
         settings, shards = self.settings, splits["train"]
@@ -181,6 +201,8 @@ class Trainer:
             decay=settings.weight_decay,
             layer_decay=settings.layer_lr_decay,
         )
+        for group in groups:
+            group["params"] = [self.masters.of(parameter) for parameter in group["params"]]
         self.optimizer = torch.optim.AdamW(groups, betas=settings.betas, fused=True)
         self.body = body(self.objective, self.model.config.num_hidden_layers)
         after = max(1, self.steps - settings.head_steps)
@@ -194,7 +216,7 @@ class Trainer:
         )
         if resumed:
             checkpoint.load_optimizer(
-                resumed / checkpoint_state.OPTIMIZER, self.objective, self.optimizer
+                resumed / checkpoint_state.OPTIMIZER, self.objective, self.optimizer, self.masters
             )
             self.schedule.load_state_dict(self.state["schedule"])
             rates = self.state["schedule"]["_last_lr"]
@@ -207,7 +229,7 @@ class Trainer:
         return by_device if self.settings.precision == "auto" else str(self.settings.precision)
 
     def _autocast(self) -> Any:
-        if self._precision == "bf16":
+        if self._precision == "bf16-autocast":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
@@ -224,10 +246,13 @@ class Trainer:
         requests = []
         for micro in range(self.settings.accumulate):
             batch, request = next(self.feed)
-            with self.parallel.accumulating(last=micro + 1 == self.settings.accumulate):
+            # Into the masters go gradients of all processes.
+            last = micro + 1 == self.settings.accumulate or bool(self.masters)
+            with self.parallel.accumulating(last):
                 with self._autocast():
                     sums = self.parallel.forward(batch)
                 sums.loss.backward()  # type: ignore[no-untyped-call]
+            self.masters.take_gradients()
             total = sums if total is None else total + sums
             requests.append(request)
             self.place = request.following
@@ -246,19 +271,15 @@ class Trainer:
     def _update(self, total: Sums) -> Tensor:
         """Take the step; the norm of the gradient, in all processes together, before clipping."""
         if self.step < self.settings.head_steps:
-            for parameter in self.body:
-                parameter.grad = None  # so that AdamW leaves it, and its moments, alone
+            for parameter in self.body:  # AdamW leaves what has no gradient, and its moments, alone
+                self.masters.of(parameter).grad = None
         # The loss is a mean over all that was predicted in the step, known only after the last
         # batch; what the processes' gradients were divided by is their number.
-        gradients = own_gradients(self.optimizer)
         scale = self.ranks.world / total.count.clamp(min=1)
-        torch._foreach_mul_(gradients, scale.to(gradients[0].dtype))
-        norm: Any = nn.utils.clip_grad_norm_(self.objective.parameters(), self.settings.clip)
-        self.optimizer.step()
+        norm = clipped_step(self.optimizer, scale.float(), self.settings.clip)
+        self.masters.give()
         self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        whole: Tensor = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        return whole
+        return norm
 
     @property
     def learning_rate(self) -> float:
@@ -363,6 +384,7 @@ class Trainer:
                 self.model,
                 self.optimizer,
                 state,
+                masters=self.masters,
                 keep=settings.keep,
                 card=card,
                 main=self.ranks.first,
@@ -437,7 +459,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # tenfold when another program wants a core (569 s against 111 s on two cores).
         torch.set_num_threads(1)
     device = torch.device(settings.device).type
-    with Ranks.of_environment(device) as ranks, ExitStack() as ownership:
+    with ExitStack() as ownership:
+        ownership.enter_context(repeatable(settings.deterministic))
+        ranks = ownership.enter_context(Ranks.of_environment(device))
         opened = None
         with ranks.together():
             if ranks.first:

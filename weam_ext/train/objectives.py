@@ -145,6 +145,9 @@ class Objective(nn.Module):
         model: a Hugging Face masked language model of a supported family.
         masking: how its tokens are masked.
         layout: how pairs are shown to it, where that is not `LAYOUT`.
+
+    Attributes:
+        beside: modules that it computes with and that are no part of it: neither trained nor saved.
     """
 
     CARD: ClassVar[str] = "an objective of its own"
@@ -163,6 +166,7 @@ class Objective(nn.Module):
         self.predictor = self._predictor(model)
         self.masking = masking
         self.heldout_masking = masking.heldout()
+        self.beside: tuple[nn.Module, ...] = ()
         self.layout = layout or self.LAYOUT
 
     @classmethod
@@ -361,6 +365,7 @@ class WordAligned(Objective):
         self._train_encoder_alone(model)
         # No submodule: those are trained, saved and sharded.
         self._initial = Encoder(initial.requires_grad_(False).eval())
+        self.beside = (initial,)
         self.regularization = regularization
 
     def learn(self, batch: Batch) -> Sums:

@@ -1,6 +1,7 @@
-"""AdamW over a model's parameters by depth, its frozen layers, and the learning-rate schedule."""
+"""AdamW over a model's parameters by depth, frozen layers, float32 masters and learning rates."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from weam_ext.common.errors import InputError
 
 SCHEDULES = ("linear", "cosine", "constant")
 """What follows the linear warm-up: down to 0 in a line or half a cosine, or no change."""
+PRECISIONS = ("auto", "fp32", "bf16", "bf16-autocast")
 _LAYER = re.compile(r"\.layers?\.(\d+)\.")
 
 
@@ -114,3 +116,75 @@ def schedule(
         made = LambdaLR(optimizer, lambda k: factor if k < before else after(k - before))
     scheduler: LRScheduler = made
     return scheduler
+
+
+class MasterWeights:
+    """Float32 weights for the optimizer, of a module that computes with them in bfloat16.
+
+    Most steps of AdamW are smaller than the distance from one bfloat16 to the next and would be
+    lost, so they are taken by float32 masters, of which the module holds the rounded values
+    (Micikevicius et al. 2018, section 3.1).
+
+    Args:
+        parameters: of the module, in float32; from now on in bfloat16. Those that are not given
+            are their own masters.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter] = ()) -> None:
+        self._masters: dict[Tensor, Tensor] = {}
+        for parameter in parameters:
+            self._masters[parameter] = parameter.data
+            parameter.data = parameter.data.bfloat16()
+
+    def __bool__(self) -> bool:
+        """Whether any weight has a master beside it."""
+        return bool(self._masters)
+
+    def of(self, parameter: Tensor) -> Tensor:
+        """The master of a parameter."""
+        return self._masters.get(parameter, parameter)
+
+    def take_gradients(self) -> None:
+        """Add the module's gradients to their masters' in float32, and drop them."""
+        first: list[tuple[Tensor, Tensor]] = []
+        others: list[tuple[Tensor, Tensor]] = []
+        for parameter, master in self._masters.items():
+            if parameter.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = torch.empty_like(master)
+                first.append((master.grad, parameter.grad))
+            else:
+                others.append((master.grad, parameter.grad))
+            parameter.grad = None
+        if first:
+            torch._foreach_copy_([to for to, _ in first], [given for _, given in first])
+        if others:
+            torch._foreach_add_([to for to, _ in others], [given for _, given in others])
+
+    @torch.no_grad()
+    def give(self) -> None:
+        """Round the masters to the module's weights."""
+        if self._masters:
+            torch._foreach_copy_(list(self._masters), list(self._masters.values()))
+
+
+NO_MASTERS = MasterWeights()
+"""Of a module whose weights are stepped themselves."""
+
+
+def clipped_step(optimizer: torch.optim.Optimizer, scale: Tensor, clip: float) -> Tensor:
+    """Step with all gradients times `scale`, and then clipped to a common norm of at most `clip`.
+
+    Returns the norm before it is clipped, 0-dim, of all processes' parts together. Both factors
+    are one number by which a fused AdamW divides as it reads: no gradient is rewritten before.
+    """
+    gradients = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
+    total: Any = nn.utils.get_total_norm(gradients)
+    norm = scale * (total.full_tensor() if hasattr(total, "full_tensor") else total)
+    coefficient = scale * (clip / (norm + 1e-6)).clamp(max=1)
+    optimizer.grad_scale = coefficient.reciprocal().float()  # type: ignore[attr-defined]
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    found: Tensor = norm
+    return found

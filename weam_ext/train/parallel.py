@@ -35,11 +35,22 @@ class Parallel:
     With "ddp" every process holds it whole, with "fsdp" its part (Zhao et al. 2023); one process
     needs neither. Both give each process the mean of all gradients, as if each had a whole batch.
 
+    Args:
+        working: with "fsdp", the type in which the gathered weights are, where it is not that of
+            the parts; gradients are added in the type of the parts.
+
     Attributes:
         forward: the objective, or what it is wrapped in.
     """
 
-    def __init__(self, objective: Objective, ranks: Ranks, mode: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        ranks: Ranks,
+        mode: str,
+        device: torch.device,
+        working: torch.dtype | None = None,
+    ) -> None:
         self._ranks = ranks
         self.forward: Callable[..., Sums] = objective
         self._wrapped: Any = None
@@ -55,7 +66,7 @@ class Parallel:
             )
             self.forward = self._wrapped
         elif ranks.world > 1:
-            self._sharded = _shard(objective, device)
+            self._sharded = _shard(objective, device, working)
 
     def accumulating(self, last: bool) -> AbstractContextManager[Any]:
         """While the batches of a step before the last are worked on: gradients stay here."""
@@ -86,14 +97,17 @@ class Parallel:
         return bool(flag)
 
 
-def _shard(objective: Objective, device: torch.device) -> Any:
+def _shard(objective: Objective, device: torch.device, working: torch.dtype | None) -> Any:
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
+    policy = MixedPrecisionPolicy(
+        param_dtype=working, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
     for layer in layers_of(objective.predictor.encoder.module):
-        fully_shard(layer, mesh=mesh)
-    return fully_shard(objective, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=policy)
+    return fully_shard(objective, mesh=mesh, mp_policy=policy)
 
 
 def layers_of(encoder: nn.Module) -> list[nn.Module]:
@@ -103,12 +117,6 @@ def layers_of(encoder: nn.Module) -> list[nn.Module]:
         if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
             return list(module)
     return []
-
-
-def own_gradients(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """The gradients of all parameters; of a sharded one this process's part."""
-    parameters = (p for group in optimizer.param_groups for p in group["params"])
-    return [own_part(p.grad) for p in parameters if p.grad is not None]
 
 
 def own_part(tensor: Any) -> Tensor:

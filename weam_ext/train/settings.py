@@ -29,7 +29,7 @@ from weam_ext.ops.constants import UNITS
 from weam_ext.ops.mask import MASKING_POLICIES, check_shares
 from weam_ext.prepare.settings import Source, TextSettings, settings_had
 from weam_ext.train.objectives import OBJECTIVES, WEAM, ObjectiveSettings
-from weam_ext.train.optimizer import SCHEDULES, layer_range
+from weam_ext.train.optimizer import PRECISIONS, SCHEDULES, layer_range
 from weam_ext.train.parallel import MODES, own_device
 
 BUILTIN_STEPS = 800
@@ -191,8 +191,16 @@ class _Machine(Settings, group="speed and scale"):
     device: str = option(_device, "The device to train on.")
     precision: str = option(
         "auto",
-        "The precision of the model's arithmetic; auto is bf16 autocast on a GPU, and else fp32.",
-        choices=("auto", "fp32", "bf16"),
+        "The precision of the model's arithmetic. bf16 computes with weights that are rounded to "
+        "bfloat16 and keeps them in float32 for the optimizer; bf16-autocast rounds them for each "
+        "product alone; auto is bf16 on a GPU, and else fp32.",
+        choices=PRECISIONS,
+    )
+    deterministic: bool = option(
+        True,
+        "Give the same bytes when it is run again on the same kind of device. Without, a GPU adds "
+        "gradients in whatever order is fastest.",
+        identity=False,
     )
     parallel: str = option(
         "ddp",
@@ -200,7 +208,9 @@ class _Machine(Settings, group="speed and scale"):
         choices=MODES,
         identity=False,
     )
-    compile: bool = option(False, "Compile the model with torch.compile.", identity=False)
+    compile: bool = option(
+        False, "Compile the layers of the encoder with torch.compile.", identity=False
+    )
     gradient_checkpointing: bool = option(
         False,
         "Keep no layer's inner values for the backward pass: less memory, a third slower.",
@@ -214,7 +224,8 @@ class _Machine(Settings, group="speed and scale"):
     )
     peak_tflops: float | None = option(
         None,
-        "The peak TFLOP/s of one device, for the MFU. By default what is known of the GPU.",
+        "The peak TFLOP/s of one device, for the MFU. By default that of the GPU's data sheet, "
+        "dense and in bfloat16, where it is known: 989 for an H100, which no real product reaches.",
         rule=above(0),
         metavar="X",
         identity=False,
