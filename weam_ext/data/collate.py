@@ -1,6 +1,6 @@
 """Samples into batches: framed by special tokens, padded, and linked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -144,23 +144,18 @@ class Batch:
         """The batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> "Batch":
-        """The batch in memory that a GPU reads by itself."""
-        return self._mapped(Tensor.pin_memory)
-
-    def _mapped(self, move: Any) -> "Batch":
+    def mapped(self, change: Callable[[Any], Any], kind: type = Tensor) -> "Batch":
+        """The batch with each of its tensors, or of what stands for them, changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: move(value) for name, value in values.items() if isinstance(value, Tensor)
-        }
-        moved["packed"] = Packed(*map(move, self.packed))
+        changed = {name: change(each) for name, each in values.items() if isinstance(each, kind)}
+        changed["packed"] = Packed(*map(change, self.packed))
         if self.links is not None:
-            offsets, positions, *weights = self.links
-            soft = (part if part is None else move(part) for part in weights)
-            moved["links"] = Links(move(offsets), move(positions), *soft)
-        return replace(self, **moved)
+            changed["links"] = Links(
+                *(each if each is None else change(each) for each in self.links)
+            )
+        return replace(self, **changed)
 
 
 class Sizes(NamedTuple):
