@@ -36,6 +36,8 @@ STEPS: dict[str, dict[str, Any]] = {
     "exact, separate head": {"mask_exact": True, "exchange_head": "separate"},
     "language head": {"exchange_head": "language"},
     "first layer": {"exchange_layer": 1},
+    "without padding": {"padding": "never"},
+    "word-aligned without padding": {"objective": "word-aligned", "padding": "never"},
     "soft links, checkpointing": {"soft_links": True, "gradient_checkpointing": True},
 }
 

@@ -50,16 +50,15 @@ def packed_attention(
             module, query, key, value, attention_mask, **others
         )
         return padded
-    tokens = [each[0].transpose(0, 1) for each in (query, key, value)]
+    q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
     window = -1 if sliding_window is None else sliding_window - 1
     if query.device.type == "cpu":
-        return _by_sequence(*tokens, cu_seq_lens_q, scaling, window)[None], None
+        return _by_sequence(q, k, v, cu_seq_lens_q, scaling, window)[None], None
     from torch.nn.attention.varlen import varlen_attn
 
-    bounds, most = cu_seq_lens_q, max_length_q
-    found: Any = varlen_attn(
-        *tokens, bounds, bounds, most, most, scale=scaling, window_size=(window, window)
-    )
+    assert max_length_q is not None
+    bounds, most, near = cu_seq_lens_q, max_length_q, (window, window)
+    found: Any = varlen_attn(q, k, v, bounds, bounds, most, most, scale=scaling, window_size=near)
     return found[None], None
 
 
@@ -69,7 +68,7 @@ def _by_sequence(
     """[N, heads, D], attended to from `window` away; -1 is from anywhere."""
     sizes = bounds.diff().tolist()
     made = []
-    for q, k, v in zip(*(each.split(sizes) for each in (query, key, value)), strict=True):
+    for q, k, v in zip(*(torch.split(each, sizes) for each in (query, key, value)), strict=True):
         places = torch.arange(len(q))
         near = (places[:, None] - places).abs() <= window if window >= 0 else None
         q, k, v = (each.transpose(0, 1)[None] for each in (q, k, v))
