@@ -152,9 +152,9 @@ class Batch:
         changed = {name: change(each) for name, each in values.items() if isinstance(each, kind)}
         changed["packed"] = Packed(*map(change, self.packed))
         if self.links is not None:
-            changed["links"] = Links(
-                *(each if each is None else change(each) for each in self.links)
-            )
+            offsets, positions, *weights = self.links
+            soft = [each if each is None else change(each) for each in weights]
+            changed["links"] = Links(change(offsets), change(positions), *soft)
         return replace(self, **changed)
 
 
