@@ -545,7 +545,7 @@ def test_weights_that_are_none(weights: list[float] | None, fault: str) -> None:
 def test_batches_travel_from_workers(soft: bool) -> None:
     pair: Any = [sample_of([0], [0], [(0, 0)], [0.5])]
     batch = Collator(tokenizer("WordPiece"), Layout(soft=soft))(pair, [(0, 0)])
-    for moved in (pickle.loads(pickle.dumps(batch)), batch._mapped(torch.clone)):
+    for moved in (pickle.loads(pickle.dumps(batch)), batch.mapped(torch.clone)):
         assert moved.links is not None and batch.links is not None
         assert isinstance(moved.links, Links)
         for there, here in zip(moved.links, batch.links, strict=True):

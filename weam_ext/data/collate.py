@@ -1,6 +1,6 @@
 """Samples into batches: framed by special tokens, padded, and linked."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -64,6 +64,29 @@ class Layout:
     languages: bool = False
 
 
+class Packed(NamedTuple):
+    """Where the N' tokens of a batch, special ones included, stand one after the other."""
+
+    positions: Tensor
+    """[N'] int64: the flattened position of each in the padded rectangle, ascending."""
+    rows: Tensor
+    """[N] int64: the other way round; -1 on padding."""
+    places: Tensor
+    """[N'] int64: the place of each in its sequence, from 0."""
+    bounds: Tensor
+    """[B + 1] int32: the tokens of sequence b begin at bounds[b] and end before bounds[b + 1]."""
+
+    @classmethod
+    def of(cls, used: Ints) -> "Packed":
+        """Of a rectangle [B, L] that is 0 on padding, which ends its rows."""
+        positions = np.flatnonzero(used)
+        rows = np.full(used.size, -1)
+        rows[positions] = np.arange(len(positions))
+        bounds = np.concatenate([[0], np.cumsum(used.sum(1))]).astype(np.int32)
+        arrays = (positions, rows, positions % used.shape[1], bounds)
+        return cls(*map(torch.from_numpy, arrays))
+
+
 @dataclass(frozen=True)
 class Batch:
     """Padded sequences with their links; N = B * L flattened positions."""
@@ -81,6 +104,8 @@ class Batch:
     """[B] int64: the draw of each sequence (see `weam_ext.ops.mask`)."""
     paired: Tensor
     """[B] bool: the sequence belongs to a pair, not to monolingual text."""
+    packed: Packed
+    """The same sequences without padding."""
     links: Links | None
     """The symmetric token links, or None where the layout has none."""
     anchors: Tensor | None
@@ -119,22 +144,18 @@ class Batch:
         """The batch on a device; copies from pinned memory do not wait."""
         if device.type == "cpu":
             return self
-        return self._mapped(lambda tensor: tensor.to(device, non_blocking=True))
+        return self.mapped(lambda tensor: tensor.to(device, non_blocking=True))
 
-    def pin_memory(self) -> "Batch":
-        """The batch in memory that a GPU reads by itself."""
-        return self._mapped(Tensor.pin_memory)
-
-    def _mapped(self, move: Any) -> "Batch":
+    def mapped(self, change: Callable[[Any], Any], kind: type = Tensor) -> "Batch":
+        """The batch with each of its tensors, or of what stands for them, changed."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        moved: dict[str, Any] = {
-            name: move(value) for name, value in values.items() if isinstance(value, Tensor)
-        }
+        changed = {name: change(each) for name, each in values.items() if isinstance(each, kind)}
+        changed["packed"] = Packed(*map(change, self.packed))
         if self.links is not None:
             offsets, positions, *weights = self.links
-            soft = (part if part is None else move(part) for part in weights)
-            moved["links"] = Links(move(offsets), move(positions), *soft)
-        return replace(self, **moved)
+            soft = [each if each is None else change(each) for each in weights]
+            changed["links"] = Links(change(offsets), change(positions), *soft)
+        return replace(self, **changed)
 
 
 class Sizes(NamedTuple):
@@ -229,6 +250,7 @@ class Collator:
             attention_mask=None if filled.used.all() else torch.from_numpy(filled.used),
             token_type_ids=torch.from_numpy(filled.segments),
             words=torch.from_numpy(words),
+            packed=Packed.of(filled.used),
             links=sparse,
             tokens=int(ordinary.sum()),
             squares=int((sizes_of_words**2).sum()),

@@ -3,9 +3,11 @@
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from weam_ext.data.collate import Batch, Collator
@@ -14,6 +16,8 @@ from weam_ext.data.shards import Shards
 
 _AHEAD = 4
 """Batches that each worker keeps ready."""
+_ALIGNED = 64
+"""Bytes: where each tensor of a parcel may begin."""
 
 
 class Request(NamedTuple):
@@ -59,12 +63,66 @@ class _Requests:
             )
 
 
-class _Collated(Dataset[Made]):
+class _Slice(NamedTuple):
+    """Where a tensor lies in the memory of a parcel."""
+
+    start: int
+    """In bytes."""
+    dtype: torch.dtype
+    shape: torch.Size
+
+    def of(self, memory: Tensor) -> Tensor:
+        end = self.start + self.dtype.itemsize * self.shape.numel()
+        return memory[self.start : end].view(self.dtype).view(self.shape)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A batch on its way, whose tensors are one piece of memory: shared, pinned and copied at once.
+
+    Each tensor by itself would cost the training process a file descriptor, a thread's turn and a
+    copy. No tuple: DataLoader would look for tensors to pin in all members of the request.
+    """
+
+    memory: Tensor
+    """[bytes] uint8."""
+    batch: Batch
+    """With a `_Slice` of the memory in place of each tensor."""
+    request: Request
+
+    @classmethod
+    def of(cls, batch: Batch, request: Request) -> "Parcel":
+        slices: list[tuple[_Slice, Tensor]] = []
+        size = 0
+
+        def place(tensor: Tensor) -> _Slice:
+            nonlocal size
+            slices.append((_Slice(size, tensor.dtype, tensor.shape), tensor))
+            size += -(-tensor.nbytes // _ALIGNED) * _ALIGNED
+            return slices[-1][0]
+
+        placed = batch.mapped(place)
+        memory = torch.zeros(size, dtype=torch.uint8)
+        for each, tensor in slices:
+            each.of(memory).copy_(tensor)
+        return cls(memory, placed, request)
+
+    def pin_memory(self) -> "Parcel":
+        """In memory that a GPU reads by itself; DataLoader calls this."""
+        return replace(self, memory=self.memory.pin_memory())
+
+    def opened(self, device: torch.device) -> Made:
+        """The batch on a device; the copy from pinned memory does not wait."""
+        memory = self.memory.to(device, non_blocking=True)
+        return Made(self.batch.mapped(lambda each: each.of(memory), kind=_Slice), self.request)
+
+
+class _Collated(Dataset[Parcel]):
     def __init__(self, shards: Shards, collate: Collator) -> None:
         self._shards, self._collate = shards, collate
 
-    def __getitem__(self, request: Request) -> Made:
-        return Made(self._collate(self._shards, request.members), request)
+    def __getitem__(self, request: Request) -> Parcel:
+        return Parcel.of(self._collate(self._shards, request.members), request)
 
 
 class Feed:
@@ -96,14 +154,14 @@ class Feed:
             worker_init_fn=_leave_signals_alone,
         )
         self._device = device
-        self._made: Iterator[Made] = iter(self._loader)
+        self._made: Iterator[Parcel] = iter(self._loader)
         self.waited = 0.0
 
     def __next__(self) -> Made:
         begun = time.perf_counter()
-        batch, request = next(self._made)
+        parcel = next(self._made)
         self.waited += time.perf_counter() - begun
-        return Made(batch.to(self._device), request)
+        return parcel.opened(self._device)
 
 
 def _leave_signals_alone(_: int) -> None:
