@@ -82,6 +82,7 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Call]:
     cases = {
         "no links": (0, (None,) * 4),
         "links, no exchange": (0, hard),
+        "soft links, no exchange": (0, soft),
         "links": (16, hard),
         "soft links": (16, soft),
     }

@@ -108,7 +108,7 @@ def test_losses_are_those_of_cross_entropy(implementation: Any, with_bias: bool)
 
 @pytest.mark.parametrize(
     ("vocabulary", "chunk_rows"),
-    [*product([2, 64, 70, 127], [1, 7, 23, 1000]), (8200, 7)],
+    [*product([2, 64, 70, 127], [1, 7, 23, 1000]), *product([1, 63, 65, 2047, 2048, 2049], [7])],
 )
 def test_gradients_are_those_of_cross_entropy(
     vocabulary: int, chunk_rows: int, device: str
@@ -159,6 +159,17 @@ def test_ignored_rows_alone_give_zeros(device: str) -> None:
     assert result.total.item() == 0
     for gradient in gradients_of(result.total, rows, weight, bias):
         assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_no_row_gives_zeros(device: str) -> None:
+    """Also where the memory for the gradients held something else."""
+    inputs = example(device=device)
+    rows, weight, bias, labels, weights = (t.detach() for t in inputs)
+    of = [t.requires_grad_() for t in (rows[:0], weight, bias)]
+    result = linear_cross_entropy(*of, labels[:0], weights[:0], chunk_rows=5)
+    assert result.total.item() == 0 and result.losses.shape == result.correct.shape == (0,)
+    for tensor, gradient in zip(of, gradients_of(result.total, *of), strict=True):
+        assert torch.equal(gradient, torch.zeros_like(tensor))
 
 
 def test_large_logits_do_not_overflow(device: str) -> None:

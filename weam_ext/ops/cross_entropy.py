@@ -2,8 +2,8 @@
 
 The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
 in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
-torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
-kernel, else the torch operations below.
+torch's, weam::linear_cross_entropy; between the products of a chunk stand, on a GPU, two Triton
+kernels, else the torch operations below.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from weam_ext.ops.constants import IGNORED
 from weam_ext.ops.triton import launcher
 
 # A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768, 6 m V H
-# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
-# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
-# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half
+# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 8 V H bytes for adding to the
+# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 70 % of the time at
+# 1,024 rows, 75 % at 2,048, 79 % at 4,096 and 80 % at 8,192. The logits of 4,096 are 1 GB in a half
 # type. On a CPU 4,096 were slower than 2,048, and twice the memory.
 _CHUNK_ROWS_GPU = 4096
 _CHUNK_ROWS_CPU = 2048
@@ -160,7 +160,7 @@ def _cross_entropy_(
 def _output_layer(
     weight: Tensor, bias: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias in a type, for a vocabulary that is a multiple of 64: the rest has logit -inf.
+    """Weight and bias in a type, padded to a multiple of 64 words; those added have the logit -inf.
 
     An odd vocabulary (119,547) leaves the rows of the logits unaligned and the products slow. The
     weight is cast and padded in one pass over it.
