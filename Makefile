@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install test test-all kill sanitize fuzz lint bench
+.PHONY: install test test-all kill sanitize fuzz lint bench kernels
 
 install:
 	$(PYTHON) -m pip install -c constraints.txt '.[test]'
@@ -30,3 +30,6 @@ lint:
 
 bench:
 	$(PYTHON) -m pytest benchmarks --benchmark-only
+
+kernels:
+	$(PYTHON) benchmarks/kernel_table.py --table docs/kernels.md

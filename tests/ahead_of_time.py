@@ -82,6 +82,7 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Call]:
     cases = {
         "no links": (0, (None,) * 4),
         "links, no exchange": (0, hard),
+        "soft links, no exchange": (0, soft),
         "links": (16, hard),
         "soft links": (16, soft),
     }
@@ -102,20 +103,19 @@ def gather_calls(name: str, dtype: torch.dtype, width: int) -> dict[str, Call]:
 
 
 def head_calls(name: str, dtype: torch.dtype, vocabulary: int) -> dict[str, Call]:
-    """With and without a bias or padding of the vocabulary, in training and in measuring."""
+    """With and without the gradient of a bias, in training and in measuring."""
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     padded = -(-vocabulary // 64) * 64
 
-    def call(with_offset: bool, differentiate: bool) -> tuple[Tensor, Tensor]:
-        offset = torch.zeros(padded, dtype=wide) if with_offset else None
+    def call(differentiate: bool, with_bias: bool) -> tuple[Tensor, Tensor]:
+        d_bias = torch.zeros(padded, dtype=wide) if with_bias else None
         logits, weights = torch.zeros(2, padded, dtype=dtype), torch.zeros(2, dtype=wide)
-        return head.cross_entropy_(logits, offset, integers(2), weights, differentiate)
+        return head.cross_entropy_(logits, integers(2), weights, differentiate, d_bias)
 
+    cases = {"": (True, True), ", no bias": (True, False), ", no gradient": (False, False)}
     return {
-        f"head{offset}{gradient} {name} {vocabulary} aligned": partial(
-            call, not offset, not gradient
-        )
-        for offset, gradient in product(("", ", no offset"), ("", ", no gradient"))
+        f"head{case} {name} {vocabulary} aligned": partial(call, *given)
+        for case, given in cases.items()
     }
 
 
@@ -338,6 +338,9 @@ def report(kernel: Any) -> dict[str, Any]:
         "registers": used["REG"],
         # No kernel has arrays of its own: what lies in local memory was spilled.
         "spilled_bytes": used["STACK"] + used["LOCAL"],
+        "shared_bytes": kernel.metadata.shared,
+        "barriers": len(re.findall(r"\bbar\.sync\b", ptx)),
+        "barriers_in_loops": barriers_in_loops(ptx),
         "loads": sorted(set(re.findall(r"ld\.global\S*", ptx))),
         "stores": sorted(set(re.findall(r"st\.global\S*", ptx))),
         "uses_of_programs": sorted(
@@ -347,6 +350,17 @@ def report(kernel: Any) -> dict[str, Any]:
             if used == name
         ),
     }
+
+
+def barriers_in_loops(ptx: str) -> int:
+    """Those between a label and a jump back to it."""
+    lines, labels, repeated = ptx.splitlines(), dict[str, int](), set[int]()
+    for at, line in enumerate(lines):
+        if label := re.match(r"(\$L\w+):", line):
+            labels[label[1]] = at
+        elif (jump := re.search(r"\bbra\S*\s+(\$L\w+);", line)) and jump[1] in labels:
+            repeated |= {*range(labels[jump[1]], at)}
+    return sum("bar.sync" in lines[at] for at in repeated)
 
 
 if __name__ == "__main__":

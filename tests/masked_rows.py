@@ -267,12 +267,11 @@ def csr(
 
 def as_tensors(masked: MaskedRows, device: str = "cpu") -> weam_ext.ops.mask.MaskedRows:
     fields = {field.name: getattr(masked, field.name) for field in dataclasses.fields(masked)}
-    overflow = torch.tensor(fields.pop("overflow"), device=device)
     tensors = {
         name: torch.tensor(values, dtype=torch.int64, device=device)
         for name, values in fields.items()
     }
-    return weam_ext.ops.mask.MaskedRows(**tensors, overflow=overflow)
+    return weam_ext.ops.mask.MaskedRows(**tensors)
 
 
 def as_lists(masked: weam_ext.ops.mask.MaskedRows) -> MaskedRows:

@@ -28,7 +28,7 @@ class MaskedRows:
     exchanged_of: list[int]
     count: int
     exchanged_count: int
-    overflow: bool
+    overflow: int
 
 
 def mask_tokens(
@@ -57,7 +57,7 @@ def mask_tokens(
     length = len(input_ids[0])
     masked_ids = [list(ids) for ids in input_ids]
     positions: list[int] = []
-    overflow = False
+    overflow = 0
     for sequence, draw in enumerate(draws):
         start = sequence * length
         units = {
@@ -74,7 +74,7 @@ def mask_tokens(
             if number not in chosen:
                 continue
             if len(positions) == capacity:
-                overflow = True
+                overflow += 1
                 continue
             positions.append(place)
             _, kind, which, _ = philox.words(seed, draw, place - start, MASKING)
@@ -88,7 +88,7 @@ def mask_tokens(
     if links is not None and exchange_capacity != 0:
         exchanged = [row for row, position in enumerate(positions) if links[position]]
         if exchange_capacity is not None and len(exchanged) > exchange_capacity:
-            overflow = True
+            overflow += len(exchanged) - exchange_capacity
             exchanged = exchanged[:exchange_capacity]
 
     size = len(draws) * length

@@ -1,6 +1,7 @@
 """The prediction head, its linear cross-entropy, and the WEAM loss put together."""
 
 import math
+from contextlib import nullcontext
 from itertools import product
 from typing import Any
 
@@ -74,11 +75,16 @@ def example(
     return hidden, weight, bias, labels.to(device), weights.to(device)
 
 
+def plain_losses(
+    rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, _: Tensor
+) -> Tensor:
+    return F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
+
+
 def plain(
     rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, weights: Tensor
 ) -> Tensor:
-    losses = F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
-    return (losses * weights).sum()
+    return (plain_losses(rows, weight, bias, labels, weights) * weights).sum()
 
 
 @pytest.mark.parametrize("with_bias", [True, False])
@@ -102,7 +108,7 @@ def test_losses_are_those_of_cross_entropy(implementation: Any, with_bias: bool)
 
 @pytest.mark.parametrize(
     ("vocabulary", "chunk_rows"),
-    [*product([2, 64, 70, 127], [1, 7, 23, 1000]), (8200, 7)],
+    [*product([2, 64, 70, 127], [1, 7, 23, 1000]), *product([1, 63, 65, 2047, 2048, 2049], [7])],
 )
 def test_gradients_are_those_of_cross_entropy(
     vocabulary: int, chunk_rows: int, device: str
@@ -153,6 +159,17 @@ def test_ignored_rows_alone_give_zeros(device: str) -> None:
     assert result.total.item() == 0
     for gradient in gradients_of(result.total, rows, weight, bias):
         assert torch.equal(gradient, torch.zeros_like(gradient))
+
+
+def test_no_row_gives_zeros(device: str) -> None:
+    """Also where the memory for the gradients held something else."""
+    inputs = example(device=device)
+    rows, weight, bias, labels, weights = (t.detach() for t in inputs)
+    of = [t.requires_grad_() for t in (rows[:0], weight, bias)]
+    result = linear_cross_entropy(*of, labels[:0], weights[:0], chunk_rows=5)
+    assert result.total.item() == 0 and result.losses.shape == result.correct.shape == (0,)
+    for tensor, gradient in zip(of, gradients_of(result.total, *of), strict=True):
+        assert torch.equal(gradient, torch.zeros_like(tensor))
 
 
 def test_large_logits_do_not_overflow(device: str) -> None:
@@ -209,11 +226,11 @@ def test_ignored_rows_may_hold_anything(device: str) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 7.0, torch.inf, torch.nan])
 def test_an_ignored_row_of_logits_becomes_zeros(value: float) -> None:
-    """In the kernel itself, which does not read the row."""
+    """In the kernel itself."""
     logits = torch.full((2, 5000), value, device=DEVICES[-1])
     labels = torch.tensor([-100, -100], device=DEVICES[-1])
     losses, correct = weam_ext.ops.triton.cross_entropy.cross_entropy_(
-        logits, None, labels, torch.ones(2, device=DEVICES[-1]), True
+        logits, labels, torch.ones(2, device=DEVICES[-1]), True, None
     )
     assert losses.tolist() == [0, 0]
     assert correct.tolist() == [False, False]
@@ -224,7 +241,7 @@ def test_an_ignored_row_of_logits_becomes_zeros(value: float) -> None:
 def test_a_label_that_is_no_word_reads_no_stray_memory(label: int) -> None:
     logits, labels = torch.zeros(1, 64, device=DEVICES[-1]), torch.tensor([label])
     losses, _ = weam_ext.ops.triton.cross_entropy.cross_entropy_(
-        logits, None, labels.to(DEVICES[-1]), torch.ones(1, device=DEVICES[-1]), True
+        logits, labels.to(DEVICES[-1]), torch.ones(1, device=DEVICES[-1]), True, None
     )
     assert losses.isnan().all()
 
@@ -337,50 +354,71 @@ class Watch(TorchDispatchMode):
 
 
 def allowed() -> float:
-    """The error, in errors of plain torch; the interpreter truncates to bfloat16, a GPU rounds."""
-    return 1.2 if weam_ext.ops.cross_entropy._cross_entropy_ is interpreted else 1.05
+    """The error, in errors of plain torch: over many draws less, at the median, in one 10 % more.
+
+    The interpreter truncates to bfloat16, a GPU rounds.
+    """
+    return 1.2 if weam_ext.ops.cross_entropy._cross_entropy_ is interpreted else 1.1
 
 
 def error(ours: list[Tensor], exact: list[Tensor]) -> list[float]:
     return [((a.double() - b).norm() / b.norm()).item() for a, b in zip(ours, exact, strict=True)]
 
 
+def exact_results(inputs: tuple[Tensor, ...], *others: Tensor) -> list[Tensor]:
+    """Losses of the rows and gradients of their weighted sum, in float64."""
+    wide = [t.detach().double().requires_grad_() for t in inputs]
+    gradients = gradients_of(plain(*wide, *others), *wide)
+    return [plain_losses(*wide, *others).detach(), *gradients]
+
+
 @pytest.mark.parametrize("chunk_rows", [16, 64])
 def test_autocast_is_no_worse_than_plain_autocast(chunk_rows: int, device: str) -> None:
-    rows, weight, bias, labels, weights = example(64, 32, 300, torch.float32, device)
-    of = rows, weight, bias
-    wide = [t.detach().double().requires_grad_() for t in of]
-    expected = plain(*wide, labels, weights)
-    exact = [expected.detach(), *gradients_of(expected, *wide)]
+    *inputs, labels, weights = example(256, 32, 300, torch.float32, device)
+    exact = exact_results((*inputs,), labels, weights)
     with torch.autocast(device, torch.bfloat16):
         with Watch() as watch:
-            total = linear_cross_entropy(*of, labels, weights, chunk_rows=chunk_rows).total
-        theirs = plain(*of, labels, weights)
-    ours = [total.detach(), *gradients_of(total, *of)]
+            result = linear_cross_entropy(*inputs, labels, weights, chunk_rows=chunk_rows)
+        losses = plain_losses(*inputs, labels, weights)
+    ours = [result.losses, *gradients_of(result.total, *inputs)]
     assert set(watch.products) == {torch.bfloat16}
-    assert total.dtype == torch.float32
+    assert result.total.dtype == torch.float32
     assert [gradient.dtype for gradient in ours] == [torch.float32] * 4
-    plain_errors = error([theirs.detach(), *gradients_of(theirs, *of)], exact)
-    for our_error, their_error in zip(error(ours, exact), plain_errors, strict=True):
+    theirs = [losses.detach(), *gradients_of((losses * weights).sum(), *inputs)]
+    for our_error, their_error in zip(error(ours, exact), error(theirs, exact), strict=True):
         assert our_error < allowed() * their_error + 1e-6
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_rows_are_no_worse_than_plain_half(dtype: torch.dtype, device: str) -> None:
-    of = example(64, 32, 300, dtype, device)[:3]
-    labels, weights = example(64, 32, 300, dtype, device)[3:]
-    wide = [t.detach().double().requires_grad_() for t in of]
-    expected = plain(*wide, labels, weights)
-    exact = [expected.detach(), *gradients_of(expected, *wide)]
-    result = linear_cross_entropy(*of, labels, weights, chunk_rows=20)
-    gradients = gradients_of(result.total, *of)
+    *inputs, labels, weights = example(256, 32, 300, dtype, device)
+    exact = exact_results((*inputs,), labels, weights)
+    result = linear_cross_entropy(*inputs, labels, weights, chunk_rows=80)
+    gradients = gradients_of(result.total, *inputs)
     assert result.total.dtype == result.losses.dtype == torch.float32
     assert [gradient.dtype for gradient in gradients] == [dtype] * 3
-    theirs = plain(*of, labels, weights)
-    plain_errors = error([theirs.detach(), *gradients_of(theirs, *of)], exact)
-    for our_error, their_error in zip(
-        error([result.total.detach(), *gradients], exact), plain_errors, strict=True
-    ):
+    losses = plain_losses(*inputs, labels, weights)
+    theirs = [losses.detach(), *gradients_of((losses * weights).sum(), *inputs)]
+    ours = [result.losses, *gradients]
+    for our_error, their_error in zip(error(ours, exact), error(theirs, exact), strict=True):
+        assert our_error < allowed() * their_error + 1e-6
+
+
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_half_weights_are_no_worse_for_float32_rows(half: torch.dtype, device: str) -> None:
+    """Weight and bias are kept in a half type, and what autocast makes of the rows is not."""
+    rows, weight, bias, labels, weights = example(256, 32, 300, torch.float32, device)
+    inputs = rows, *(t.detach().to(half).requires_grad_() for t in (weight, bias))
+    exact = exact_results(inputs, labels, weights)
+    with torch.autocast(device, half):
+        result = linear_cross_entropy(*inputs, labels, weights, chunk_rows=80)
+        losses = plain_losses(*inputs, labels, weights)
+    gradients = gradients_of(result.total, *inputs)
+    assert result.losses.dtype == torch.float32
+    assert [gradient.dtype for gradient in gradients] == [torch.float32, half, half]
+    theirs = [losses.detach(), *gradients_of((losses * weights).sum(), *inputs)]
+    ours = [result.losses, *gradients]
+    for our_error, their_error in zip(error(ours, exact), error(theirs, exact), strict=True):
         assert our_error < allowed() * their_error + 1e-6
 
 
@@ -396,8 +434,11 @@ def test_the_logits_are_never_whole(device: str) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_memory(dtype: torch.dtype, device: str) -> None:
-    """One chunk of logits, and three times the weight: a copy, its gradient, a product to add."""
-    given = example(96, 4, 1000, dtype, device)
+    """One chunk of logits, and twice the weight: a padded copy and the gradient, or that scaled.
+
+    A CPU has no mixed product: there what is added to the gradient is one bfloat16 copy more.
+    """
+    given = example(96, 32, 1000, dtype, device)
     with Watch() as ours:
         linear_cross_entropy(*given, chunk_rows=16).total.backward()
     with Watch() as theirs:
@@ -405,9 +446,23 @@ def test_peak_memory(dtype: torch.dtype, device: str) -> None:
     logits = 16 * 1024 * given[0].itemsize
     if dtype == torch.bfloat16 and weam_ext.ops.cross_entropy._cross_entropy_ is not interpreted:
         logits += 16 * 1024 * 4  # torch's softmax is of float32 logits, the kernel's in registers
-    weights_and_biases, rows = 1024 * (4 + 1) * 4, 96 * (4 + 1) * 4
-    assert ours.peak < logits + 3 * weights_and_biases + 3 * rows
+    weight, rows = 1024 * (32 + 2) * 4, 96 * (32 + 1) * 4
+    copies = 2 if dtype == torch.float32 else 2.5
+    assert ours.peak < logits + copies * weight + 3 * rows
     assert theirs.peak > 2 * 96 * 1000 * given[0].itemsize
+
+
+def test_peak_memory_where_there_is_a_mixed_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device stands for a GPU: bfloat16 is added to a float32 gradient with no copy."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which meta has not
+    given = [t.detach().to("meta") for t in example(96, 64, 1000, torch.bfloat16)]
+    with Watch() as watch:
+        weam_ext.ops.cross_entropy._linear_cross_entropy(
+            *given, 16, torch.bfloat16, want_rows=True, want_weight=True, want_bias=True
+        )
+    weight, rows = 1024 * (64 + 2) * 4, 96 * (64 + 1) * 4
+    logits = 16 * 1024 * (2 + 4)  # torch's softmax is of a float32 copy
+    assert watch.peak < logits + 1.5 * weight + 3 * rows
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="measures the memory of a GPU")
@@ -421,7 +476,7 @@ def test_peak_memory_of_a_gpu() -> None:
         for tensor in given[:3]:
             tensor.grad = None
     peak = torch.cuda.max_memory_allocated() - before
-    assert peak < 512 * 30016 * 2 + 4 * 30016 * 64 * 4 + 4 * 8192 * 64 * 4
+    assert peak < 512 * 30016 * 2 + 2 * 30016 * 64 * 4 + 4 * 8192 * 64 * 4
 
 
 @pytest.mark.parametrize("wanted", [(True, True, True), (True, False, False), (False,) * 3])

@@ -320,7 +320,7 @@ def test_tokens_beyond_the_capacity_stay(implementation: Any) -> None:
 
     assert fits.input_ids == full.input_ids
     assert not fits.overflow
-    assert short.overflow
+    assert short.overflow == 2
     assert short.count == full.count - 2
     assert short.positions == full.positions[: full.count - 2]
     first_lost = full.positions[full.count - 2]
@@ -340,7 +340,7 @@ def test_exchanged_rows_beyond_the_capacity_are_dropped(implementation: Any) -> 
     off = implementation.mask_tokens(*batch, **SETTINGS, capacity=60, exchange_capacity=0)
 
     assert not full.overflow
-    assert short.overflow
+    assert short.overflow == 1
     assert short.exchanged == full.exchanged[: full.exchanged_count - 1]
     assert (short.input_ids, short.row_of) == (full.input_ids, full.row_of)
     assert replace(off, exchanged=full.exchanged, exchanged_of=full.exchanged_of) == replace(
@@ -350,7 +350,8 @@ def test_exchanged_rows_beyond_the_capacity_are_dropped(implementation: Any) -> 
 
 @pytest.mark.parametrize("candidates", [1, 2, 7, 40, 300, 3000])
 @pytest.mark.parametrize("probability", [0.15, 0.3])
-def test_capacity_is_exceeded_by_bugs_only(candidates: int, probability: float) -> None:
+def test_capacity_is_exceeded_by_few_batches(candidates: int, probability: float) -> None:
+    """A normal number is above 4 deviations 3 times in 100,000, a small binomial one more often."""
     rows = capacity(candidates, probability)
     tail = 0.0
     for k in range(rows + 1, candidates + 1):
@@ -361,17 +362,17 @@ def test_capacity_is_exceeded_by_bugs_only(candidates: int, probability: float) 
             log_ways + k * math.log(probability) + (candidates - k) * math.log1p(-probability)
         )
     assert rows <= candidates
-    assert tail < 1e-9
+    assert tail < 2e-4
 
 
 def test_capacity_of_nothing_is_one_row() -> None:
     assert capacity(0, 0.3) == capacity(5, 0.0) == 1
-    assert capacity(100_000, 0.3) == 30_000 + math.ceil(8 * math.sqrt(21_000))
+    assert capacity(100_000, 0.3) == 30_000 + math.ceil(4 * math.sqrt(21_000))
 
 
 @pytest.mark.parametrize(("unit", "sizes"), [("word", [1, 3, 1, 7, 2]), ("span", [2, 2, 2])])
 def test_capacity_follows_the_spread_of_whole_words(unit: str, sizes: list[int]) -> None:
-    """It is 8 standard deviations above the mean, measured over many draws."""
+    """It is 4 standard deviations above the mean, measured over many draws."""
     tokens = torch.tensor(sizes).repeat(100)
     words = torch.arange(len(tokens)).repeat_interleave(tokens)
     row = words.expand(1000, -1)
@@ -379,7 +380,7 @@ def test_capacity_follows_the_spread_of_whole_words(unit: str, sizes: list[int])
     masked = mask_tokens(row, row, torch.arange(1000), None, capacity=row.numel(), **chosen)
     counts = (masked.row_of.view_as(row) >= 0).sum(dim=1).double()
     mean, squares = 0.3 * len(words), int((tokens**2).sum())
-    deviation = (capacity(len(words), 0.3, unit=unit, squares=squares) - mean) / 8
+    deviation = (capacity(len(words), 0.3, unit=unit, squares=squares) - mean) / 4
     assert counts.mean().item() == pytest.approx(mean, rel=0.02)
     assert counts.std().item() == pytest.approx(deviation, rel=0.1)
 

@@ -142,6 +142,13 @@ def test_a_line_for_each_step_where_there_is_no_terminal(
     assert records_of[1]["speed"].keys() >= {"memory_gib", "mfu", "seconds_left"}
 
 
+def test_tokens_that_a_capacity_left_out_are_told(tmp_path: Path, capsys: Any) -> None:
+    with Records(tmp_path, 0, 2) as records:
+        records.step(1, {"loss": 1.5, "overflow": 3.0, "lr": 1e-3}, SPEED)
+    assert "loss 1.500  left out 3 tokens  lr" in capsys.readouterr().err
+    assert json.loads((tmp_path / LOG).read_text().splitlines()[0])["train"]["overflow"] == 3
+
+
 def test_one_process_of_several_writes(tmp_path: Path, capsys: Any) -> None:
     with Records(tmp_path, 0, 2, tensorboard=True, main=False) as records:
         records.step(1, {"loss": 1.5, "lr": 1e-3}, SPEED)

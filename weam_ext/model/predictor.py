@@ -175,4 +175,4 @@ def _sums(losses: _Losses, masked: MaskedRows, paired: Tensor | None) -> Sums:
             "linked_accuracy": Ratio(exchanged.correct.sum(), linked),
         }
         counts["linked"] = linked
-    return Sums(losses.total, count, masked.overflow.long(), ratios, counts)
+    return Sums(losses.total, count, masked.overflow, ratios, counts)

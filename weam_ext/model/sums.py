@@ -22,7 +22,7 @@ class Sums:
     """What is minimised, before the division by `count`; the one that can be differentiated."""
     count: Tensor
     overflow: Tensor
-    """Batches whose rows did not fit: above 0 there is an error in the program."""
+    """Tokens that the capacities of the batches left out (`weam_ext.ops.mask.MaskedRows`)."""
     ratios: dict[str, Ratio]
     """Means that are reported."""
     counts: dict[str, Tensor] = field(default_factory=dict)
@@ -55,11 +55,14 @@ class Sums:
         )
 
     def means(self) -> dict[str, float]:
-        """Mean losses and accuracies, and counts, on the host; 0 where there was nothing."""
+        """Mean losses and accuracies, and counts, on the host; 0 where there was nothing.
+
+        "overflow" is among them when it is not 0.
+        """
         parts = dict(zip(self._parts(), self.stacked().tolist(), strict=True))
-        if parts["overflow"]:
-            raise RuntimeError("more tokens were masked than the batch has rows for")
         means = {"loss": parts["loss"] / max(1.0, parts["count"])}
+        if parts["overflow"]:
+            means["overflow"] = parts["overflow"]
         for name in self.ratios:
             means[name] = parts[f"{name}: total"] / max(1.0, parts[f"{name}: number"])
         return means | {name: parts[name] for name in self.counts}

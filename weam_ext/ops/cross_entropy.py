@@ -2,15 +2,14 @@
 
 The logits of all rows never exist at once: a chunk of rows is multiplied, turned into losses and,
 in the same buffer, into the gradient of its logits, and dropped. All of it is one operator of
-torch's, weam::linear_cross_entropy; between the products of a chunk stands, on a GPU, one Triton
-kernel, else the torch operations below.
+torch's, weam::linear_cross_entropy; between the products of a chunk stand, on a GPU, two Triton
+kernels, else the torch operations below.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -18,9 +17,9 @@ from weam_ext.ops.constants import IGNORED
 from weam_ext.ops.triton import launcher
 
 # A chunk of m rows costs, on an H200 with mBERT's V = 119,547 and H = 768, 6 m V H
-# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 16 V H bytes for adding to the
-# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 60 % of the time at
-# 1,024 rows, 70 % at 2,048, 75 % at 4,096 and 79 % at 8,192. The logits of 4,096 are 1 GB in a half
+# FLOP of products at some 700 TFLOP/s, 6 m V bytes of softmax and 8 V H bytes for adding to the
+# gradient of the weight at some 4.2 TB/s: by this arithmetic the products take 70 % of the time at
+# 1,024 rows, 75 % at 2,048, 79 % at 4,096 and 80 % at 8,192. The logits of 4,096 are 1 GB in a half
 # type. On a CPU 4,096 were slower than 2,048, and twice the memory.
 _CHUNK_ROWS_GPU = 4096
 _CHUNK_ROWS_CPU = 2048
@@ -53,9 +52,11 @@ def linear_cross_entropy(
         losses = F.cross_entropy(F.linear(rows, weight, bias), labels, reduction="none")
         total = (weights * losses).sum()
 
-    Matrix products are in autocast's dtype where it is on, else in that of `rows`; the softmax and
-    the sums over chunks are in float32, or float64 for float64. The gradients are computed
-    with the losses, a chunk at a time, unless none is wanted; they live from forward to backward.
+    Matrix products are in autocast's dtype where it is on, else in that of `rows`, to which weight
+    and bias are cast; logits are kept in it. The softmax and all sums, those over chunks too, are
+    in float32, or float64 for float64. The gradients are computed with the losses, a chunk at a
+    time, unless none is wanted; they live from forward to backward in the type of the sums, and
+    are rounded once, at the end, to the type of what they belong to (bfloat16: a bfloat16 weight).
 
     Args:
         rows: [M, H] floating.
@@ -99,13 +100,16 @@ def _linear_cross_entropy(
     cross_entropy_ = _cross_entropy_
     if rows.is_cuda:
         cross_entropy_ = launcher("cross_entropy", "cross_entropy_", otherwise=_cross_entropy_)
-    decoder, offset = _pad_vocabulary(weight.to(dtype), bias, wide)
+    decoder, offset = _output_layer(weight, bias, dtype)
     weights = weights.to(wide)
     ignored = (labels == IGNORED)[:, None]
     losses = torch.empty_like(weights)
     correct = torch.empty_like(labels, dtype=torch.bool)
     wanted = want_rows, want_weight, want_bias
-    d_rows, d_decoder, d_bias = _no_gradients(rows, decoder, wide, wanted)
+    d_rows, d_decoder, d_bias = _unwritten_gradients(rows, decoder, wide, wanted)
+    d_bias.zero_()
+    if rows.shape[0] == 0:
+        d_decoder.zero_()
     # One buffer for all chunks: else the logits of two would be in memory while one is replaced.
     buffer = rows.new_empty(min(chunk_rows, rows.shape[0]), decoder.shape[0], dtype=dtype)
     with torch.autocast(rows.device.type, enabled=False):
@@ -113,34 +117,30 @@ def _linear_cross_entropy(
             chunk = slice(start, start + chunk_rows)
             # Zero times infinity, in the product for d_decoder, would be no number.
             inputs = rows[chunk].to(dtype).masked_fill(ignored[chunk], 0)
-            logits = torch.mm(inputs, decoder.T, out=buffer[: inputs.shape[0]])
+            logits = _linear(inputs, decoder, offset, out=buffer[: inputs.shape[0]])
             losses[chunk], correct[chunk] = cross_entropy_(
-                logits, offset, labels[chunk], weights[chunk], any(wanted)
+                logits, labels[chunk], weights[chunk], any(wanted), d_bias if want_bias else None
             )
             if want_rows:
-                d_rows[chunk] = _product(logits, decoder, wide)
+                _product(logits, decoder, out=d_rows[chunk])
             if want_weight:
-                d_decoder += _product(logits.T, inputs, wide)
-            if want_bias:
-                d_bias += logits.sum(0, dtype=wide)
+                _product(logits.T, inputs, out=d_decoder, add=start > 0)
     words = slice(weight.shape[0])
     return (losses * weights).sum(), losses, correct, d_rows, d_decoder[words], d_bias[words]
 
 
 def _cross_entropy_(
-    logits: Tensor, offset: Tensor | None, labels: Tensor, weights: Tensor, differentiate: bool
+    logits: Tensor, labels: Tensor, weights: Tensor, differentiate: bool, d_bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Losses and hits of a chunk [m, V]; overwrites `logits`, with d total / d logits if asked.
+    """Losses and hits of a chunk z [m, V]; overwrites it, with d total / d logits if asked.
 
-    `offset` [V] and `weights` [m] are in the type of the sums. With z = logits + offset,
-    e = exp(z - max z) and s = sum of e over the vocabulary:
-        loss = log s - (z[label] - max z),   d logits = weight * (e / s - onehot(label))
+    `weights` [m] and `d_bias` [V], to which the gradient's sum over the rows is added, are in the
+    type of the sums. With e = exp(z - max z) and s = sum of e over the vocabulary:
+        loss = log s - (z[label] - max z),   d z = weight * (e / s - onehot(label))
     """
     ignored = labels == IGNORED
     target = labels.masked_fill(ignored, 0)[:, None]
     z = logits.to(weights.dtype)
-    if offset is not None:
-        z += offset
     largest, predicted = z.max(dim=1)
     z -= largest[:, None]
     at_label = z.gather(1, target)[:, 0]
@@ -152,38 +152,61 @@ def _cross_entropy_(
         # One label a row: no two additions meet, so the order cannot matter.
         z.scatter_add_(1, target, -scales[:, None])
         logits.copy_(z)
+        if d_bias is not None:
+            d_bias += z.sum(0)
     return losses, predicted == labels
 
 
-def _pad_vocabulary(
-    weight: Tensor, bias: Tensor | None, wide: torch.dtype
+def _output_layer(
+    weight: Tensor, bias: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:
-    """The output layer with a vocabulary that is a multiple of 64; added words have logit -inf.
+    """Weight and bias in a type, padded to a multiple of 64 words; those added have the logit -inf.
 
-    An odd vocabulary (119,547) leaves the rows of the logits unaligned and the products slow.
+    An odd vocabulary (119,547) leaves the rows of the logits unaligned and the products slow. The
+    weight is cast and padded in one pass over it.
     """
-    size = weight.shape[0]
+    size, width = weight.shape
     added = -size % _VOCABULARY_MULTIPLE
     if added == 0:
-        return weight, None if bias is None else bias.to(wide)
-    offset = weight.new_zeros(size, dtype=wide) if bias is None else bias.to(wide)
-    return F.pad(weight, (0, 0, 0, added)), F.pad(offset, (0, added), value=-torch.inf)
+        return weight.to(dtype), None if bias is None else bias.to(dtype)
+    decoder = weight.new_empty(size + added, width, dtype=dtype)
+    decoder[:size] = weight
+    decoder[size:] = 0
+    offset = weight.new_full((size + added,), -torch.inf, dtype=dtype)
+    offset[:size] = 0 if bias is None else bias
+    return decoder, offset
 
 
-def _product(left: Tensor, right: Tensor, wide: torch.dtype) -> Tensor:
-    """left @ right in the type of the sums."""
-    if left.dtype != wide and left.is_cuda:
-        return torch.mm(left, right, out_dtype=wide)
-    return torch.mm(left, right).to(wide)
+def _linear(inputs: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """`F.linear` into a buffer."""
+    if bias is None:
+        return torch.mm(inputs, weight.T, out=out)
+    return torch.addmm(bias, inputs, weight.T, out=out)
 
 
-def _no_gradients(
+def _product(left: Tensor, right: Tensor, out: Tensor, add: bool = False) -> None:
+    """left @ right into `out`, or added to it; summed in its type, which may be wider than theirs.
+
+    Nothing of the size of `out` is made on the way, but on a CPU, which has no mixed product.
+    """
+    beta = 1 if add else 0
+    if left.dtype == out.dtype:
+        torch.addmm(out, left, right, beta=beta, out=out)
+    elif not out.is_cpu:
+        torch.addmm(out, left, right, beta=beta, out_dtype=out.dtype, out=out)
+    elif add:
+        out += torch.mm(left, right)
+    else:
+        out.copy_(torch.mm(left, right))
+
+
+def _unwritten_gradients(
     rows: Tensor, decoder: Tensor, wide: torch.dtype, wanted: Sequence[bool]
 ) -> list[Tensor]:
-    """Zeros to add the gradients of rows, weight and bias to; of size 0 where not wanted."""
+    """Memory for the gradients of rows, weight and bias; of size 0 where not wanted."""
     shapes = rows.shape, decoder.shape, decoder.shape[:1]
     return [
-        rows.new_zeros(shape if want else 0, dtype=wide)
+        rows.new_empty(shape if want else 0, dtype=wide)
         for shape, want in zip(shapes, wanted, strict=True)
     ]
 
@@ -214,7 +237,7 @@ def _(
     wide = _wide(dtype)
     losses = weights.new_empty(weights.shape, dtype=wide)
     correct = torch.empty_like(labels, dtype=torch.bool)
-    return losses.new_empty(()), losses, correct, *_no_gradients(rows, weight, wide, wanted)
+    return losses.new_empty(()), losses, correct, *_unwritten_gradients(rows, weight, wide, wanted)
 
 
 def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -228,8 +251,11 @@ def _keep_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...
 
 @once_differentiable
 def _scale_gradients(ctx: Any, d_total: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    # Scaled and cast in one pass.
     gradients = (
-        (gradient * d_total).to(dtype) if want and d_total is not None else None
+        torch.mul(gradient, d_total, out=torch.empty_like(gradient, dtype=dtype))
+        if want and d_total is not None
+        else None
         for gradient, dtype, want in zip(ctx.saved_tensors, ctx.dtypes, ctx.wanted, strict=True)
     )
     return *gradients, *[None] * 7

@@ -217,6 +217,7 @@ _LINE = {
     "link_distance": "links {:.4f}",
     "anchor_distance": "anchors {:.4f}",
     "masked_share": "masked {:.1%}",
+    "overflow": "left out {:.0f} tokens",
     NORM: "gradient {:.2f}",
 }
 """What is said of the means, in this order."""

@@ -1,8 +1,11 @@
-"""Cross-entropy of rows of logits and, in their place, its gradient: one program a row.
+"""Cross-entropy of rows of logits and, in their place, its gradient: two launches.
 
-The formulas: `weam_ext.ops.cross_entropy`. A row is read once for its largest logit and the sum of
-exponentials together (online softmax, Milakov & Gimelshein 2018, arXiv:1805.02867), and once for
-its gradient.
+The formulas: `weam_ext.ops.cross_entropy`. In the first launch a program reads a row, once: each of
+its lanes keeps the largest logit and the sum of exponentials of its own columns (online softmax,
+Milakov & Gimelshein 2018, arXiv:1805.02867), and they meet when the row ends. In the second a
+program walks down a stretch of rows in its own columns, overwrites them with their gradient and
+adds them up, which is the gradient of a bias. No lane waits for another within either loop, and
+both ask for what comes next before they work on what they have.
 """
 
 import torch
@@ -13,85 +16,109 @@ from torch import Tensor
 from weam_ext.ops.constants import IGNORED
 
 _IGNORED = tl.constexpr(IGNORED)
+# Below any logit, and unlike -inf still a number when a logit of -inf is taken from it.
+_LOWEST = tl.constexpr(-3e38)
+# 16 logits a thread: with what is kept of each, and the 16 on their way, they fit in registers.
+_LANES = {"BLOCK": 2048, "num_warps": 4}
+# Rows that a program of the second launch walks down: as many logits as it writes one sum for.
+_STRETCH = 128
 
 
 @triton.jit
-def _logits(row, offset, columns, width, OFFSET: tl.constexpr, SUM: tl.constexpr):
-    inside = columns < width
-    logits = tl.load(row + columns, inside, -float("inf")).to(SUM)
-    if OFFSET:
-        logits += tl.load(offset + columns, inside, 0.0)
-    return logits
-
-
-@triton.jit
-def _cross_entropy_(
-    logits, stride, offset, labels, weights, losses, correct, width,
-    OFFSET: tl.constexpr, DIFFERENTIATE: tl.constexpr, SUM: tl.constexpr, BLOCK: tl.constexpr,
+def _row_statistics(
+    logits, stride, labels, weights, losses, correct, largest, scales, width,
+    SUM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Of each row: its loss, whether its label has the first largest logit, max z, weight / sum."""
     at = tl.program_id(0).to(tl.int64)
-    row = logits + at * stride
     label = tl.load(labels + at)
-    columns = tl.arange(0, BLOCK)
-    start = 0
-    if label == _IGNORED:
-        # Whatever its logits are, numbers or not, they do not count.
+    if label == _IGNORED:  # whatever its logits are, numbers or not
         tl.store(losses + at, 0.0)
         tl.store(correct + at, False)
-        if DIFFERENTIATE:
-            zeros = tl.zeros([BLOCK], row.dtype.element_ty)
-            while start < width:
-                tl.store(row + start + columns, zeros, start + columns < width)
-                start += BLOCK
     else:
+        row = logits + at * stride
+        columns = tl.arange(0, BLOCK)
+        following = tl.load(row + columns, columns < width, -float("inf"))
+        maxima = tl.full([BLOCK], _LOWEST, SUM)
+        sums = tl.zeros([BLOCK], SUM)
+        starts = tl.zeros([BLOCK], tl.int32)  # of the block that holds a lane's maximum
+        start = 0
+        while start < width:
+            z = following.to(SUM)
+            ahead = start + BLOCK + columns
+            following = tl.load(row + ahead, ahead < width, -float("inf"))
+            higher = z > maxima
+            # One exponential an element: it scales the old sum, or it is what is added.
+            ratio = tl.exp(-tl.abs(z - maxima))
+            sums = tl.where(higher, sums * ratio + 1, sums + ratio)
+            starts = tl.where(higher, start, starts)
+            maxima = tl.where(higher, z, maxima)
+            start += BLOCK
+        top = tl.max(maxima, 0)
+        total = tl.sum(sums * tl.exp(maxima - top), 0)
+        predicted = tl.min(tl.where(maxima == top, starts + columns, width), 0)
         # A label that is no word reads nothing: its loss is NaN.
         known = (label >= 0) & (label < width)
         at_label = tl.load(row + label, known, float("nan")).to(SUM)
-        if OFFSET:
-            at_label += tl.load(offset + label, known, 0.0)
-        # From the label's logit up, not from -inf: a first block of -inf would give -inf - -inf.
-        largest = at_label
-        # One exponential an element: the maximum is the block's, and the sums are a lane's own.
-        sums = tl.zeros([BLOCK], SUM)
-        before = tl.zeros([BLOCK], tl.int32)
-        while start < width:
-            z = _logits(row, offset, start + columns, width, OFFSET, SUM)
-            larger = tl.maximum(largest, tl.max(z, 0))
-            sums = sums * tl.exp(largest - larger) + tl.exp(z - larger)
-            before += ((z > at_label) | ((z == at_label) & (start + columns < label))).to(tl.int32)
-            largest = larger
-            start += BLOCK
-        total = tl.sum(sums, 0)
-        tl.store(losses + at, tl.log(total) - (at_label - largest))
-        tl.store(correct + at, tl.sum(before, 0) == 0)
-        if DIFFERENTIATE:
-            weight = tl.load(weights + at)
-            scale = weight / total
-            start = 0
-            while start < width:
-                z = _logits(row, offset, start + columns, width, OFFSET, SUM)
-                gradient = tl.exp(z - largest) * scale
-                gradient -= tl.where(start + columns == label, weight, 0.0)
-                tl.store(row + start + columns, gradient, start + columns < width)
-                start += BLOCK
+        tl.store(losses + at, tl.log(total) - (at_label - top))
+        tl.store(correct + at, predicted == label)
+        tl.store(largest + at, top)
+        tl.store(scales + at, tl.load(weights + at) / total)
+
+
+@triton.jit
+def _gradients(
+    logits, stride, labels, weights, largest, scales, column_sums, size, width,
+    BIAS: tl.constexpr, SUM: tl.constexpr, STRETCH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """weight * (e^(z - max) / sum - onehot) in place of z; its sums, [stretches, width]."""
+    first = tl.program_id(0).to(tl.int64) * BLOCK
+    stretch = tl.program_id(1).to(tl.int64)
+    lanes = tl.arange(0, BLOCK)
+    inside = lanes < width - first
+    row = stretch * STRETCH
+    end = tl.minimum(row + STRETCH, size)
+    following = tl.load(logits + row * stride + first + lanes, inside, 0.0)
+    added = tl.zeros([BLOCK], SUM)
+    while row < end:
+        here = logits + row * stride + first + lanes
+        z = following.to(SUM)
+        following = tl.load(here + stride, inside & (row + 1 < end), 0.0)
+        label = tl.load(labels + row)
+        counts = label != _IGNORED
+        top = tl.load(largest + row, counts, 0.0)
+        gradient = tl.exp(z - top) * tl.load(scales + row, counts, 0.0)
+        gradient -= tl.where(lanes == (label - first).to(tl.int32), tl.load(weights + row), 0.0)
+        gradient = tl.where(counts, gradient, 0.0)
+        tl.store(here, gradient, inside)
+        if BIAS:
+            added += gradient
+        row += 1
+    if BIAS:
+        tl.store(column_sums + stretch * width + first + lanes, added, inside)
 
 
 def cross_entropy_(
-    logits: Tensor, offset: Tensor | None, labels: Tensor, weights: Tensor, differentiate: bool
+    logits: Tensor, labels: Tensor, weights: Tensor, differentiate: bool, d_bias: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Launch it: `logits` [m, V] of any floating type whose rows are contiguous."""
+    """Launch them: `logits` [m, V] of any floating type whose rows are contiguous."""
     size, width = logits.shape
     # A view may repeat one weight for all rows.
     labels, weights = labels.contiguous(), weights.contiguous()
-    offset = None if offset is None else offset.contiguous()
-    losses = torch.empty_like(weights)
+    losses, largest, scales = (torch.empty_like(weights) for _ in range(3))
     correct = torch.empty_like(labels, dtype=torch.bool)
-    # 16 logits a thread: their sums and counts fit in registers (80 for bfloat16, none spilled for
-    # float64 either), so that three programs share a multiprocessor and hide each other's waits.
-    _cross_entropy_[(size,)](
-        logits, logits.stride(0), offset, labels, weights, losses, correct, width,
-        OFFSET=offset is not None, DIFFERENTIATE=differentiate,
-        SUM=tl.float64 if weights.dtype == torch.float64 else tl.float32,
-        BLOCK=4096, num_warps=8,
+    kind = tl.float64 if weights.dtype == torch.float64 else tl.float32
+    _row_statistics[(size,)](
+        logits, logits.stride(0), labels, weights, losses, correct, largest, scales, width,
+        SUM=kind, **_LANES,
     )  # fmt: skip
+    if differentiate:
+        stretches = triton.cdiv(size, _STRETCH)
+        column_sums = None if d_bias is None else weights.new_empty(stretches, width)
+        _gradients[(triton.cdiv(width, _LANES["BLOCK"]), stretches)](
+            logits, logits.stride(0), labels, weights, largest, scales, column_sums, size, width,
+            BIAS=d_bias is not None, SUM=kind, STRETCH=_STRETCH, **_LANES,
+        )  # fmt: skip
+        if d_bias is not None and column_sums is not None:
+            d_bias += column_sums.sum(0)
     return losses, correct

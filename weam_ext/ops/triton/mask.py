@@ -198,7 +198,6 @@ def _number(
     first = _sum_of_counts(counts, 0, sequence, WIDTH)
     first_exchanged = _sum_of_counts(counts, 1, sequence, WIDTH)
     total = _sum_of_counts(counts, 0, sequences, WIDTH)
-    exchanged_total = _sum_of_counts(counts, 1, sequences, WIDTH)
     exchanged_here = tl.zeros([BLOCK], tl.int64)
     start = 0
     while start < length:
@@ -228,11 +227,11 @@ def _number(
     rows = tl.minimum(total, capacity)
     end = first + tl.load(counts + 2 * sequence)
     if ((first < rows) | (sequence == 0)) & (end >= rows):
-        exchanged_rows = first_exchanged + tl.sum(exchanged_here, 0)
-        exchanged_rows = tl.minimum(exchanged_rows, exchange_capacity)
+        candidates = first_exchanged + tl.sum(exchanged_here, 0)
+        exchanged_rows = tl.minimum(candidates, exchange_capacity)
         tl.store(count, rows)
         tl.store(exchanged_count, exchanged_rows)
-        tl.store(overflow, (total > capacity) | (exchanged_total > exchange_capacity))
+        tl.store(overflow, total - rows + candidates - exchanged_rows)
         _fill(positions, rows, capacity, _UNUSED, WIDTH)
         _fill(labels, rows, capacity, _IGNORED, WIDTH)
         _fill(exchanged, exchanged_rows, exchange_capacity, _UNUSED, WIDTH)
@@ -265,8 +264,7 @@ def mask_tokens(
     shapes = (size,), (2 * sequences,), (capacity,), (capacity,), (size,), (exchange_capacity,)
     keys, counts, positions, labels, row_of, exchanged = map(input_ids.new_empty, shapes)
     exchanged_of, masked_ids = torch.empty_like(row_of), torch.empty_like(input_ids)
-    count, exchanged_count = input_ids.new_empty(()), input_ids.new_empty(())
-    overflow = input_ids.new_empty((), dtype=torch.bool)
+    count, exchanged_count, overflow = (input_ids.new_empty(()) for _ in range(3))
     block = min(triton.next_power_of_2(length), _WIDTH)
     launch = {"BLOCK": block, "num_warps": max(1, block // 128), "maxnreg": _REGISTERS}
 
