@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from corpora import Record
 from plain_weam import AllTokens, plain_step
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -70,4 +69,3 @@ def bench_step_against_plain_torch(
     assert found == pytest.approx(losses, rel=1e-3)
     record("weam_ext", pairs=ours.settings.batch_size)
     record("plain PyTorch", statistics.median(seconds), pairs=theirs.settings.batch_size)
-

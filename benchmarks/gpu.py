@@ -33,8 +33,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # of a checkout that is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout is not installed
 
 # Asked by its driver's library, a GPU's presence can be known before a process is forked.
 os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
@@ -44,18 +43,20 @@ from gpu_report import Json, failed, table, write_tables
 from weam_ext.common.errors import InputError, Parser, is_out_of_memory, run, say
 from weam_ext.common.files import check_writable, write_whole
 
+ROOT = Path(__file__).resolve().parents[1]
 CARRY = ROOT / "benchmarks" / "carry"
 RESULTS = ROOT / "benchmarks" / "results" / "gpu.json"
 TESTS = ["test_mask.py", "test_gather.py", "test_cross_entropy.py", "test_philox.py", "triton"]
 STEPS = [
-    *(("weam_ext", "full 128", tokens) for tokens in (65_536, 16_384, 131_072)),
+    *(("bf16", "full 128", tokens) for tokens in (65_536, 16_384, 131_072)),
     *(("all tokens", "full 128", tokens) for tokens in (8_192, 16_384, 24_576, 32_768)),
     *(("masked rows", "full 128", tokens) for tokens in (16_384, 32_768)),
-    *(("compiled", "full 128", tokens) for tokens in (65_536, 131_072)),
-    *(("bf16", "full 128", tokens) for tokens in (131_072,)),
-    *(("bf16, compiled", "full 128", tokens) for tokens in (131_072,)),
-    *((way, "real", 65_536) for way in ("weam_ext", "compiled", "bf16, compiled")),
-    ("weam_ext", "full 256", 65_536),
+    *(("bf16, compiled", "full 128", tokens) for tokens in (65_536, 131_072)),
+    ("bf16, compiled, not repeatable", "full 128", 131_072),
+    *(("autocast", "full 128", tokens) for tokens in (65_536, 131_072)),
+    ("autocast, compiled", "full 128", 131_072),
+    *((way, "real", 65_536) for way in ("bf16, compiled", "bf16, compiled, padded", "bf16")),
+    ("bf16", "full 256", 65_536),
 ]
 """(way, text, tokens of a batch), in the order of what matters most."""
 
@@ -132,8 +133,8 @@ class Results:
     """What is known, in one file for all cards and conditions; each addition is written at once."""
 
     def __init__(self, path: Path, conditions: Json) -> None:
-        check_writable(path)
         self._path, self._all = path, read(path)
+        check_writable(path)
         named = ("gpu", "torch", "triton", "transformers", "commit", "model")
         key = ", ".join(f"{name} {conditions[name]}" for name in named)
         self.here: Json = self._all.setdefault(key, {"conditions": conditions, "items": {}})
@@ -151,7 +152,7 @@ class Results:
 def read(path: Path) -> Json:
     """The file, or nothing where there is none; `InputError` for another."""
     try:
-        found = json.loads(path.read_bytes()) if path.exists() else {}
+        found = json.loads(path.read_bytes()) if path.is_file() else {}
     except ValueError as error:
         raise InputError(f"{path}: not a file of results ({error})") from error
     if not all(isinstance(each, dict) and "items" in each for each in found.values()):
@@ -168,7 +169,9 @@ def measure_all(items: Sequence[Item], results: Results, deadline: float) -> Non
         if left < item.seconds / 3:
             results.add(item.name, {"failed": "not run: time"})
         else:
-            results.add(item.name, isolated(item.measure, min(item.seconds, left)))
+            found = isolated(item.measure, min(item.seconds, left))
+            results.add(item.name, found)
+            say(f"  {deadline - time.monotonic():.0f} seconds are left")
 
 
 # ------------------------------------------------------------------------------ what there is to do
@@ -190,7 +193,8 @@ def make_ready() -> None:
     sys.path.append(str(ROOT / "python"))
     if importlib.util.find_spec("weam_ext._native") is None:
         build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-        subprocess.run(build, cwd=ROOT, check=True, stdout=sys.stderr)
+        if subprocess.run(build, cwd=ROOT, stdout=sys.stderr).returncode:
+            raise InputError("the native module cannot be built: see what CMake says above")
         importlib.invalidate_caches()
 
 
@@ -226,12 +230,11 @@ def plan(work: Path, options: Any) -> Iterator[Item]:
     for name, limit in (("launches", 90), ("checks", 60)):
         yield Item(name, limit, partial(getattr(gpu_kernels, name), machine))
     for length in (128, 256, 512):
-        again = partial(gpu_steps.repeatable, machine, length, [])
-        yield Item(f"repeatable {length}", 60, again)
+        yield Item(f"repeatable {length}", 60, partial(gpu_steps.same_bits, machine, length, []))
     for name in ("ceilings", "attention", "kernels", "head"):
         timed = partial(getattr(gpu_kernels, name), machine)
         yield Item(name, 60, partial(gpu_kernels.clocked, timed))
-    for way, text, tokens in STEPS:
+    for way, text, tokens in (step for step in STEPS if step[0] in gpu_steps.WAYS):
         size = machine.tokens(tokens)
         step = partial(gpu_steps.measure, machine, way, text, size, options.steps)
         yield Item(f"step; {way}; {text}; {size}", 90, step)
@@ -263,6 +266,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.tiny:
         os.environ["TRITON_INTERPRET"] = "1"  # before its kernels are imported
     import gpu_steps  # noqa: F401  # all that the processes below need, once
+
     known = isolated(partial(conditions, options.tiny), 120)
     if failed(known):
         raise InputError(f"torch cannot be used here: {known['failed']}")

@@ -10,9 +10,10 @@ Json = dict[str, Any]
 GOAL = 790e12
 """FLOP/s of large bfloat16 products that was measured on an H100 and an H200."""
 MARKERS = "<!-- gpu: written by benchmarks/gpu.py --table -->", "<!-- gpu: end -->"
-UNMEASURED = """**Nothing has been measured on a GPU yet.** Predicted, not measured, for one H100: the bytes that a step \
-must move over 3.0 TB/s and its
-floating-point operations over 790 TFLOP/s; mBERT's shape, 256 pairs of 128 tokens, 30 % masked, 90 % linked."""
+UNMEASURED = """**Nothing has been measured on a GPU yet.**
+Predicted, not measured, for one H100: the bytes that a step must move over 3.0 TB/s, and its
+floating-point operations over 790 TFLOP/s; mBERT's shape, 256 pairs of 128 tokens, 30 % masked,
+90 % linked, under autocast."""
 PREDICTED = [
     ("encoder: products", "16.7 TFLOP", "29.4", "29.4"),
     ("encoder: norms, residual, GELU, dropout, casts", "79 GB, 45 GB compiled", "29.3", "16.8"),
@@ -76,9 +77,11 @@ def summary(results: Json) -> str:
 
 
 def checks(items: Json) -> Iterator[str]:
-    yield f"{items['launches']['launches']} launches of kernels, each optional argument given and not, ran."
+    number = items["launches"]["launches"]
+    yield f"{number} launches of kernels, each optional argument given and not, ran."
     if errors := items.get("checks"):
-        yield f"The largest error beside float64 is {max(errors.values()):.1e}; the masks are the host's."
+        worst = max(errors.values())
+        yield f"The largest error beside float64 is {worst:.1e}; the masks are the host's."
     for name, same in items.items():
         if name.startswith("repeatable"):
             bad = [what for what, equal in same.items() if not equal]
@@ -97,7 +100,8 @@ def ceilings(items: Json) -> Iterator[str]:
 
 
 def attention(items: Json) -> Iterator[str]:
-    rows = ((name, a["kernel"], f"{a['seconds'] * 1e3:.2f}") for name, a in timed(items["attention"]))
+    found = timed(items["attention"])
+    rows = ([name, a["kernel"], f"{a['seconds'] * 1e3:.2f}"] for name, a in found)
     yield from lines(["attention of a layer", "kernel", "ms"], rows)
 
 

@@ -8,32 +8,38 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from functools import partial
-from pathlib import Path
+from operator import attrgetter
 from typing import Any
 
 import torch
-from gpu_kernels import BASE, Json, Machine, Shape, clocks
+from gpu_kernels import Json, Machine, Shape, clocks
 from plain_weam import AllTokens, MaskedRowsAlone, plain_step
 from torch import Tensor
 from weam_batches import prepared
 
 from weam_ext.common.ranks import Ranks
 from weam_ext.data.loader import Request
+from weam_ext.ops.repeatable import repeatable
 from weam_ext.train.loop import Trainer
 from weam_ext.train.run_directory import open_run
-from weam_ext.train.settings import parse
+from weam_ext.train.settings import TrainSettings, parse
 
+_BF16, _AUTOCAST = (["--precision", name] for name in ("bf16", "bf16-autocast"))
 WAYS: dict[str, list[str]] = {
-    "weam_ext": [],
-    "compiled": ["--compile"],
-    "bf16": ["--precision", "bf16"],
-    "bf16, compiled": ["--precision", "bf16", "--compile"],
-    "all tokens": [],
-    "masked rows": [],
+    "bf16": _BF16,
+    "bf16, compiled": [*_BF16, "--compile"],
+    "bf16, compiled, not repeatable": [*_BF16, "--compile", "--no-deterministic"],
+    "autocast": _AUTOCAST,
+    "autocast, compiled": [*_AUTOCAST, "--compile"],
+    "all tokens": [*_AUTOCAST, "--no-deterministic"],
+    "masked rows": [*_AUTOCAST, "--no-deterministic"],
 }
 """The flags of each. The last two are plain PyTorch: dense links, and both heads over all tokens
 or over the masked rows."""
+if "padding" in {field.name for field in fields(TrainSettings)}:
+    WAYS |= {f"{way}, padded": [*WAYS[way], "--padding", "always"] for way in list(WAYS)[:2]}
 PLAIN = {"all tokens": AllTokens, "masked rows": MaskedRowsAlone}
 WARM_UP = 3
 Step = Callable[[], tuple[Tensor, Tensor, list[Request]]]
@@ -76,6 +82,11 @@ def measure(machine: Machine, way: str, text: str, tokens: int, steps: int) -> J
     if machine.tiny:  # a compiler of C++ would take longer than all the rest
         torch.compile = partial(torch.compile, backend="eager")
     trainer = trainer_of(machine, text, tokens, machine.shape, WAYS[way])
+    with repeatable(trainer.settings.deterministic):
+        return _measured(machine, way, trainer, steps)
+
+
+def _measured(machine: Machine, way: str, trainer: Trainer, steps: int) -> Json:
     step = step_of(way, trainer)
     _run(step, WARM_UP)  # compiles, and fills the allocator's cache
     if machine.device == "cuda":
@@ -120,34 +131,35 @@ def kernels_of(step: Step, device: str, most: int = 12) -> list[tuple[str, int, 
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device == "cuda"
+    taken = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     kinds = [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
     try:
         with profile(activities=kinds) as seen:
             _run(step, 2)
-        time_of = (lambda e: e.self_device_time_total) if on_gpu else lambda e: e.self_cpu_time_total
-        events = sorted(seen.key_averages(), key=time_of, reverse=True)
+        events = sorted(seen.key_averages(), key=attrgetter(taken), reverse=True)
     except RuntimeError as error:
         return f"no profile: {error}"
-    total = sum(map(time_of, events)), sum(e.count for e in events)
-    rows = [(e.key[:80], e.count // 2, time_of(e) / 2e3) for e in events[:most]]
-    return [("all", total[1] // 2, total[0] / 2e3), *rows]
+    rows = [(e.key[:80], e.count // 2, getattr(e, taken) / 2e3) for e in events]
+    _, launches, milliseconds = zip(*rows, strict=True)
+    return [("all", sum(launches), sum(milliseconds)), *rows[:most]]
 
 
-def repeatable(machine: Machine, length: int, flags: list[str]) -> Json:
+def same_bits(machine: Machine, length: int, flags: list[str]) -> Json:
     """Whether two runs of three steps have the same bits, by what has them, on padded pairs.
 
     A shallow model is enough: the layers are alike.
     """
     shape = machine.shape._replace(layers=min(2, machine.shape.layers))
-    runs = [_digests(machine, length, shape, flags) for _ in range(2)]
+    with repeatable():
+        runs = [_digests(machine, length, shape, flags) for _ in range(2)]
     return {what: runs[0][what] == runs[1][what] for what in runs[0]}
 
 
 def _digests(machine: Machine, length: int, shape: Shape, flags: list[str]) -> dict[str, list[str]]:
-    """By step, of the loss, of the gradients as the optimizer gets them, and of the weights after."""
+    """By step, of the loss, of the gradients that the optimizer gets, and of the weights after."""
     tokens = max(16 * length, machine.tokens(16_384))
     trainer = trainer_of(machine, f"padded {length}", tokens, shape, flags)
-    parameters = list(trainer.objective.parameters())
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
     found: dict[str, list[str]] = {"forward": [], "backward": [], "optimizer": []}
 
     def gradients(*_: Any) -> None:

@@ -124,7 +124,9 @@ def _description(
     for split, chosen in zip(SPLITS, (samples, samples[:10]), strict=True):
         columns = {
             name: Lists.of_lengths(np.array([len(x) for x in column]), np.concatenate(column))
-            for name, column in zip(COLUMNS, zip(*(s[:6] for s in chosen), strict=True), strict=True)
+            for name, column in zip(
+                COLUMNS, zip(*(s[:6] for s in chosen), strict=True), strict=True
+            )
         }
         shards[split] = [write_shard(part / f"{split}.arrow", columns)]
     corpus = {"name": "xx-yy", "kind": "bitext", "languages": ["xx", "yy"], "paths": [],
