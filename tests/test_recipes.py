@@ -72,5 +72,6 @@ def test_a_recipe_says_what_it_changes_and_why(recipe: Path) -> None:
     assert converted(TrainSettings, given, "").items() <= vars(options).items()
     if recipe.stem == "paper":
         links = ["--aligner", "fast-align", "--heuristic", "grow-diag-final-and"]
-        default = identity(parse(["--bitext", "text", "--model", given["model"], *links]))
+        pairs = ["--batch-size", "32"]  # on a GPU no default
+        default = identity(parse(["--bitext", "text", "--model", given["model"], *links, *pairs]))
         assert {**identity(options), "lr": None} == default

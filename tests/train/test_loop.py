@@ -409,3 +409,17 @@ def test_a_full_disk(inputs: Path, tmp_path: Path, small_files: dict[str, Any]) 
     sentence = refused(flags(inputs, run), tmp_path, **small_files)
     assert sentence.startswith(f"{run / 'step-00000002'}: cannot be written (")
     assert not list(run.glob("*step-*"))
+
+
+@pytest.mark.parametrize("objective", ["mlm", "tlm", "weam", "word-aligned"])
+def test_a_run_without_padding_is_the_same(tmp_path: Path, objective: str) -> None:
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    inputs = write_inputs(tmp_path, **rates)
+    for way in ("always", "never"):
+        changes = {"objective": objective, "padding": way, "steps": 4}
+        train.main(flags(inputs, tmp_path / way, **changes))
+    for kind in ("train", "heldout/all"):
+        with_padding, without = (logged(tmp_path / way, kind) for way in ("always", "never"))
+        assert with_padding and len(with_padding) == len(without)
+        for one, other in zip(with_padding, without, strict=True):
+            assert one == pytest.approx(other, rel=1e-5, abs=1e-6)

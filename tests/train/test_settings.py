@@ -26,6 +26,7 @@ from weam_ext.align import atools
 from weam_ext.align import cli as align_command
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import LOCK, read_record, write_record
+from weam_ext.common.settings import identity
 from weam_ext.data.shards import data_digest, read_description
 from weam_ext.prepare import cli as prepare_command
 from weam_ext.prepare import pipeline
@@ -672,3 +673,46 @@ def test_bad_settings(inputs: Path, tmp_path: Path, name: str) -> None:
         train.main(flags(inputs, tmp_path / "run", **changes))
     assert sentence in str(error.value)
     assert not checkpoints(tmp_path / "run")
+
+
+# ---------------------------------------------------------------------------------------- batches
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has one, as far as settings see."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(settings, "_check_machine", lambda found: None)
+
+
+OWN = ["--bitext", "text", "--model", "m"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pairs", "tokens"),
+    [
+        (OWN, 32, 32768),
+        ([], 32, None),  # the built-in run
+        ([*OWN, "--device", "cuda:1"], 32, 32768),
+        ([*OWN, "--device", "cpu"], 32, None),
+        ([*OWN, "--batch-size", "32"], 32, None),
+        ([*OWN, "--batch-tokens", "900"], 32, 900),
+    ],
+)
+def test_batches_are_by_tokens_on_a_gpu(
+    gpu: None, arguments: list[str], pairs: int, tokens: int | None
+) -> None:
+    found = parse(arguments)
+    assert (found.batch_size, found.batch_tokens) == (pairs, tokens)
+    assert (found.workers, found.log_every) == (4, 10)
+
+
+def test_a_run_goes_on_with_the_batches_that_it_began_with(gpu: None, tmp_path: Path) -> None:
+    """What was left to the device is in the record like what was given."""
+    for flags_given in ([], ["--batch-size", "48"], ["--device", "cpu"]):
+        began = parse([*OWN, *flags_given])
+        (tmp_path / "run.yaml").write_text(yaml.safe_dump(identity(began)))
+        again = parse(["--config", str(tmp_path / "run.yaml")])
+        assert identity(again) == identity(began)
+        fewer = parse(["--config", str(tmp_path / "run.yaml"), "--batch-size", "8"])
+        assert (fewer.batch_size, fewer.batch_tokens) == (8, None)

@@ -57,7 +57,10 @@ def test_means_and_speed_since_the_last_reading() -> None:
     means, speed = meter.read(12, 20, waited=25.0)
     assert means["loss"] == 2.0 and means["masked_share"] == 6 / 24
     assert speed.tokens_per_second == pytest.approx(24 / 100, rel=0.01)
-    assert (speed.padding, speed.mfu is None) == (0.25, False)
+    assert speed.padding == 0.25
+    flops = Flops(objective(), CPU, 1e-6)
+    work = flops.of(12, 2, 4.0) + flops.of(24, 4, 2.0)  # of what is used, not of padding
+    assert speed.mfu == pytest.approx(work / (100 * 2 * 1e6), rel=0.01)
     assert speed.waiting == pytest.approx(0.25, rel=0.01)
     assert speed.seconds_left == pytest.approx(400, rel=0.01)
     meter.add(sums(5.0), [request(1)])

@@ -64,6 +64,29 @@ class Layout:
     languages: bool = False
 
 
+class Packed(NamedTuple):
+    """Where the N' tokens of a batch, special ones included, stand one after the other."""
+
+    positions: Tensor
+    """[N'] int64: the flattened position of each in the padded rectangle, ascending."""
+    rows: Tensor
+    """[N] int64: the other way round; -1 on padding."""
+    places: Tensor
+    """[N'] int64: the place of each in its sequence, from 0."""
+    bounds: Tensor
+    """[B + 1] int32: the tokens of sequence b begin at bounds[b] and end before bounds[b + 1]."""
+
+    @classmethod
+    def of(cls, used: Ints) -> "Packed":
+        """Of a rectangle [B, L] that is 0 on padding, which ends its rows."""
+        positions = np.flatnonzero(used)
+        rows = np.full(used.size, -1)
+        rows[positions] = np.arange(len(positions))
+        bounds = np.concatenate([[0], np.cumsum(used.sum(1))]).astype(np.int32)
+        arrays = (positions, rows, positions % used.shape[1], bounds)
+        return cls(*map(torch.from_numpy, arrays))
+
+
 @dataclass(frozen=True)
 class Batch:
     """Padded sequences with their links; N = B * L flattened positions."""
@@ -81,6 +104,8 @@ class Batch:
     """[B] int64: the draw of each sequence (see `weam_ext.ops.mask`)."""
     paired: Tensor
     """[B] bool: the sequence belongs to a pair, not to monolingual text."""
+    packed: Packed
+    """The same sequences without padding."""
     links: Links | None
     """The symmetric token links, or None where the layout has none."""
     anchors: Tensor | None
@@ -130,6 +155,7 @@ class Batch:
         moved: dict[str, Any] = {
             name: move(value) for name, value in values.items() if isinstance(value, Tensor)
         }
+        moved["packed"] = Packed(*map(move, self.packed))
         if self.links is not None:
             offsets, positions, *weights = self.links
             soft = (part if part is None else move(part) for part in weights)
@@ -229,6 +255,7 @@ class Collator:
             attention_mask=None if filled.used.all() else torch.from_numpy(filled.used),
             token_type_ids=torch.from_numpy(filled.segments),
             words=torch.from_numpy(words),
+            packed=Packed.of(filled.used),
             links=sparse,
             tokens=int(ordinary.sum()),
             squares=int((sizes_of_words**2).sum()),

@@ -63,6 +63,8 @@ class Family:
     """The module that normalises the last layer's vectors, where the layers themselves do not."""
     local_attention: bool = False
     """Some layers attend to a window, whose masks are made from the mask [B, L]."""
+    attention_dropout: str = "attention_probs_dropout_prob"
+    """The configuration's name of the dropout of attention weights."""
 
 
 _ROBERTA = (("lm_head",), _roberta, True)
@@ -75,6 +77,7 @@ FAMILIES = {
         "DistilBert",
         ("vocab_transform", "activation", "vocab_layer_norm", "vocab_projector"),
         _distilbert,
+        attention_dropout="attention_dropout",
     ),
     "modernbert": Family(
         "ModernBert",
@@ -82,6 +85,7 @@ FAMILIES = {
         PredictionHead,
         final_norm="final_norm",
         local_attention=True,
+        attention_dropout="attention_dropout",
     ),
 }
 """By the `model_type` of their configurations."""

@@ -36,6 +36,7 @@ from weam_ext.data.collate import Collator
 from weam_ext.data.loader import Feed, Request
 from weam_ext.data.sampler import Place
 from weam_ext.data.shards import Shards
+from weam_ext.model.attention import set_padding
 from weam_ext.model.sums import Ratio, Sums
 from weam_ext.ops.repeatable import repeatable
 from weam_ext.train import checkpoint
@@ -111,6 +112,7 @@ class Trainer:
     def _build_model(self, tokenizer: Any, languages: int, resumed: Path | None) -> None:
         settings = self.settings
         self.model = run_model(settings, tokenizer, resumed)
+        set_padding(self.model, settings.padding, self.device, self._precision)
         kind = OBJECTIVES[settings.objective]
         if kind.needs_initial:
             keep_initial(self.model, self.run_dir, resumed, self.ranks)

@@ -331,6 +331,7 @@ class WordAligned(Objective):
         initial: Path,
     ) -> Self:
         before = type(model).from_pretrained(initial, dtype=torch.float32).base_model
+        before.set_attn_implementation(model.config._attn_implementation)
         return cls(
             model,
             masking,

@@ -25,6 +25,7 @@ from weam_ext.common.settings import (
     within,
 )
 from weam_ext.data.shards import read_description
+from weam_ext.model.attention import PADDING
 from weam_ext.ops.constants import UNITS
 from weam_ext.ops.mask import MASKING_POLICIES, check_shares
 from weam_ext.prepare.settings import Source, TextSettings, settings_had
@@ -36,6 +37,8 @@ BUILTIN_STEPS = 800
 # The paper's; usual for small models; the best of 1e-3, 2e-3 and 3e-3 on the built-in corpus (at
 # 3e-3 the run with shuffled links learns nothing).
 LR_PRETRAINED, LR_SCRATCH, LR_BUILTIN = 5e-5, 1e-3, 2e-3
+GPU_BATCH_TOKENS = 32768
+"""A step of 32 pairs keeps a GPU waiting for the processor."""
 CONTENT = "content"
 """Of run.yaml: what the files hold. No setting: a configuration may have it."""
 _TEXTS = ("bitext", "monolingual", "prepared")
@@ -124,11 +127,15 @@ class _Batches(Settings, group="sampling and batches"):
         metavar="S",
     )
     batch_size: int = option(
-        32, "How many pairs a batch has, over all processes.", rule=within(1, 1 << 20)
+        32,
+        "How many pairs a batch has, over all processes. On a GPU, batches of your own text are "
+        "by --batch-tokens where this is not given.",
+        rule=within(1, 1 << 20),
     )
     batch_tokens: int | None = option(
         None,
-        "Instead, as many pairs of similar length as fit into N tokens, padding included.",
+        "Instead, as many pairs of similar length as fit into N tokens, padding included, over "
+        f"all processes. By default {GPU_BATCH_TOKENS} on a GPU, with text of your own.",
         rule=within(1, 1 << 26),  # windows hold 32
     )
     accumulate: int = option(1, "How many batches make a step.", rule=at_least(1))
@@ -169,7 +176,11 @@ def _device() -> str:
 
 
 def _workers() -> int:
-    return 2 if torch.cuda.is_available() else 0
+    return 4 if torch.cuda.is_available() else 0
+
+
+def _log_every() -> int:
+    return 10 if torch.cuda.is_available() else 1
 
 
 @dataclass(frozen=True)
@@ -187,6 +198,13 @@ class _Machine(Settings, group="speed and scale"):
         "Give the same bytes when it is run again on the same kind of device. Without, a GPU adds "
         "gradients in whatever order is fastest.",
         identity=False,
+    )
+    padding: str = option(
+        "auto",
+        "Whether the encoder pads sequences to one length: always, or never, which computes "
+        "nothing for padding and leaves the dropout of attention weights out. auto is never on a "
+        "GPU where the model has no such dropout, with bf16; and else always.",
+        choices=PADDING,
     )
     parallel: str = option(
         "ddp",
@@ -251,7 +269,10 @@ class _Output(Settings, group="output"):
         identity=False,
     )
     log_every: int = option(
-        1, "The steps from one line of the log to the next.", rule=at_least(1), identity=False
+        _log_every,
+        "The steps from one line of the log to the next; on a GPU 10, since each waits for it.",
+        rule=at_least(1),
+        identity=False,
     )
     tensorboard: bool = option(
         True, "Write for TensorBoard too, beside the JSON lines.", identity=False
@@ -336,7 +357,8 @@ def parse(arguments: Sequence[str] | None) -> TrainSettings:
     """
     named = given(parser(), TrainSettings, arguments)
     values = _read_config(named["config"]) if "config" in named else {}
-    values = _without_overridden_texts(values, named) | named
+    values = _without_overridden(values, named) | named
+    values = _with_batches(values)
     if values.get("soft_links"):
         values["posteriors"] = True  # they are the weights
     settings = TrainSettings(**values)
@@ -368,11 +390,25 @@ def _read_config(path: Path) -> dict[str, Any]:
     return converted(TrainSettings, values, str(path))
 
 
-def _without_overridden_texts(values: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
-    """A configuration without its texts, where the command line names others in their place."""
+def _without_overridden(values: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """A configuration without its texts and batches, where the command line has others."""
     mine = named.keys() & set(_TEXTS)
     others = set(_TEXTS) if "prepared" in mine else {*mine, "prepared"} if mine else set()
+    if "batch_size" in named:
+        others = others | {"batch_tokens"}
     return {name: value for name, value in values.items() if name not in others}
+
+
+def _with_batches(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with batches by tokens on a GPU, where they do not say how large a batch is.
+
+    The steps and the learning rate of the built-in run are for its batches of 32 pairs.
+    """
+    on_gpu = values.get("device", _device()).startswith("cuda")
+    builtin = not any(values.get(name) for name in _TEXTS)
+    if not on_gpu or builtin or values.keys() & {"batch_size", "batch_tokens"}:
+        return values
+    return values | {"batch_tokens": GPU_BATCH_TOKENS}
 
 
 def _as_prepared(settings: TrainSettings, named: dict[str, Any]) -> TrainSettings:

@@ -77,9 +77,12 @@ class Flops:
         self._a_row = 6 * width * (vocabulary + width)
         self.peak = peak_tflops * 1e12 if peak_tflops else _known_peak(device)
 
-    def of(self, padded: int, sequences: int, rows: float) -> float:
-        """The work of one step, by the numbers of tokens, of sequences and of predicted rows."""
-        return padded * (self._a_place + self._attention * padded / sequences) + rows * self._a_row
+    def of(self, used: int, sequences: int, rows: float) -> float:
+        """The work of one step, by the numbers of tokens, of sequences and of predicted rows.
+
+        Padding is no work that is needed, whether or not the encoder does it.
+        """
+        return used * (self._a_place + self._attention * used / sequences) + rows * self._a_row
 
 
 def _known_peak(device: torch.device) -> float | None:
@@ -142,15 +145,15 @@ class Meter:
         requests = [request for _, several in self._unread for request in several]
         means = sum(sums[1:], sums[0]).means()
         tokens = sum(request.tokens for request in requests)
-        padded = sum(request.padded for request in requests)
+        used = sum(request.used for request in requests)
         sequences = sum(request.sequences for request in requests)
         if "masked" in means:
             means["masked_share"] = means["masked"] / tokens
         rows = means.get("masked", 0.0) + means.get("linked", 0.0)
-        self._done += self._flops.of(padded, sequences, rows)
+        self._done += self._flops.of(used, sequences, rows)
         self._tokens += tokens
-        self._used += sum(request.used for request in requests)
-        self._padded += padded
+        self._used += used
+        self._padded += sum(request.padded for request in requests)
         self._unread = []
         seconds = time.perf_counter() - self._clock
         peak = self._flops.peak
