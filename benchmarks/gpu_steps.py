@@ -8,7 +8,6 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -24,12 +23,14 @@ from weam_ext.data.loader import Request
 from weam_ext.ops.repeatable import repeatable
 from weam_ext.train.loop import Trainer
 from weam_ext.train.run_directory import open_run
-from weam_ext.train.settings import TrainSettings, parse
+from weam_ext.train.settings import parse
 
 _BF16, _AUTOCAST = (["--precision", name] for name in ("bf16", "bf16-autocast"))
 WAYS: dict[str, list[str]] = {
     "bf16": _BF16,
     "bf16, compiled": [*_BF16, "--compile"],
+    "bf16, packed": [*_BF16, "--padding", "never"],
+    "bf16, compiled, packed": [*_BF16, "--compile", "--padding", "never"],
     "bf16, compiled, not repeatable": [*_BF16, "--compile", "--no-deterministic"],
     "autocast": _AUTOCAST,
     "autocast, compiled": [*_AUTOCAST, "--compile"],
@@ -38,8 +39,6 @@ WAYS: dict[str, list[str]] = {
 }
 """The flags of each. The last two are plain PyTorch: dense links, and both heads over all tokens
 or over the masked rows."""
-if "padding" in {field.name for field in fields(TrainSettings)}:
-    WAYS |= {f"{way}, padded": [*WAYS[way], "--padding", "always"] for way in list(WAYS)[:2]}
 PLAIN = {"all tokens": AllTokens, "masked rows": MaskedRowsAlone}
 WARM_UP = 3
 Step = Callable[[], tuple[Tensor, Tensor, list[Request]]]
@@ -76,8 +75,8 @@ def step_of(way: str, trainer: Trainer) -> Step:
 def measure(machine: Machine, way: str, text: str, tokens: int, steps: int) -> Json:
     """Tokens/s, FLOP/s, memory and kernels of the step.
 
-    Tokens are counted with the special ones and without padding, FLOPs of the rows that the way
-    predicts, padding of the encoder included.
+    Tokens are counted with the special ones; FLOPs are of them and of the rows that the way
+    predicts; neither has padding.
     """
     if machine.tiny:  # a compiler of C++ would take longer than all the rest
         torch.compile = partial(torch.compile, backend="eager")
@@ -104,7 +103,7 @@ def _measured(machine: Machine, way: str, trainer: Trainer, steps: int) -> Json:
         "tokens": used / steps,
         "tokens_per_second": used / took,
         "seconds": took / steps,
-        "flops_per_second": trainer.flops.of(padded, sequences, rows) / took,
+        "flops_per_second": trainer.flops.of(used, sequences, rows) / took,
         "data_sheet": trainer.flops.peak,
         "padding": 1 - used / padded,
         "waiting": (trainer.feed.waited - waited) / took,
