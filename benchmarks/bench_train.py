@@ -3,13 +3,11 @@
 import os
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from corpora import Record
-from plain_weam import AllTokens, dense_links
+from plain_weam import AllTokens, plain_step
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from weam_ext.common.ranks import Ranks
@@ -54,12 +52,12 @@ def bench_step_against_plain_torch(
              str(data / "mbert-vocab"), "--model-config",
              str(root / "recipes" / "bert-small.json")]  # fmt: skip
     ours, theirs = (trainer_of(tmp_path / way, *flags) for way in ("ours", "plain"))
-    step = plain_step(theirs)
+    step = plain_step(theirs, AllTokens(theirs.model))
     seconds, losses = [], []
 
     def plain() -> None:
         begun = time.perf_counter()
-        losses.append(step())
+        losses.append(step()[0].item())
         seconds.append(time.perf_counter() - begun)
 
     found = []
@@ -71,24 +69,3 @@ def bench_step_against_plain_torch(
     assert found == pytest.approx(losses, rel=1e-3)
     record("weam_ext", pairs=ours.settings.batch_size)
     record("plain PyTorch", statistics.median(seconds), pairs=theirs.settings.batch_size)
-
-
-def plain_step(trainer: Trainer) -> Callable[[], float]:
-    """The same step in the plain way, with the same batches, masks and optimizer."""
-    module = AllTokens(trainer.model)
-
-    def step() -> float:
-        trainer.objective.train()
-        trainer._seed_generators()
-        batch = next(trainer.feed).batch
-        masked = trainer.objective.masking(batch, exchange=True)
-        loss = module(batch, masked, dense_links(batch)) / masked.count
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.settings.clip)
-        trainer.optimizer.step()
-        trainer.schedule.step()
-        trainer.optimizer.zero_grad(set_to_none=True)
-        trainer.step += 1
-        return float(loss.detach())
-
-    return step

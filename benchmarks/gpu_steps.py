@@ -1,162 +1,179 @@
-"""The whole training step, ours and three plain ways: speed, memory, and the same bits again."""
+"""The training step as users run it, and plain PyTorch's: speed, memory, kernels, the same bits.
 
-import gc
+Every step is one of `weam_ext.train`'s own Trainer, made of the flags that a user would give.
+"""
+
 import hashlib
+import itertools
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
-from gpu_kernels import Shape, if_it_fits, masking, peak
-from plain_weam import AllTokens, MaskedRowsAlone, dense_links
-from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM
-from weam_batches import batches
+from gpu_kernels import Json, Machine, Shape, clocks
+from plain_weam import AllTokens, MaskedRowsAlone, plain_step
+from torch import Tensor
+from weam_batches import prepared
 
-from weam_ext.data.collate import Batch
-from weam_ext.ops.mask import MaskedRows
-from weam_ext.train.objectives import MaskedPredictor
+from weam_ext.common.ranks import Ranks
+from weam_ext.data.loader import Request
+from weam_ext.ops.repeatable import repeatable
+from weam_ext.train.loop import Trainer
+from weam_ext.train.run_directory import open_run
+from weam_ext.train.settings import parse
 
-WAYS = {
-    "weam_ext": "the predictor that training uses",
-    "weam_ext, compiled": "the same under torch.compile",
-    "all tokens": "plain PyTorch: dense links, both heads over all tokens",
-    "masked rows": "plain PyTorch: dense links, both heads over the masked rows",
-    "masked rows, compiled": "the same under torch.compile",
+_BF16, _AUTOCAST = (["--precision", name] for name in ("bf16", "bf16-autocast"))
+WAYS: dict[str, list[str]] = {
+    "bf16": _BF16,
+    "bf16, compiled": [*_BF16, "--compile"],
+    "bf16, packed": [*_BF16, "--padding", "never"],
+    "bf16, compiled, packed": [*_BF16, "--compile", "--padding", "never"],
+    "bf16, compiled, not repeatable": [*_BF16, "--compile", "--no-deterministic"],
+    "autocast": _AUTOCAST,
+    "autocast, compiled": [*_AUTOCAST, "--compile"],
+    "all tokens": [*_AUTOCAST, "--no-deterministic"],
+    "masked rows": [*_AUTOCAST, "--no-deterministic"],
 }
-OURS = ("weam_ext", "weam_ext, compiled")
-Loss = Callable[[Batch, MaskedRows], Tensor]
+"""The flags of each. The last two are plain PyTorch: dense links, and both heads over all tokens
+or over the masked rows."""
+PLAIN = {"all tokens": AllTokens, "masked rows": MaskedRowsAlone}
+WARM_UP = 3
+Step = Callable[[], tuple[Tensor, Tensor, list[Request]]]
+"""One step: the loss, the rows that were predicted, and what the batches were."""
 
 
-def loss_of(way: str, model: nn.Module) -> Loss:
-    """L_mp + L_cp, summed over a batch's masked tokens, computed in a way of `WAYS`."""
-    name, _, compiled = way.partition(", ")
-    if name == "weam_ext":
-        predictor: Any = MaskedPredictor(model, exchange_weight=1.0)
-        predictor = torch.compile(predictor, fullgraph=True) if compiled else predictor
-        return lambda batch, masked: predictor(batch, masked).loss
-    plain: Any = (AllTokens if name == "all tokens" else MaskedRowsAlone)(model)
-    plain = torch.compile(plain) if compiled else plain
-
-    def loss(batch: Batch, masked: MaskedRows) -> Tensor:
-        total: Tensor = plain(batch, masked, dense_links(batch))
-        return total
-
-    return loss
+def trainer_of(machine: Machine, text: str, tokens: int, shape: Shape, flags: list[str]) -> Trainer:
+    """A new run on invented text (`weam_batches.prepared`), of batches of that many tokens."""
+    data = prepared(machine.work, text, 4 * machine.most_tokens, shape.vocabulary)
+    config = machine.work / f"bert-{shape.layers}.json"
+    config.write_text(json.dumps(shape.config()))
+    run = next(p for n in itertools.count() if not (p := machine.work / f"run-{n}").exists())
+    settings = parse([
+        "--prepared", str(data), "--tokenizer", str(machine.work / "vocab.txt"),
+        "--model-config", str(config), "--batch-tokens", str(tokens), "--steps", "1000",
+        "--output", str(run), "--device", machine.device, *flags,
+    ])  # fmt: skip
+    return Trainer(settings, *open_run(settings), Ranks())
 
 
-class Run:
-    """A model in training on a few batches in turn, in bfloat16, with fused AdamW."""
+def step_of(way: str, trainer: Trainer) -> Step:
+    """A step of one of `WAYS`."""
+    if way in PLAIN:
+        return plain_step(trainer, PLAIN[way](trainer.model))
 
-    def __init__(self, way: str, shape: Shape, device: str) -> None:
-        torch.manual_seed(0)
-        self.way, self.shape, self.device = way, shape, device
-        config = BertConfig(
-            vocab_size=shape.vocabulary,
-            hidden_size=shape.hidden,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            intermediate_size=shape.intermediate,
-        )
-        self.model = BertForMaskedLM(config).to(device)
-        self.masking = masking(shape, device)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=device == "cuda")
-        self.loss = loss_of(way, self.model)
-        self.batches: list[Batch] = []
-        self.done = 0
+    def step() -> tuple[Tensor, Tensor, list[Request]]:
+        sums, requests = trainer.train_step()
+        rows = sum(sums.counts.values(), torch.zeros_like(sums.count))
+        return sums.loss.detach() / sums.count, rows, requests
 
-    def feed(self, length: int, tokens: int) -> None:
-        """Go on with batches of this many tokens in sequences of this length."""
-        size = max(1, tokens // length)
-        self.batches = batches(3, size, length, self.shape.vocabulary, self.device)
-
-    def step(self) -> Tensor:
-        """One step; its mean loss, still on the device."""
-        batch = self.batches[self.done % len(self.batches)]
-        masked = self.masking(batch, exchange=True)
-        with torch.autocast(self.device, torch.bfloat16):
-            loss = self.loss(batch, masked) / masked.count
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.done += 1
-        return loss.detach()
-
-    def steps(self, number: int) -> list[float]:
-        """That many steps, waited for once."""
-        return torch.stack([self.step() for _ in range(number)]).tolist()
+    return step
 
 
-def measure(run: Run, length: int, tokens: int, steps: int) -> dict[str, Any] | None:
-    """Figures of the step at this size; None where the memory does not suffice."""
-    figures: dict[str, Any] | None = if_it_fits(lambda: _measure(run, length, tokens, steps))
-    if figures is None:
-        run.optimizer.zero_grad(set_to_none=True)
-    return figures
+def measure(machine: Machine, way: str, text: str, tokens: int, steps: int) -> Json:
+    """Tokens/s, FLOP/s, memory and kernels of the step.
+
+    Tokens are counted with the special ones; FLOPs are of them and of the rows that the way
+    predicts; neither has padding.
+    """
+    if machine.tiny:  # a compiler of C++ would take longer than all the rest
+        torch.compile = partial(torch.compile, backend="eager")
+    trainer = trainer_of(machine, text, tokens, machine.shape, WAYS[way])
+    with repeatable(trainer.settings.deterministic):
+        return _measured(machine, way, trainer, steps)
 
 
-def _measure(run: Run, length: int, tokens: int, steps: int) -> dict[str, Any]:
-    run.feed(length, tokens)
-    run.steps(2 * len(run.batches))  # compiles, and fills the allocator's cache
-    start = time.perf_counter()
-    losses = run.steps(steps)
-    took = (time.perf_counter() - start) / steps
-    held = torch.cuda.memory_allocated() if run.device == "cuda" else 0
-    positions = run.batches[0].input_ids.numel()
-    return {
-        "tokens": positions,
-        "seconds": took,
-        "tokens_per_second": positions / took,
-        "flops_per_second": flops_of(run, length, positions) / took,
-        "peak_bytes": held + peak(run.step),
-        "loss": losses[-1],
+def _measured(machine: Machine, way: str, trainer: Trainer, steps: int) -> Json:
+    step = step_of(way, trainer)
+    _run(step, WARM_UP)  # compiles, and fills the allocator's cache
+    if machine.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    waited, start = trainer.feed.waited, time.perf_counter()
+    with clocks() as clock:
+        loss, rows, requests = _run(step, steps)
+        took = time.perf_counter() - start
+    # The plain ways have two rows for each that they mask, or for each token.
+    padded, sequences, used = (
+        sum(getattr(r, what) for r in requests) for what in ("padded", "sequences", "used")
+    )
+    rows = {"all tokens": 2 * padded, "masked rows": 2 * rows}.get(way, rows)
+    found = {
+        "tokens": used / steps,
+        "tokens_per_second": used / took,
+        "seconds": took / steps,
+        "flops_per_second": trainer.flops.of(used, sequences, rows) / took,
+        "data_sheet": trainer.flops.peak,
+        "padding": 1 - used / padded,
+        "waiting": (trainer.feed.waited - waited) / took,
+        "peak_bytes": torch.cuda.max_memory_allocated() if machine.device == "cuda" else 0,
+        "loss": loss,
+        **clock,
     }
+    return found | {"kernels": kernels_of(step, machine.device)}
 
 
-def flops_of(run: Run, length: int, tokens: int) -> float:
-    """Floating-point operations of forward and backward, of the rows that the way needs.
+def _run(step: Step, number: int) -> tuple[float, float, list[Request]]:
+    """That many steps, waited for once: the last loss, and the rows and requests of all."""
+    losses, rows, requests = zip(*(step() for _ in range(number)), strict=True)
+    values = torch.stack([losses[-1].double(), sum(rows).double()])  # type: ignore[union-attr]
+    loss, count = values.tolist()
+    return loss, count, list(itertools.chain(*requests))
 
-    A product of [m, k] and [k, n] takes 2 m k n, and twice as many for its two gradients.
+
+def kernels_of(step: Step, device: str, most: int = 12) -> list[tuple[str, int, float]] | str:
+    """The kernels that took longest in two steps: name, launches and milliseconds a step.
+
+    On a CPU the operators. What the profiler cannot do is told, for the step has its figures.
     """
-    masked = run.masking(run.batches[0], exchange=True)
-    rows = {
-        "all tokens": 2 * tokens,
-        "masked rows": 2 * int(masked.count),
-        "weam_ext": int(masked.count + masked.exchanged_count),
-    }[run.way.partition(", ")[0]]
-    hidden, inner = run.shape.hidden, run.shape.intermediate
-    layer = 4 * hidden * hidden + 2 * hidden * inner + 2 * length * hidden
-    head = hidden * hidden + hidden * run.shape.vocabulary
-    return 6.0 * (tokens * run.shape.layers * layer + rows * head)
+    from torch.profiler import ProfilerActivity, profile
 
-
-def repeatable(way: str, shape: Shape, length: int, tokens: int, device: str) -> bool:
-    """Whether two runs of three steps end in the same bits.
-
-    With torch's deterministic algorithms: else the gradient of the embeddings, which is not ours,
-    is added up by atomics in what torch.compile makes of it.
-    """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    on_gpu = device == "cuda"
+    taken = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    kinds = [ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]
     try:
-        return len({_digest(way, shape, length, tokens, device) for _ in range(2)}) == 1
-    finally:
-        torch.use_deterministic_algorithms(False)
+        with profile(activities=kinds) as seen:
+            _run(step, 2)
+        events = sorted(seen.key_averages(), key=attrgetter(taken), reverse=True)
+    except RuntimeError as error:
+        return f"no profile: {error}"
+    rows = [(e.key[:80], e.count // 2, getattr(e, taken) / 2e3) for e in events]
+    _, launches, milliseconds = zip(*rows, strict=True)
+    return [("all", sum(launches), sum(milliseconds)), *rows[:most]]
 
 
-def _digest(way: str, shape: Shape, length: int, tokens: int, device: str) -> str:
-    forget()
-    run = Run(way, shape, device)
-    run.feed(length, tokens)
-    run.steps(3)
+def same_bits(machine: Machine, length: int, flags: list[str]) -> Json:
+    """Whether two runs of three steps have the same bits, by what has them, on padded pairs.
+
+    A shallow model is enough: the layers are alike.
+    """
+    shape = machine.shape._replace(layers=min(2, machine.shape.layers))
+    with repeatable():
+        runs = [_digests(machine, length, shape, flags) for _ in range(2)]
+    return {what: runs[0][what] == runs[1][what] for what in runs[0]}
+
+
+def _digests(machine: Machine, length: int, shape: Shape, flags: list[str]) -> dict[str, list[str]]:
+    """By step, of the loss, of the gradients that the optimizer gets, and of the weights after."""
+    tokens = max(16 * length, machine.tokens(16_384))
+    trainer = trainer_of(machine, f"padded {length}", tokens, shape, flags)
+    parameters = [p for group in trainer.optimizer.param_groups for p in group["params"]]
+    found: dict[str, list[str]] = {"forward": [], "backward": [], "optimizer": []}
+
+    def gradients(*_: Any) -> None:
+        found["backward"].append(_digest(p.grad for p in parameters if p.grad is not None))
+
+    trainer.optimizer.register_step_pre_hook(gradients)
+    for _ in range(3):
+        sums, _ = trainer.train_step()
+        found["forward"].append(_digest([sums.stacked()]))
+        found["optimizer"].append(_digest(parameters))
+    return found
+
+
+def _digest(tensors: Iterable[Tensor]) -> str:
     digest = hashlib.sha256()
-    for parameter in run.model.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def forget() -> None:
-    """Let go of an earlier model: compiled code holds it in circles."""
-    torch.compiler.reset()
-    gc.collect()
-    torch.cuda.empty_cache()

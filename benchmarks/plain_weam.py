@@ -3,14 +3,18 @@
 Only the random numbers are weam_ext's, so that every way predicts the same tokens.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weam_ext.data.collate import Batch
+from weam_ext.data.loader import Request
 from weam_ext.ops.constants import MASKING
 from weam_ext.ops.mask import MaskedRows
 from weam_ext.ops.philox import philox_words, threshold
+from weam_ext.train.loop import Trainer
 from weam_ext.train.objectives import Masking
 
 
@@ -93,3 +97,29 @@ def sum_of_losses(head: nn.Module, own: Tensor, others: Tensor, labels: Tensor) 
     """The cross-entropies [M] of both predictions, from two [M, H], added up."""
     predictions = (F.cross_entropy(head(r), labels, reduction="sum") for r in (own, others))
     return sum(predictions, torch.zeros((), device=labels.device))
+
+
+def plain_step(
+    trainer: Trainer, module: nn.Module
+) -> Callable[[], tuple[Tensor, Tensor, list[Request]]]:
+    """A trainer's step in a plain way, with the same batches, masks, precision and optimizer.
+
+    It gives the mean loss and the number of masked tokens, still on the device, and the request.
+    """
+
+    def step() -> tuple[Tensor, Tensor, list[Request]]:
+        trainer.objective.train()
+        trainer._seed_generators()
+        batch, request = next(trainer.feed)
+        masked = trainer.objective.masking(batch, exchange=True)
+        with trainer._autocast():
+            loss = module(batch, masked, dense_links(batch)) / masked.count
+        loss.backward()
+        nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.settings.clip)
+        trainer.optimizer.step()
+        trainer.schedule.step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+        trainer.step += 1
+        return loss.detach(), masked.count, [request]
+
+    return step

@@ -10,7 +10,7 @@ from small_tokenizers import FAMILIES
 from transfer_files import LAYERS, one_by_one, save_encoder
 
 from weam_ext.text.toy_corpus import sentence_pairs
-from weam_ext.transfer.encoder import Encoder, encoder_digest, mean_pool
+from weam_ext.transfer.encoder import Encoder, encoder_digest, mask_ready_made, mean_pool
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -49,7 +49,7 @@ def test_reduced_precision_is_close(inputs: Path) -> None:
     sentences = [pair.source for pair in sentence_pairs("toku", 10)]
     full, half = (
         Encoder(inputs / "a", 32, "cpu", precision).encode(sentences, 4)[0]
-        for precision in ("fp32", "bf16")
+        for precision in ("fp32", "bf16-autocast")
     )
     assert half.dtype == torch.float32
     assert not torch.equal(full, half)
@@ -63,3 +63,25 @@ def test_what_identifies_an_encoder(inputs: Path, tmp_path: Path) -> None:
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-5}))
     assert encoder_digest(copy) != encoder_digest(inputs / "a")
+
+
+def test_an_encoder_keeps_to_its_device_and_is_not_waited_for(inputs: Path) -> None:
+    """Torch's meta device stands for a GPU: it has no values that could be read."""
+    encoder = Encoder(inputs / "a", 32, "cpu", "fp32")
+    sentences = [pair.source for pair in sentence_pairs("toku", 10)]
+    rows = encoder.tokenizer(sentences, return_special_tokens_mask=True)
+    expected = encoder._encode_batch(dict(rows))
+    mask_ready_made(encoder.model)
+    torch.testing.assert_close(encoder._encode_batch(dict(rows)), expected)
+    encoder.model.to("meta")
+    encoder.device = torch.device("meta")
+    found = encoder._encode_batch(dict(rows))
+    assert found.device.type == "meta" and found.shape == expected.shape
+
+
+def test_vectors_are_fetched_a_block_of_batches_at_a_time(inputs: Path) -> None:
+    """More than one block, and the same as all in one batch."""
+    encoder = Encoder(inputs / "a", 32, "cpu", "fp32")
+    sentences = [pair.source for pair in sentence_pairs("toku", 80)]
+    one_by_one, at_once = (encoder.encode(sentences, size)[0] for size in (1, 80))
+    torch.testing.assert_close(one_by_one, at_once, rtol=1e-4, atol=1e-5)

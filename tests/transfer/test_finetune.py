@@ -1,18 +1,23 @@
 """Fine-tuning of every family: inputs and outputs, selection, settings, noise, robust rivals."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transfer_files import run, small_data, write
 
 from weam_ext.common.errors import InputError
 from weam_ext.report.table import Results
 from weam_ext.transfer.families.classification import NLI, Classification, Text
 from weam_ext.transfer.families.tagging import Sentence, Tagging
-from weam_ext.transfer.finetune import Selection, balanced, value
+from weam_ext.transfer.finetune import FineTuning, Plan, Selection, Setting, balanced, value
 from weam_ext.transfer.results import read_failed
+from weam_ext.transfer.tasks import TASKS, Limits, Recipe, assign, read_task
 
 # -------------------------------------------------------------------------------- inputs, outputs
 
@@ -136,3 +141,106 @@ def test_correlations_as_scipy() -> None:
     assert value("pearson", [], *texts) == pytest.approx(stats.pearsonr(gold, found)[0])
     assert value("spearman", [], *texts) == pytest.approx(stats.spearmanr(gold, found)[0])
     assert value("spearman", [], ["1", "2"], ["3", "3"]) == 0.0
+
+
+# ----------------------------------------------------------------------------------------- a GPU's
+
+
+RECIPE = Recipe(learning_rate=1e-3, epochs=1, max_length=64, batch_size=2, warmup=0)
+
+
+def tuning_of(encoder: Path, data: Path, work: Path, name: str, **plan: Any) -> Any:
+    """A fine-tuning, and its task's examples; "cuda" takes the way of a GPU on any machine."""
+    task = TASKS[name]
+    examples = assign(task, read_task(task, data, None, "en"), None, "en", Limits(), True)
+    chosen = Plan(Setting("zero-shot"), RECIPE, "en", 0, **plan)
+    return FineTuning(encoder, task.family(), chosen, work), examples
+
+
+class HostReads(TorchDispatchMode):
+    """Counts the values that the host reads, for each of which it would wait for a GPU."""
+
+    number = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, given: Any = (), named: Any = None
+    ) -> Any:
+        name = function.overloadpacket.__name__
+        self.number += name in ("_local_scalar_dense", "nonzero", "is_nonzero")
+        return function(*given, **(named or {}))
+
+
+FAMILIES = ["xnli", "udpos", "xquad", "xcopa", "stsb"]
+
+
+@pytest.mark.parametrize("way", ["plain", "adversarial"])
+@pytest.mark.parametrize("task", FAMILIES)
+def test_no_step_reads_a_value_to_the_host(
+    task: str, way: str, encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    tuning, examples = tuning_of(encoder, data, tmp_path, task, way=way, device="cuda")
+    reads = []
+    for times in (1, 3):
+        with HostReads() as seen:
+            tuning._train(examples.train[:4] * times, {}, 1)
+        reads.append(seen.number)
+    assert reads[0] == reads[1] <= 3  # two seeds, and the sum of the losses
+
+
+@pytest.mark.parametrize("task", FAMILIES)
+def test_a_prediction_stays_on_its_device(
+    task: str, encoder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch's meta device stands for a GPU: it has no values that could be read."""
+    tuning, examples = tuning_of(encoder, data, tmp_path, task, device="cuda")
+    rows = tuning.family.encode(tuning.tokenizer, examples.train[:3], 64)
+    expected = [found.shape for found in tuning._forward(rows)]
+    tuning.model.to("meta")
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda _, *given: autocast("cpu", *given))
+    found = tuning._forward(rows)
+    assert [each.shape for each in found] == expected
+    assert {each.device.type for each in found} == {"meta"}
+
+
+@pytest.mark.parametrize("task", FAMILIES)
+def test_the_way_of_a_gpu_predicts_the_same(
+    task: str, encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    outputs = {}
+    for device, precision in (("cpu", "fp32"), ("cuda", "fp32"), ("cuda", "bf16-autocast")):
+        plan = {"device": device, "precision": precision}
+        tuning, examples = tuning_of(encoder, data, tmp_path, task, **plan)
+        tuning.plan = replace(tuning.plan, recipe=replace(RECIPE, batch_size=1))
+        tuning.model.eval()
+        rows = tuning.family.encode(tuning.tokenizer, examples.train, 64)
+        if device == "cuda":
+            sizes = [len(members) for members in tuning._batches(rows)]
+            assert sum(sizes) == len(rows) and max(sizes) > 2
+        found = tuning._outputs(rows)
+        pairs = found if task == "xquad" else [found]
+        width = {"udpos": 4, "xquad": 4}.get(task)  # of what no padding is in
+        outputs[device, precision] = np.concatenate([x[:width] for p in pairs for x in p])
+    exact, same, half = outputs.values()
+    np.testing.assert_allclose(same, exact, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(half, exact, atol=0.02)
+    assert not np.array_equal(half, exact)
+
+
+def test_on_a_gpu_examples_alike_in_length_are_trained_on_together(
+    encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    tuning, examples = tuning_of(encoder, data, tmp_path, "xnli", device="cuda")
+    short, long = (replace(examples.train[0], key=str(n), first="a " * n) for n in (2, 40))
+    rows = tuning.family.encode(tuning.tokenizer, [short, long] * 20, 64)
+    lengths = [
+        set(batch["attention_mask"].sum(1).tolist())
+        for batch in tuning._trainer(rows, 1, []).get_train_dataloader()
+    ]
+    assert len(lengths) == 20 and sum(len(each) > 1 for each in lengths) <= 2
+
+
+def test_choices_of_different_lengths(encoder: Path, data: Path, tmp_path: Path) -> None:
+    tuning, examples = tuning_of(encoder, data, tmp_path, "xcopa")
+    some = [replace(x, choices=("a", "a b c d")) for x in examples.train]
+    assert len(tuning.predict(some)) == len(some)

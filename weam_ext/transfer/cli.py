@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from weam_ext.common.errors import InputError, Parser, say
 from weam_ext.common.settings import add_flags, given
+from weam_ext.ops.repeatable import repeatable
 from weam_ext.transfer.grid import run_grid
 from weam_ext.transfer.jobs import jobs_of
 from weam_ext.transfer.models import encoders_of, identified
@@ -44,7 +45,7 @@ def _on_this_machine(settings: TransferSettings) -> TransferSettings:
         raise InputError(f"--device {device}: {str(error).splitlines()[0]}") from error
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if torch.device(device).type == "cuda" else "fp32"
+        precision = "bf16-autocast" if torch.device(device).type == "cuda" else "fp32"
     return replace(settings, device=device, precision=precision)
 
 
@@ -87,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = identified(settings.model_directories())
     jobs = list(jobs_of(settings, models))
     record_models(settings.output, encoders_of(models))
-    tally = run_grid(jobs, settings.output, rank, ranks)
+    with repeatable(settings.device != "cpu"):
+        tally = run_grid(jobs, settings.output, rank, ranks)
     say(
         f"{len(jobs)} cells: {tally.made} made, {tally.there} there already, "
         f"{tally.elsewhere} held by others, {len(tally.failed or ())} failed"

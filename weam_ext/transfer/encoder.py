@@ -1,7 +1,7 @@
 """Encoders under evaluation: what identifies one, and the sentence vectors of all its layers."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,15 @@ from transformers import AutoModel
 
 from weam_ext.common.errors import InputError, is_out_of_memory
 from weam_ext.common.files import file_digest
+from weam_ext.model.families import FAMILIES
 from weam_ext.model.loading import check_vocabulary_size, load_model
 from weam_ext.text.bitext import blocks
 from weam_ext.text.tokenizer import fingerprint, load_tokenizer
 from weam_ext.transfer.families.tagging import all_word_tokens, framer
+
+PRECISIONS = ("auto", "fp32", "bf16-autocast")
+_BLOCK = 32
+"""Batches after which their vectors are fetched from a GPU; waiting for each, it would be idle."""
 
 
 def encoder_digest(directory: Path) -> str:
@@ -54,6 +59,8 @@ class Encoder:
         hidden = longest_states(self.model, self.tokenizer, directory, max_length)
         self.layers, self.width = len(hidden) - 1, hidden[0].shape[-1]
         self.model.to(self.device)
+        if self.device.type != "cpu":
+            mask_ready_made(self.model)
 
     @torch.inference_mode()
     def encode(self, sentences: Sequence[str], batch_size: int) -> tuple[Tensor, int]:
@@ -77,10 +84,14 @@ class Encoder:
         # too large for the memory is found out at once.
         order = sorted(range(len(sentences)), key=lambda k: -len(tokens["input_ids"][k]))
         with tqdm(total=len(sentences), unit=" sentences", disable=None) as show:
-            for members in blocks(order, batch_size):
-                rows = {name: [column[k] for k in members] for name, column in tokens.items()}
-                vectors[:, members] = self._encode_batch(rows)
-                show.update(len(members))
+            for block in blocks(order, _BLOCK * batch_size):
+                sent = []
+                for members in blocks(block, batch_size):
+                    rows = {name: [column[k] for k in members] for name, column in tokens.items()}
+                    sent.append((members, self._encode_batch(rows)))
+                for members, found in sent:
+                    vectors[:, members] = found.cpu()
+                show.update(len(block))
         if not vectors.isfinite().all():
             raise InputError(f"{self.directory}: some of its sentence vectors are not finite")
         return vectors, truncated
@@ -104,7 +115,8 @@ class Encoder:
                 columns = {name: [row[name] for row in rows] for name in rows[0]}
                 batch = self.tokenizer.pad(columns, return_tensors="pt", verbose=False)
                 with self._autocast():
-                    hidden = self.model(**batch.to(self.device), output_hidden_states=True)
+                    inputs = to_device(batch, self.device)
+                    hidden = self.model(**inputs, output_hidden_states=True)
                 layers = torch.stack(hidden.hidden_states).float()
                 if not layers.isfinite().all():
                     raise InputError(f"{self.directory}: some of its vectors are not finite")
@@ -113,17 +125,46 @@ class Encoder:
                 show.update(len(members))
 
     def _encode_batch(self, rows: dict[str, list[list[int]]]) -> Tensor:
-        batch = self.tokenizer.pad(rows, return_tensors="pt", verbose=False).to(self.device)
+        """[layers + 1, sentences, H] on the device, which is not waited for."""
+        padded = self.tokenizer.pad(rows, return_tensors="pt", verbose=False)
+        batch = to_device(padded, self.device)
         special = batch.pop("special_tokens_mask").bool()
         ordinary = batch["attention_mask"].bool() & ~special
         with self._autocast():
             hidden = self.model(**batch, output_hidden_states=True).hidden_states
-        return torch.stack([mean_pool(layer, ordinary) for layer in hidden]).cpu()
+        return torch.stack([mean_pool(layer, ordinary) for layer in hidden])
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision == "bf16":
+        if self.precision == "bf16-autocast":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
+
+
+def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """A batch on a device; a copy to a GPU is not waited for."""
+    if device.type == "cuda":
+        batch = {name: value.pin_memory() for name, value in batch.items()}
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def mask_ready_made(encoder: Any) -> None:
+    """Have an encoder's masks [B, L] made into those that torch's attention takes, [B, 1, 1, L].
+
+    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything, for
+    which a GPU would be waited for. Families that are not ours, and those with local attention, go
+    on asking.
+    """
+    config, family = encoder.config, FAMILIES.get(encoder.config.model_type)
+    if family is None or family.local_attention or config._attn_implementation != "sdpa":
+        return
+
+    def expand(_: Any, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = named.get("attention_mask")
+        if mask is not None and mask.dim() == 2:
+            named = named | {"attention_mask": mask[:, None, None, :].bool()}
+        return given, named
+
+    encoder.register_forward_pre_hook(expand, with_kwargs=True)
 
 
 def mean_pool(hidden: Tensor, chosen: Tensor) -> Tensor:

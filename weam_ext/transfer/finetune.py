@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import content_digest
 from weam_ext.model.loading import load_model
+from weam_ext.text.bitext import blocks
 from weam_ext.text.tokenizer import load_tokenizer
-from weam_ext.transfer.encoder import longest_states
+from weam_ext.transfer.encoder import longest_states, mask_ready_made, to_device
 from weam_ext.transfer.families.formats import TEST
 from weam_ext.transfer.noise import Noise
 from weam_ext.transfer.results import CORRELATIONS, UNLABELLED, Evaluation, Score
@@ -68,6 +69,11 @@ class Plan:
     precision: str = "fp32"
     device: str = "cpu"
 
+    @property
+    def by_length(self) -> bool:
+        """Whether batches are of examples alike in length, which leaves a GPU less padding."""
+        return self.device != "cpu"
+
 
 @dataclass
 class Selection:
@@ -96,6 +102,8 @@ class FineTuning:
         # The head's weights and all that follows come of the seed.
         set_seed(plan.seed)
         self.model = _load(directory, family, plan.recipe.max_length, self.tokenizer)
+        if plan.device != "cpu":
+            mask_ready_made(self.model.base_model)
 
     def evaluate(self, examples: Examples) -> tuple[list[Evaluation], dict[str, Any]]:
         """Train, and predict every test set; what is returned beside says what was trained on."""
@@ -185,9 +193,10 @@ class FineTuning:
             logging_strategy="no",
             report_to="none",
             disable_tqdm=not sys.stderr.isatty(),
-            bf16=plan.precision == "bf16",
+            bf16=plan.precision == "bf16-autocast",
             use_cpu=plan.device == "cpu",
             dataloader_pin_memory=plan.device != "cpu",
+            **(_without_waiting() if plan.device != "cpu" else {}),
         )
         return RobustTrainer(
             model=self.model,
@@ -214,34 +223,49 @@ class FineTuning:
         found: list[str] = self.family.decode(outputs, rows, examples)
         return found
 
-    @torch.inference_mode()
     def _outputs(self, rows: list[dict[str, Any]]) -> Any:
-        """A model's output of each row, on the host, less the padding's; alike ones in a batch."""
-        collate = self.family.collator(self.tokenizer)
-        device = next(self.model.parameters()).device
-        sizes = [np.size(row["input_ids"]) for row in rows]
-        sequence = sorted(range(len(rows)), key=lambda k: -sizes[k])
+        """A model's output of each row, on the host, less the padding's."""
+        sent = [
+            (members, self._forward([rows[k] for k in members])) for members in self._batches(rows)
+        ]
         found: list[tuple[NDArray[np.float32], ...]] = [()] * len(rows)
-        size = self.plan.recipe.batch_size * 2
-        for start in range(0, len(rows), size):
-            members = sequence[start : start + size]
-            batch = collate([_model_inputs(rows[k]) for k in members])
-            for name in ("labels", "start_positions", "end_positions"):
-                batch.pop(name, None)
-            batch = {name: value.to(device) for name, value in batch.items()}
-            with torch.autocast(device.type, torch.bfloat16, self.plan.precision == "bf16"):
-                outputs = self.model(**batch)
-            tensors = (
-                (outputs.start_logits, outputs.end_logits)
-                if "start_logits" in outputs
-                else (outputs.logits,)
-            )
+        for members, tensors in sent:  # now that all is under way, a GPU is waited for
+            arrays = [tensor.cpu().numpy() for tensor in tensors]
             for place, k in enumerate(members):
-                found[k] = tuple(tensor[place].float().cpu().numpy() for tensor in tensors)
+                found[k] = tuple(array[place] for array in arrays)
         if any(not np.isfinite(array).all() for arrays in found for array in arrays):
             raise InputError(f"{self.directory}: fine-tuning diverged: outputs are not finite")
         columns = list(zip(*found, strict=True)) or [()]
         return columns if len(columns) > 1 else columns[0]
+
+    def _batches(self, rows: Sequence[dict[str, Any]]) -> list[list[int]]:
+        """The rows of each batch, alike in length, the longest first.
+
+        Of shorter ones a GPU gets more: as many as have the tokens of a batch of the longest.
+        """
+        sizes = [_width(row["input_ids"]) for row in rows]
+        order = sorted(range(len(rows)), key=lambda k: -sizes[k])
+        number = self.plan.recipe.batch_size * 2
+        if not self.plan.by_length:
+            return [list(members) for members in blocks(order, number)]
+        batches, room = [], number * self.plan.recipe.max_length
+        while order:
+            end = max(number, room // sizes[order[0]])
+            batches.append(order[:end])
+            order = order[end:]
+        return batches
+
+    @torch.inference_mode()
+    def _forward(self, rows: Sequence[dict[str, Any]]) -> list[torch.Tensor]:
+        """The model's outputs of a batch, float32, on its device, which is not waited for."""
+        batch = self.family.collator(self.tokenizer)([_model_inputs(row) for row in rows])
+        for name in ("labels", "start_positions", "end_positions"):
+            batch.pop(name, None)
+        device = self.model.device
+        with torch.autocast(device.type, torch.bfloat16, self.plan.precision == "bf16-autocast"):
+            outputs = self.model(**to_device(batch, device))
+        names = ("start_logits", "end_logits") if "start_logits" in outputs else ("logits",)
+        return [outputs[name].float() for name in names]
 
     def score(self, language: str, examples: Sequence[Any]) -> float:
         """The first metric on some examples; 0 of none."""
@@ -355,6 +379,20 @@ def _augmented(train: Sequence[Any], plan: Plan) -> Iterator[Any]:
         seed = hashlib.sha256(f"{plan.seed}|{x.key}".encode()).digest()[0]
         noise = plan.augmentation[seed % len(plan.augmentation)]
         yield noise.example(x, plan.source, salt=f"augment {plan.seed}")
+
+
+def _width(ids: Sequence[Any]) -> int:
+    """Tokens of a row, or of the longest of its choices."""
+    return len(ids) if isinstance(ids[0], int) else max(map(len, ids))
+
+
+def _without_waiting() -> dict[str, Any]:
+    """What the Trainer is told so that no step waits for a GPU, and batches have less padding."""
+    grouped: dict[str, Any] = {"group_by_length": True}
+    if "train_sampling_strategy" in {each.name for each in fields(TrainingArguments)}:
+        grouped = {"train_sampling_strategy": "group_by_length"}  # its name in later versions
+    # The filter asks of each loss whether it is a number; that outputs are is checked at the end.
+    return {"logging_nan_inf_filter": False, "accelerator_config": {"non_blocking": True}} | grouped
 
 
 _KEPT = ("input_ids", "attention_mask", "token_type_ids", "labels", "start_positions",

@@ -115,6 +115,8 @@ def _identity(plan: Plan, examples: Examples | None, target: str) -> dict[str, A
         found["radius"] = plan.radius
     if plan.way == "augment":
         found["augmentation"] = [str(noise) for noise in plan.augmentation]
+    if plan.by_length:
+        found["batches"] = "by length"
     if target:
         found["target"] = target
     return found

@@ -8,6 +8,7 @@ from weam_ext.common.errors import InputError
 from weam_ext.common.files import user_path
 from weam_ext.common.settings import REQUIRED, Settings, above, at_least, option
 from weam_ext.text.bitext import BitextSource, parse_bitext, parse_columns
+from weam_ext.transfer.encoder import PRECISIONS
 from weam_ext.transfer.finetune import Setting, parse_setting
 from weam_ext.transfer.noise import KINDS, Lexicon, Noise, parse_noises, read_lexicon
 from weam_ext.transfer.robust import WAYS
@@ -122,8 +123,9 @@ class _Optimization(Settings, group="optimisation (by default XTREME's for each 
     device: str = option("auto", "cpu, cuda, or cuda:N; auto takes a GPU where there is one.")
     precision: str = option(
         "auto",
-        "The precision of the arithmetic; auto is bf16 autocast on a GPU, and else fp32.",
-        choices=("auto", "fp32", "bf16"),
+        "The precision of the arithmetic. bf16-autocast rounds weights for each product alone; "
+        "auto is bf16-autocast on a GPU, and else fp32.",
+        choices=PRECISIONS,
     )
 
 
