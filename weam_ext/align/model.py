@@ -32,12 +32,14 @@ class Resources:
         memory: "low", "fast", or "auto" to choose by what there is.
         most: bytes that the process should stay below.
         directory: where temporary files go.
+        device: of an encoder, as torch names it; None for a GPU where there is one.
     """
 
     threads: int
     memory: str
     most: int
     directory: bytes
+    device: str | None = None
 
     @property
     def left(self) -> int:
