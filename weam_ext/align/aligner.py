@@ -164,7 +164,8 @@ class Aligner:
         temp_dir: str | Path | None = None,
         device: str | None = None,
     ) -> None:
-        self.kind = checked_model(model or ("hmm" if encoder is None else "hybrid"))
+        by_default = "hmm" if encoder is None else "hybrid"
+        self.kind = checked_model(by_default if model is None else model)
         given: dict[str, Any] = {
             "iterations": iterations,
             "p0": p0,

@@ -284,6 +284,8 @@ def _train(
                 on_memory=_report_memory,
                 take=output.take if output else None,
             )
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{' and '.join(map(shown, bitext.paths))}: {error}") from error
     optimized = aligner.settings.get("favor_diagonal") and aligner.settings["optimize_tension"]

@@ -67,14 +67,15 @@ def word_scores(source: Vectors, target: Vectors, scale: float) -> NDArray[np.fl
 
     Equivalent to `weam_ref.word_scores`.
     """
-    logits = scale * (source.tokens @ target.tokens.T)
-    agreed = (logits.softmax(1) * logits.softmax(0)).sqrt()
     rows, columns = (int(side.numbers.max(initial=-1)) + 1 for side in (source, target))
-    owners = [torch.from_numpy(side.owners).to(agreed.device) for side in (source, target)]
-    cells = (owners[0][:, None] * columns + owners[1][None]).flatten()
-    found = agreed.new_zeros(rows * columns).scatter_reduce(0, cells, agreed.flatten(), "amax")
     padded = np.full((rows + 1, columns + 1), np.nan, np.float32)  # -1 is the last
-    padded[:-1, :-1] = found.view(rows, columns).cpu().numpy()
+    if rows and columns:
+        logits = scale * (source.tokens @ target.tokens.T)
+        agreed = (logits.softmax(1) * logits.softmax(0)).sqrt().flatten()
+        cells = torch.from_numpy(source.owners[:, None] * columns + target.owners).flatten()
+        best = agreed.new_zeros(rows * columns)
+        best.scatter_reduce_(0, cells.to(agreed.device), agreed, "amax")
+        padded[:-1, :-1] = best.view(rows, columns).cpu().numpy()
     return padded[source.numbers[:, None], target.numbers[None]]
 
 
@@ -158,8 +159,10 @@ class WordScorer:
 
         A token's vector is that of the window whose edges are further away.
         """
+        if not ids:
+            return
         last = max(0, len(ids) - self._most)
-        starts = [*range(0, last, self._most // 2), last] if ids else []
+        starts = [*range(0, last, self._most // 2), last]
         cuts = [(a + self._most + b) // 2 for a, b in pairwise(starts)]
         for start, begin, end in zip(starts, [0, *cuts], [*cuts, len(ids)], strict=True):
             kept = slice(begin - start, end - start)
