@@ -291,6 +291,10 @@ class Aligner:
         settings = dict(self.settings)
         return AlignerState(self.kind, self.heuristic, self.max_length, settings, self._trained())
 
+    def identity(self) -> dict[str, str]:
+        """What a trained model's links depend on and its settings name by a path: digests."""
+        return self._trained().identity(self._resources())
+
     def __repr__(self) -> str:
         trained = self._model.trained
         return f"Aligner(model={self.kind!r}, heuristic={self.heuristic!r}, trained={trained})"

@@ -53,6 +53,9 @@ class _Encoded(AlignerModel):
         pairs = [text[k] for k in which]
         return self.scorer(resources).scores(pairs, self.settings["scale"], resources.threads)
 
+    def identity(self, resources: Resources) -> dict[str, str]:
+        return {"encoder_sha256": self.scorer(resources).digest}
+
     @classmethod
     def checked_settings(cls, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
         settings = super().checked_settings(name, given)

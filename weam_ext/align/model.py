@@ -136,6 +136,10 @@ class AlignerModel(ABC):
         With `posteriors`, each link has its probability.
         """
 
+    def identity(self, resources: Resources) -> dict[str, str]:
+        """SHA-256 of what is not kept with it, by name."""
+        return {}
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is kept of a trained model, as tensors by name."""
         return {}
