@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 
 Scores = NDArray[np.float32]
 _ENCODER: Mapping[str, Any] = {"encoder": None, "layer": AUTO, "scale": 30.0}
-# The scores of so many pairs, evenly spread over the text, are the HMM's dictionary; with all of
-# 100,000 pairs instead of 3,000 it is no better.
+# The scores of so many pairs, evenly spread over the text, are the HMM's dictionary. A text of many
+# words a side knows better (docs/aligner-settings.md).
 _SAMPLE = 3_000
+_MANY_WORDS = 1_000_000
 _COUNT = 2.0  # pseudo-counts of a link whose score is 1
 _LEAST_SCORE = 0.1  # what is below adds up to more than it says
 _LEAST_POSTERIOR = 2.0**-10  # the HMM's below count as 0
@@ -119,12 +120,13 @@ class Hybrid(_Encoded, Hmm):
 
     def fit(self, text: _native.Text, training: Training[Self]) -> Self:
         resources, pairs = training.resources, _Pairs(text)
-        known = self._sample(pairs, resources)
+        digest = self.scorer(resources).digest  # what is no encoder is told before training
+        known = self._sample(pairs, resources) if sum(text.tokens) / 2 < _MANY_WORDS else {}
         prior = self._dictionary(pairs, known)
         for words, count in training.prior.items():
             prior[words] += count
         fitted = super().fit(text, replace(training, prior=prior, take=None))
-        fitted.digest = self.scorer(resources).digest
+        fitted.digest = digest
         if training.take:
             fitted._mix(text, training.heuristic, resources, training.take, False, known)
         return fitted
