@@ -18,8 +18,10 @@ PACKAGE = ROOT / "weam_ext"
 FLOORS = (
     ("common",),
     ("text", "ops"),
-    ("align", "data"),
-    ("model", "prepare"),
+    ("data",),
+    ("model",),
+    ("align",),
+    ("prepare",),
     ("train", "transfer"),
     ("report",),
 )

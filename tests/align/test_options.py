@@ -108,7 +108,7 @@ def test_help_tells_every_flag_with_its_default(capsys: pytest.CaptureFixture[st
         "-q P, --p0 P": "By default 0.08; hmm: 0.06, and 0.1 from a million words a side on.",
         "-a X, --alpha X": "By default 0.01; hmm: 0.13.",
         "--stems TEXT": "By default it depends on the size of the text.",
-        "--threshold P": "By default 0.5.",
+        "--threshold P": "By default 0.5; encoder: 0.6.",
         "-T X, --diagonal_tension X": "By default 4; implies -d.",
         "-t X, --beam_threshold X": "(default: -4.0)",
         "-m X, --mean_srclen_multiplier X": "(default: 1.0)",

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 from helpers import ROOT
 from prepared_texts import WORD_PIECE, Texts, corpus, write
+from small_models import tiny
 from small_tokenizers import tokenizer
 
 from weam_ext.align.aligner import Aligner
@@ -704,3 +705,13 @@ def test_output_that_exists(tmp_path: Path) -> None:
             run(tmp_path)
         assert str(error.value) == f"{tmp_path / 'out'}: already exists"
         (tmp_path / "out").rmdir() if (tmp_path / "out").is_dir() else (tmp_path / "out").unlink()
+
+
+def test_links_with_an_encoder(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    tiny("BertForMaskedLM", vocab_size=len(WORD_PIECE)).save_pretrained(folder)
+    WORD_PIECE.save_pretrained(folder)
+    texts = corpus(count=30)
+    made = run(tmp_path, texts, aligner="hybrid", aligner_encoder=str(folder))
+    assert len(made["corpora"][0]["aligner"]["encoder_sha256"]) == 64
+    assert made["corpora"][0]["counts"]["links"] > 0

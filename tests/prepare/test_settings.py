@@ -72,3 +72,12 @@ def test_counts_are_added_and_told() -> None:
         "3.0 word links a pair"
     )
     assert "links" not in Counts(read=1).told("line")
+
+
+@pytest.mark.parametrize("aligner", ["hybrid", "encoder"])
+def test_an_aligner_with_an_encoder(aligner: str) -> None:
+    with pytest.raises(InputError, match=f"--aligner {aligner} needs --aligner-encoder"):
+        PrepareSettings(aligner=aligner)
+    with pytest.raises(InputError, match="--aligner hmm takes no --aligner-encoder"):
+        PrepareSettings(aligner_encoder="x")
+    assert PrepareSettings(aligner=aligner, aligner_encoder="x").heuristic is None

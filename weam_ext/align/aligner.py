@@ -91,7 +91,10 @@ class Aligner:
     but each distinct word.
 
     Args:
-        model: one of `MODELS`.
+        model: one of `MODELS`; by default "hmm", and "hybrid" where there is an encoder.
+        encoder: of "hybrid" and "encoder": a multilingual encoder, a name on Hugging Face's hub or
+            a directory, of any family of `weam_ext.model.families`. "hybrid" is the HMM with its
+            help, "encoder" links by its scores alone and needs no training.
         heuristic: how the two directions are combined. "posterior", of the HMM and its default,
             links where the mean of their posteriors is above `threshold`. One of `HEURISTICS`
             combines each word's best partners, of the HMM the best paths (Viterbi);
@@ -117,11 +120,15 @@ class Aligner:
         fold_case: HMM: learn words without their case.
         tension: fast-align: of the diagonal prior at the start (lambda of the paper's equation 2).
         favor_diagonal, optimize_tension, variational_bayes, null_word: fast-align's switches.
+        layer: of the encoder, counted from 1; by default the two in the middle.
+        scale: of the encoder's cosines before their softmax (30).
+        weight: hybrid: of the encoder's score in the mean with the HMM's posterior (0.5).
         max_length: pairs with more words on a side get no links and train nothing; 0 for no limit.
         threads: default: the processors this process may use.
         memory: "low", "fast", or "auto" to choose by what there is; see `MemoryPlan`.
         max_memory: bytes that this process should stay below; by default 80 % of what is free.
         temp_dir: where temporary files go when there is not enough memory.
+        device: of the encoder, as torch names it; by default a GPU where there is one.
 
     `heuristic`, `max_length` and, of an HMM, `threshold` may be set after training too, but a
     model of one direction stays one of that direction. All raises `InputError` for what cannot be
@@ -131,7 +138,8 @@ class Aligner:
     def __init__(
         self,
         *,
-        model: str = "hmm",
+        model: str | None = None,
+        encoder: str | Path | None = None,
         heuristic: str | None = None,
         iterations: int | str | None = None,
         p0: float | str | None = None,
@@ -146,13 +154,18 @@ class Aligner:
         optimize_tension: bool | None = None,
         variational_bayes: bool | None = None,
         null_word: bool | None = None,
+        layer: int | str | None = None,
+        scale: float | None = None,
+        weight: float | None = None,
         max_length: int = 0,
         threads: int | None = None,
         memory: str = "auto",
         max_memory: int | None = None,
         temp_dir: str | Path | None = None,
+        device: str | None = None,
     ) -> None:
-        self.kind = checked_model(model)
+        by_default = "hmm" if encoder is None else "hybrid"
+        self.kind = checked_model(by_default if model is None else model)
         given: dict[str, Any] = {
             "iterations": iterations,
             "p0": p0,
@@ -167,6 +180,10 @@ class Aligner:
             "optimize_tension": optimize_tension,
             "variational_bayes": variational_bayes,
             "null_word": null_word,
+            "encoder": encoder,
+            "layer": layer,
+            "scale": scale,
+            "weight": weight,
         }
         self._settings = MODELS[self.kind].checked_settings(self.kind, given)
         self._heuristic = checked_heuristic(self.kind, heuristic)
@@ -175,6 +192,7 @@ class Aligner:
         self._memory = checked("memory", memory)
         self._max_memory = None if max_memory is None else checked("max_memory", max_memory)
         self._temp_dir = os.fsencode(checked("temp_dir", temp_dir or tempfile.gettempdir()))
+        self._device = None if device is None else checked("device", device)
         self._model = MODELS[self.kind](self.settings)
 
     @property
@@ -239,21 +257,29 @@ class Aligner:
         memory: str = "auto",
         max_memory: int | None = None,
         temp_dir: str | Path | None = None,
+        device: str | None = None,
+        encoder: str | Path | None = None,
     ) -> Self:
         """Read what `save` wrote, to use with these resources (see `Aligner`).
+
+        `encoder` says where the model's encoder is now; its content must be the same.
 
         Raises `InputError` for whatever is missing, wrong or changed.
         """
         resources: Any = {
-            "threads": threads, "memory": memory, "max_memory": max_memory, "temp_dir": temp_dir
+            "threads": threads, "memory": memory, "max_memory": max_memory, "temp_dir": temp_dir,
+            "device": device,
         }  # fmt: skip
         cls(**resources)  # so that a mistake in these is not reported as one of the file
         state = load_state(checked("directory", directory))
+        if encoder is not None and "encoder" not in state.settings:
+            raise InputError(f"{directory}: a model of {state.kind} has no encoder")
+        moved = {} if encoder is None else {"encoder": encoder}
         made = cls(
             model=state.kind,
             heuristic=state.heuristic,
             max_length=state.max_length,
-            **state.settings,
+            **{**state.settings, **moved},
             **resources,
         )
         made._model = state.model
@@ -264,6 +290,10 @@ class Aligner:
         """What `save` keeps; raises `RuntimeError` where there is no trained model."""
         settings = dict(self.settings)
         return AlignerState(self.kind, self.heuristic, self.max_length, settings, self._trained())
+
+    def identity(self) -> dict[str, str]:
+        """What a trained model's links depend on and its settings name by a path: digests."""
+        return self._trained().identity(self._resources())
 
     def __repr__(self) -> str:
         trained = self._model.trained
@@ -574,7 +604,7 @@ class Aligner:
             raise InputError("a parameter file of fast_align holds one direction only")
 
     def _resources(self) -> Resources:
-        return Resources(self._threads, self._memory, self._budget(), self._temp_dir)
+        return Resources(self._threads, self._memory, self._budget(), self._temp_dir, self._device)
 
     def _budget(self) -> int:
         return self._max_memory or used_memory() + available_memory() * 4 // 5

@@ -18,7 +18,7 @@ from weam_ext.align.aligner import Aligner, MemoryPlan, told_spaces
 from weam_ext.align.hmm import PER_WORD, read_dictionary
 from weam_ext.align.links import DroppedPairs, Links
 from weam_ext.align.model import Prior
-from weam_ext.align.options import AlignOptions, refuse_conflicts
+from weam_ext.align.options import ENCODED, AlignOptions, refuse_conflicts
 from weam_ext.align.scoring import score
 from weam_ext.align.storage import write_state
 from weam_ext.common.errors import InputError, Parser, results, run, say
@@ -36,8 +36,9 @@ from weam_ext.text.lines import shown
 from weam_ext.text.pharaoh import Link, read_gold
 
 _DESCRIPTION = """
-Word alignment: fast_align's model and flags, or an HMM that is more exact (--model hmm). Links go
-to standard output, one line '0-0 1-2' for each input line; what is said about the run goes to
+Word alignment: fast_align's model and flags, an HMM that is more exact (--model hmm), or a
+multilingual encoder, with the HMM or alone (--encoder), which is the most exact. Links go to
+standard output, one line '0-0 1-2' for each input line; what is said about the run goes to
 standard error.
 """
 _BLANKS = re.compile("[ \t]+")
@@ -50,6 +51,8 @@ def parse(arguments: Sequence[str]) -> AlignOptions:
     parser = Parser("weam_ext.align", _DESCRIPTION)
     add_flags(parser, AlignOptions)
     named = given(parser, AlignOptions, arguments)
+    if "encoder" in named:
+        named.setdefault("model", ENCODED[0])
     options = AlignOptions(**named)
     refuse_conflicts(options, list(named), arguments)
     return options
@@ -134,9 +137,11 @@ def _aligner(options: AlignOptions) -> Aligner:
         "memory": options.memory,
         "max_memory": options.max_memory,
         "temp_dir": options.temp_dir,
+        "device": options.device,
     }
     if options.kept:
-        return _kept_aligner(options, Aligner.load(options.model, **resources))
+        kept = Aligner.load(options.model, encoder=options.encoder, **resources)
+        return _kept_aligner(options, kept)
     shared: Any = {
         "iterations": options.iterations,
         "p0": options.p0,
@@ -144,8 +149,24 @@ def _aligner(options: AlignOptions) -> Aligner:
         "max_length": options.max_length or 0,
         **resources,
     }
-    if options.model == "hmm":
+    encoded: Any = {
+        "encoder": options.encoder,
+        "layer": options.layer,
+        "scale": options.scale,
+        "weight": options.weight,
+    }
+    if options.model == "encoder":
         return Aligner(
+            model="encoder",
+            heuristic=options.symmetrize,
+            threshold=options.threshold,
+            **encoded,
+            **shared,
+        )
+    if options.model in ("hmm", "hybrid"):
+        return Aligner(
+            model=options.model,
+            **encoded,
             heuristic=options.symmetrize,
             threshold=options.threshold,
             spelling=options.spelling,
@@ -263,6 +284,8 @@ def _train(
                 on_memory=_report_memory,
                 take=output.take if output else None,
             )
+        except InputError:
+            raise
         except ValueError as error:
             raise InputError(f"{' and '.join(map(shown, bitext.paths))}: {error}") from error
     optimized = aligner.settings.get("favor_diagonal") and aligner.settings["optimize_tension"]

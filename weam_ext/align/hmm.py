@@ -176,7 +176,9 @@ class Hmm(AlignerModel):
             )
             fitted.models.append(model)
         if training.take:
-            fitted._align(texts, training.heuristic, resources, training.take, posteriors=False)
+            fitted._align(
+                texts, fitted.decoding(training.heuristic), resources, training.take, False
+            )
         return fitted
 
     def native_settings(self, iterations: int = 0, fertility: bool = False) -> _native.HmmSettings:
@@ -189,19 +191,33 @@ class Hmm(AlignerModel):
             alpha=self.settings["alpha"],
         )
 
+    def decoding(self, heuristic: str) -> _native.Decoding:
+        return _native.Decoding(heuristic, self.settings["threshold"])
+
     def align(
         self, text: _native.Text, heuristic: str, resources: Resources, take: Take, posteriors: bool
     ) -> None:
-        texts = [
+        texts = self._renamed_each(text)
+        self._align(texts, self.decoding(heuristic), resources, take, posteriors)
+
+    def align_posteriors(
+        self, text: _native.Text, least: float, resources: Resources, take: Take
+    ) -> None:
+        """As `align`, with every pair of words whose mean posterior is above `least`."""
+        decoding = _native.Decoding(POSTERIOR, least)
+        self._align(self._renamed_each(text), decoding, resources, take, posteriors=True)
+
+    def _renamed_each(self, text: _native.Text) -> list[_native.Text]:
+        """In the words of each model."""
+        return [
             self._renamed(text, stem, model, learn=False)
             for stem, model in zip(self.stems, self.models, strict=True)
         ]
-        self._align(texts, heuristic, resources, take, posteriors)
 
     def _align(
         self,
         texts: Sequence[_native.Text],
-        heuristic: str,
+        decoding: _native.Decoding,
         resources: Resources,
         take: Take,
         posteriors: bool,
@@ -212,7 +228,6 @@ class Hmm(AlignerModel):
             links = with_posteriors(Links(*arrays), posteriors)
             take(links, dict(zip((*DIRECTIONS, PER_WORD), scores, strict=True)))
 
-        decoding = _native.Decoding(heuristic, self.settings["threshold"])
         _native.align_hmm(self.models, texts, decoding, resources.threads, resources.left, taken)
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -32,12 +32,14 @@ class Resources:
         memory: "low", "fast", or "auto" to choose by what there is.
         most: bytes that the process should stay below.
         directory: where temporary files go.
+        device: of an encoder, as torch names it; None for a GPU where there is one.
     """
 
     threads: int
     memory: str
     most: int
     directory: bytes
+    device: str | None = None
 
     @property
     def left(self) -> int:
@@ -133,6 +135,10 @@ class AlignerModel(ABC):
 
         With `posteriors`, each link has its probability.
         """
+
+    def identity(self, resources: Resources) -> dict[str, str]:
+        """SHA-256 of what is not kept with it, by name."""
+        return {}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What is kept of a trained model, as tensors by name."""

@@ -1,5 +1,6 @@
 """The aligner's models by name, to which a package of one's own can add: see `AlignerModel`."""
 
+from weam_ext.align.encoder import EncoderModel, Hybrid
 from weam_ext.align.fast_align import FastAlign
 from weam_ext.align.hmm import Hmm
 from weam_ext.align.model import AlignerModel
@@ -9,6 +10,8 @@ from weam_ext.common.registry import Registry
 MODELS: Registry[type[AlignerModel]] = Registry("aligner_models")
 MODELS.add("hmm")(Hmm)
 MODELS.add("fast-align")(FastAlign)
+MODELS.add("hybrid")(Hybrid)
+MODELS.add("encoder")(EncoderModel)
 
 
 def checked_model(name: object) -> str:

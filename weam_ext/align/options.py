@@ -9,7 +9,7 @@ from weam_ext.align.settings import DIRECTIONS, MEMORY_MODES
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import path_or_name
 from weam_ext.common.memory import parse_size
-from weam_ext.common.settings import Settings, above, at_least, option
+from weam_ext.common.settings import Settings, above, at_least, option, within
 from weam_ext.text.bitext import BitextSource, parse_columns
 
 
@@ -51,8 +51,9 @@ class _Input(Settings, group="input"):
 class _Model(Settings, group="model"):
     model: str = option(
         "fast-align",
-        "fast-align, or hmm, which trains both directions. Anything else is the directory of a "
-        "saved model, to align without training (./hmm is a directory).",
+        "fast-align, or hmm, which trains both directions; with --encoder, hybrid (then the "
+        "default) or encoder. Anything else is the directory of a saved model, to align without "
+        "training (./hmm is a directory).",
         parse=path_or_name,
         metavar="MODEL",
     )
@@ -115,8 +116,40 @@ class _Hmm(Settings, group="the HMM"):
     keep_case: bool = option(False, "Learn words with their case.", switch=True)
     threshold: float | None = option(
         None,
-        "Link where the mean of both directions' posteriors is above P. By default 0.5.",
+        "Link where the mean of both directions' posteriors is above P, of hybrid the mean of that "
+        "and the encoder's score. By default 0.5; encoder: 0.6.",
         metavar="P",
+    )
+
+
+@dataclass(frozen=True)
+class _Encoder(Settings, group="the encoder"):
+    encoder: str | None = option(
+        None,
+        "A multilingual encoder, a name on Hugging Face's hub or a directory. By default it is "
+        "mixed with the HMM (--model hybrid); with --model encoder it aligns alone, without any "
+        "training. With a saved model: where its encoder is now.",
+        parse=path_or_name,
+        metavar="NAME",
+    )
+    layer: int | None = option(
+        None,
+        "The layer whose vectors are compared, counted from 1. By default the two in the middle.",
+        rule=at_least(1),
+    )
+    scale: float | None = option(
+        None,
+        "What the cosines of tokens are multiplied by before their softmax. By default 30.",
+        rule=above(0),
+    )
+    weight: float | None = option(
+        None,
+        "How much the encoder's score counts in the mean with the HMM's posterior, from 0 to 1. By "
+        "default 0.5.",
+        rule=within(0, 1),
+    )
+    device: str | None = option(
+        None, "Where the encoder runs, such as cpu or cuda:1. By default on a GPU if there is one."
     )
 
 
@@ -270,7 +303,9 @@ class _Resources(Settings, group="resources"):
 
 
 @dataclass(frozen=True)
-class AlignOptions(_Resources, _Output, _ParameterFiles, _FastAlign, _Hmm, _Model, _Input):
+class AlignOptions(
+    _Resources, _Output, _ParameterFiles, _FastAlign, _Encoder, _Hmm, _Model, _Input
+):
     """All options of `python -m weam_ext.align`."""
 
     def __post_init__(self) -> None:
@@ -281,6 +316,8 @@ class AlignOptions(_Resources, _Output, _ParameterFiles, _FastAlign, _Hmm, _Mode
             raise InputError("give -i FILE, or --source FILE and --target FILE (see --help)")
         if self.columns and self.source:
             raise InputError("--source and --target have no --columns")
+        if self.model in ENCODED and not self.encoder:
+            raise InputError(f"--model {self.model} needs --encoder")
 
     @property
     def kept(self) -> bool:
@@ -298,26 +335,42 @@ class AlignOptions(_Resources, _Output, _ParameterFiles, _FastAlign, _Hmm, _Mode
         return self.symmetrize or DIRECTIONS[self.reverse]
 
 
+ENCODED = ("hybrid", "encoder")
+"""The models with an encoder; the first is the default where one is given."""
+
+_FAST_ALIGN = (
+    "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
+    "-T/--diagonal_tension -N/--no_null_word -p/--conditional_probabilities -f/--force_align"
+)
+_OF_ENCODERS = "--encoder --layer --scale --weight --device"
 # A flag, what it does, and those that contradict it.
 _CONFLICTS = (
     ("--symmetrize", "trains both directions", "-r/--reverse -p/--conditional_probabilities"),
     (
         "--model hmm",
         "trains both directions of another model",
-        "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
-        "-T/--diagonal_tension -N/--no_null_word -p/--conditional_probabilities -f/--force_align",
+        f"{_FAST_ALIGN} {_OF_ENCODERS}",
+    ),
+    ("--model hybrid", "trains an HMM", _FAST_ALIGN),
+    (
+        "--model encoder",
+        "has no translation table and learns nothing",
+        f"{_FAST_ALIGN} --stems --keep-case --spelling --prior --fertility --init --lexicon "
+        "--weight -I/--iterations -q/--p0 -a/--alpha",
     ),
     (
         "--model fast-align",
         "is no HMM",
-        "--stems --keep-case --threshold --pair-scores --spelling --prior --fertility",
+        "--stems --keep-case --threshold --pair-scores --spelling --prior --fertility "
+        f"{_OF_ENCODERS}",
     ),
     (
         "--model DIR",
         "aligns with a saved model",
         "-d/--favor_diagonal -o/--optimize_tension -v/--variational_bayes -r/--reverse "
         "-I/--iterations -q/--p0 -a/--alpha -T/--diagonal_tension -N/--no_null_word --stems "
-        "--keep-case --spelling --prior --fertility --init --save -f/--force_align",
+        "--keep-case --spelling --prior --fertility --init --save -f/--force_align --layer --scale "
+        "--weight",
     ),
     (
         "-f/--force_align",

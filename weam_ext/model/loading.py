@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM
 
 from weam_ext.common.errors import InputError, describe
 from weam_ext.model.families import family_of
@@ -56,6 +56,30 @@ def load_model(
             f"{spec}: not {article} {what}: no weights that fit {', '.join(missing[:3])}"
         )
     return model
+
+
+def load_encoder(spec: str) -> tuple[Any, Any]:
+    """An encoder in float32, to be used as it is, and its tokenizer: a hub name or a directory.
+
+    Raises `InputError` where one of them is missing or does not fit the other.
+    """
+    tokenizer = load_encoder_tokenizer(spec)
+    # Only a pooler may be made up at random: the layers do not read it.
+    needed = lambda model, name: "pooler." not in name  # noqa: E731
+    model = load_model(AutoModel, spec, "whole encoder", needed=needed)
+    if model.config.is_encoder_decoder:
+        raise InputError(f"{spec}: an encoder with a decoder, which is not supported")
+    check_vocabulary_size(spec, model, tokenizer)
+    return model.eval(), tokenizer
+
+
+def load_encoder_tokenizer(spec: str) -> Any:
+    """Raises `InputError` where there is none."""
+    tokenizer = load_tokenizer(spec)
+    # transformers makes one up where only its settings are there.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise InputError(f"{spec}: its tokenizer knows nothing but special tokens")
+    return tokenizer
 
 
 def check_vocabulary_size(spec: str, model: Any, tokenizer: Any) -> None:

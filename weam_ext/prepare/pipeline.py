@@ -223,6 +223,7 @@ class _Work:
         return {
             "model": aligner.kind,
             **aligner.settings,
+            **aligner.identity(),
             "heuristic": aligner.heuristic,
             "tension": aligner.tension,
             "dropped": asdict(dropped),
@@ -257,7 +258,11 @@ class _Work:
 
 def _aligner(settings: PrepareSettings, options: dict[str, Any]) -> Aligner:
     return Aligner(
-        model=settings.aligner, heuristic=settings.heuristic, max_length=_MOST_WORDS, **options
+        model=settings.aligner,
+        encoder=settings.aligner_encoder,
+        heuristic=settings.heuristic,
+        max_length=_MOST_WORDS,
+        **options,
     )
 
 

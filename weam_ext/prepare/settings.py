@@ -40,8 +40,15 @@ class PrepareSettings(Settings, group="words and links"):
     lowercase: bool = option(False, "Whether the aligner sees the text in lower case.")
     aligner: str = option(
         "hmm",
-        "The model of the aligner: hmm has far fewer wrong links, fast-align is the paper's.",
+        "The model of the aligner: hmm has far fewer wrong links, fast-align is the paper's; "
+        "hybrid (the HMM with an encoder) and encoder have fewer still and need --aligner-encoder.",
         choices=MODELS,
+    )
+    aligner_encoder: str | None = option(
+        None,
+        "The encoder of --aligner hybrid or encoder: a name on the hub or a directory.",
+        parse=path_or_name,
+        metavar="NAME",
     )
     heuristic: str | None = option(
         None,
@@ -76,6 +83,10 @@ class PrepareSettings(Settings, group="words and links"):
     def __post_init__(self) -> None:
         super().__post_init__()
         checked_heuristic(self.aligner, self.heuristic)
+        takes = "encoder" in MODELS[self.aligner].DEFAULTS
+        if takes != (self.aligner_encoder is not None):
+            wanted = "needs" if takes else "takes no"
+            raise InputError(f"--aligner {self.aligner} {wanted} --aligner-encoder")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Loading tokenizers: from a hub name, a directory, or a bare WordPiece vocabulary."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +118,23 @@ def template(tokenizer: PreTrainedTokenizerFast, *, pair: bool) -> Template:
         suffix=ids[second[-1] + 1 :],
         segments=(kinds[0], kinds[first[0]], kinds[second[0] - 1], kinds[second[0]], kinds[-1]),
     )
+
+
+def framer(tokenizer: Any) -> Callable[[list[int]], tuple[dict[str, Any], list[int]]]:
+    """What frames a sentence's ids: the model's inputs, and the places of the ordinary tokens."""
+    frame = template(tokenizer, pair=False)
+    before, own, _, _, after = frame.segments
+    segments = "token_type_ids" in tokenizer.model_input_names
+
+    def framed(ids: list[int]) -> tuple[dict[str, Any], list[int]]:
+        full = [*frame.prefix, *ids, *frame.suffix]
+        row = {"input_ids": full, "attention_mask": [1] * len(full)}
+        if segments:
+            kinds = [before] * len(frame.prefix) + [own] * len(ids) + [after] * len(frame.suffix)
+            row["token_type_ids"] = kinds
+        return row, list(range(len(frame.prefix), len(frame.prefix) + len(ids)))
+
+    return framed
 
 
 def _plain_word(tokenizer: PreTrainedTokenizerFast) -> str:

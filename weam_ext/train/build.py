@@ -74,7 +74,8 @@ def prepared_directory(
     wanted = narrowed(settings, PrepareSettings)
     if ranks.broadcast(directory.exists()):
         with ranks.together():
-            if read_description(directory)["settings"] != asdict(wanted):
+            had = asdict(PrepareSettings()) | read_description(directory)["settings"]
+            if had != asdict(wanted):
                 raise InputError(f"{directory}: has other settings than the run; remove it")
         return directory
     with ranks.together():

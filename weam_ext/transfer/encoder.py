@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoModel
 
 from weam_ext.common.errors import InputError, is_out_of_memory
 from weam_ext.common.files import file_digest
 from weam_ext.model.families import FAMILIES
-from weam_ext.model.loading import check_vocabulary_size, load_model
+from weam_ext.model.loading import check_vocabulary_size, load_encoder, load_encoder_tokenizer
 from weam_ext.text.bitext import blocks
-from weam_ext.text.tokenizer import fingerprint, load_tokenizer
-from weam_ext.transfer.families.tagging import all_word_tokens, framer
+from weam_ext.text.tokenizer import fingerprint, framer
+from weam_ext.transfer.families.tagging import all_word_tokens
 
 PRECISIONS = ("auto", "fp32", "bf16-autocast")
 _BLOCK = 32
@@ -37,7 +36,7 @@ def encoder_digest(directory: Path) -> str:
     if not (directory / "config.json").is_file():
         raise InputError(f"{directory}: no config.json there")
     parts = [file_digest(path) for path in (directory / "config.json", *weights)]
-    parts.append(fingerprint(_load_tokenizer(directory)))
+    parts.append(fingerprint(load_encoder_tokenizer(str(directory))))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -54,8 +53,7 @@ class Encoder:
         self.max_length = max_length
         self.device = torch.device(device)
         self.precision = precision
-        self.tokenizer = _load_tokenizer(directory)
-        self.model = _load_model(directory)
+        self.model, self.tokenizer = load_encoder(str(directory))
         hidden = longest_states(self.model, self.tokenizer, directory, max_length)
         self.layers, self.width = len(hidden) - 1, hidden[0].shape[-1]
         self.model.to(self.device)
@@ -174,23 +172,6 @@ def mean_pool(hidden: Tensor, chosen: Tensor) -> Tensor:
     """
     total = hidden.float().masked_fill(~chosen[..., None], 0.0).sum(1)
     return total / chosen.sum(1, keepdim=True).clamp(min=1)
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    tokenizer = load_tokenizer(str(directory))
-    # transformers makes one up where only its settings are there.
-    if len(tokenizer) <= len(tokenizer.all_special_ids):
-        raise InputError(f"{directory}: its tokenizer knows nothing but special tokens")
-    return tokenizer
-
-
-def _load_model(directory: Path) -> Any:
-    # Only a pooler may be made up at random: the layers do not read it.
-    needed = lambda model, name: "pooler." not in name  # noqa: E731
-    model = load_model(AutoModel, str(directory), "whole encoder", needed=needed)
-    if model.config.is_encoder_decoder:
-        raise InputError(f"{directory}: an encoder with a decoder, which is not supported")
-    return model.eval()
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ Pan et al. 2017 with the splits of Rahimi et al. 2019, arXiv 1902.00193; Masakha
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from transformers import AutoModelForTokenClassification, DataCollatorForTokenClassification
 
 from weam_ext.common.errors import InputError, say
-from weam_ext.text.tokenizer import template
+from weam_ext.text.tokenizer import framer
 from weam_ext.transfer.families.formats import (
     IGNORED,
     TEST,
@@ -314,20 +314,3 @@ def all_word_tokens(
         # Its last character: some tokenizers count the blank before a word to it.
         owners = [character[end - 1] if end > start else -1 for start, end in offsets]
         yield tokens["input_ids"][k], owners
-
-
-def framer(tokenizer: Any) -> Callable[[list[int]], tuple[dict[str, Any], list[int]]]:
-    """What frames a sentence's ids: the model's inputs, and the places of the ordinary tokens."""
-    frame = template(tokenizer, pair=False)
-    before, own, _, _, after = frame.segments
-    segments = "token_type_ids" in tokenizer.model_input_names
-
-    def framed(ids: list[int]) -> tuple[dict[str, Any], list[int]]:
-        full = [*frame.prefix, *ids, *frame.suffix]
-        row = {"input_ids": full, "attention_mask": [1] * len(full)}
-        if segments:
-            kinds = [before] * len(frame.prefix) + [own] * len(ids) + [after] * len(frame.suffix)
-            row["token_type_ids"] = kinds
-        return row, list(range(len(frame.prefix), len(frame.prefix) + len(ids)))
-
-    return framed
