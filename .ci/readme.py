@@ -54,8 +54,8 @@ RULES = (
         "brief",
     ),
     Rule(
-        r"^python recipes/small_study\.py .*",
-        r"\g<0> --steps 2 --seeds 1 --pairs 30 --vocabulary 200 --languages de fr",
+        r"^(python recipes/study\.py .*) --size small(.*)",
+        r"\1\2 --size smoke --objectives weam --languages en de",
         "brief",
     ),
     Rule(
@@ -70,12 +70,8 @@ RULES = (
         "brief, no peers",
     ),
     Rule(r"^python benchmarks/compare_objectives\.py ", None, "eight trainings, over a minute"),
-    Rule(r"(gpu\.py.*) --output \S+", r"\1 --output gpu.json", "once"),
-    Rule(
-        r"^python benchmarks/gpu\.py(?!.*--table).*",
-        r"\g<0> --tiny --no-tests --ways weam_ext --lengths 32 --tokens 128 --steps 1",
-        "brief, no GPU",
-    ),
+    Rule(r"^python benchmarks/precision\.py (?!--table)", None, "nine trainings, many minutes"),
+    Rule(r"^python benchmarks/gpu\.py(?!.*--table).*", None, "tests/test_gpu_benchmark.py does"),
 )
 
 

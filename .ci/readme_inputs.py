@@ -126,9 +126,10 @@ def make_models(folder: Path) -> None:
     """A vocabulary, and small models with their tokenizer under the names of large ones."""
     write(folder / "vocab.txt", "".join(f"{entry}\n" for entry in vocabulary()))
     tokenizer = wordpiece(vocabulary(), "vocab.txt")
-    tokenizer.save_pretrained(folder / "DIR")  # which is a tokenizer's directory, too
-    names = ("bert-base-multilingual-cased", "mbert", "runs/tlm/step-00001000",
-             "runs/a/step-00001000", "runs/b/step-00001000")  # fmt: skip
+    # DIR is a tokenizer's directory and an encoder's, too.
+    names = ("DIR", "bert-base-multilingual-cased", "intfloat/multilingual-e5-small", "mbert",
+             "runs/tlm/step-00001000", "runs/a/step-00001000",
+             "runs/b/step-00001000")  # fmt: skip
     for seed, name in enumerate(names):
         new_model(SIZES, tokenizer, 128, seed).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
