@@ -233,6 +233,8 @@ class Study:
 
     def work(self) -> None:
         """Do what is to be done until nothing is left that could be."""
+        for folder in ("done", "logs"):
+            (self.output / folder).mkdir(parents=True, exist_ok=True)
         finished = {part.name for part in self.parts if self.done(part)}
         while left := [p for p in self.parts if p.name not in finished | self.failed]:
             ready = [part for part in left if finished.issuperset(part.needs)]
@@ -267,9 +269,7 @@ class Study:
             return True
 
     def _file(self, folder: str, part: Part) -> Path:
-        path = self.output / folder / part.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        return self.output / folder / part.name
 
     def report(self, languages: Sequence[str]) -> Path:
         """Make the page of what there is; `languages` are those with bitext."""
