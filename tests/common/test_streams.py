@@ -114,6 +114,7 @@ def test_the_file_that_found_no_room_is_named(shell: Shell, flag: str) -> None:
         "align -i text -f table",
         "text.toy_corpus --language toku",
         "align --help",
+        "train --help",
     ],
 )
 @both

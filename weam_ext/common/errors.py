@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from weam_ext.common.streams import abandon_output, finish_output, renew_streams
 
@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see --help)")
+
+    def print_help(self, file: Any = None) -> None:
+        # argparse's own passes over a failed write, which a help text larger than the buffer makes.
+        print(self.format_help(), end="", file=file)
 
 
 def run(program: str, main: Callable[[], None]) -> NoReturn:
