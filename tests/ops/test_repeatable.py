@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM
 
 from weam_ext.common.ranks import Ranks
+from weam_ext.model.families import layers_of
 from weam_ext.ops.cross_entropy import linear_cross_entropy
 from weam_ext.ops.repeatable import repeatable
 from weam_ext.train.loop import Trainer
 from weam_ext.train.optimizer import NO_MASTERS, MasterWeights, clipped_step
-from weam_ext.train.parallel import layers_of
 from weam_ext.train.run_directory import open_run
 from weam_ext.train.settings import parse
 

@@ -18,9 +18,9 @@ from transformers import (
 )
 
 from weam_ext.common.errors import InputError
+from weam_ext.model.families import layers_of
 from weam_ext.model.predictor import MaskedPredictor
 from weam_ext.train.optimizer import body, depths, freeze, layer_range, parameter_groups, schedule
-from weam_ext.train.parallel import layers_of
 
 LAYERS = 3
 SIZES = {"vocab_size": 50, "hidden_size": 8, "num_hidden_layers": LAYERS, "num_attention_heads": 2,

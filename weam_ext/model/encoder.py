@@ -30,8 +30,7 @@ class Encoder:
         # on the host, in each step, whether it masks anything.
         local = self._family.local_attention
         self._plain_attention = not local and config._attn_implementation == "sdpa"
-        offset = (config.pad_token_id or 0) + 1 if self._family.offset else 0
-        self._first_position = offset
+        self._first_position = self._family.first_position(config)
         # Where layers differ, their masks are given by name, and none is made.
         kinds = ("full_attention", "sliding_attention")
         self._no_mask = dict.fromkeys(kinds) if local else None

@@ -66,6 +66,10 @@ class Family:
     attention_dropout: str = "attention_probs_dropout_prob"
     """The configuration's name of the dropout of attention weights."""
 
+    def first_position(self, config: Any) -> int:
+        """The number of a sequence's first position: so many of the model's are never used."""
+        return (config.pad_token_id or 0) + 1 if self.offset else 0
+
 
 _ROBERTA = (("lm_head",), _roberta, True)
 FAMILIES = {
@@ -100,3 +104,12 @@ def family_of(model: Any) -> Family:
         f"cannot split a {type(model).__name__} into encoder and prediction head; supported: "
         + ", ".join(f"{family.name}ForMaskedLM" for family in FAMILIES.values())
     )
+
+
+def layers_of(encoder: nn.Module) -> nn.ModuleList:
+    """The layers of a Hugging Face encoder, the lowest first; empty where they are not found."""
+    config: Any = encoder.config
+    for module in encoder.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
+            return module
+    return nn.ModuleList()

@@ -200,8 +200,8 @@ def _check_fit(origin: str, model: Any, tokenizer: Any, max_length: int) -> None
             f"{origin}: pad_token_id is {padding}, but the tokenizer pads with "
             f"{tokenizer.pad_token_id}"
         )
-    reserved = (padding or 0) + 1 if family.offset else 0
-    positions = getattr(config, "max_position_embeddings", max_length) - reserved
+    most = getattr(config, "max_position_embeddings", max_length)
+    positions = most - family.first_position(config)
     if positions < max_length:
         raise InputError(
             f"{origin}: the model takes {positions} tokens, fewer than the text's --max-length "

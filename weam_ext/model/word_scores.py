@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from weam_ext.common.errors import InputError
-from weam_ext.model.families import family_of
+from weam_ext.model.families import family_of, layers_of
 from weam_ext.model.loading import load_encoder
 from weam_ext.text.bitext import blocks
 from weam_ext.text.tokenizer import fingerprint, framer
@@ -103,7 +103,7 @@ class WordScorer:
         self._framed = framer(self._tokenizer)
         self._norm = family_of(self._model).final_norm
         self._states = threading.local()
-        layers = _layers(self._model)
+        layers = layers_of(self._model)
         self.layers = _chosen(spec, layer, len(layers))
         del layers[self.layers[-1] :]
         for number in self.layers:
@@ -240,20 +240,13 @@ def _device(name: str | None) -> torch.device:
 
 def _positions(spec: str, model: Any, tokenizer: Any) -> int:
     """The tokens of a window, without the special ones."""
-    config, offset = model.config, family_of(model).offset
-    reserved = (config.pad_token_id or 0) + 1 if offset else 0
-    taken = getattr(config, "max_position_embeddings", _LONGEST) - reserved
+    config, family = model.config, family_of(model)
+    positions = getattr(config, "max_position_embeddings", _LONGEST)
+    taken = positions - family.first_position(config)
     most = min(taken, _LONGEST) - int(tokenizer.num_special_tokens_to_add())
     if most < _LEAST:
         raise InputError(f"{spec}: the model takes only {taken} tokens, too few for sentences")
     return most
-
-
-def _layers(model: Any) -> nn.ModuleList:
-    """The layers of the encoder, the lowest first."""
-    number = model.config.num_hidden_layers
-    lists = (m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == number)
-    return next(lists)
 
 
 def _chosen(spec: str, layer: int | None, layers: int) -> tuple[int, ...]:

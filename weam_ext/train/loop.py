@@ -37,6 +37,7 @@ from weam_ext.data.loader import Feed, Request
 from weam_ext.data.sampler import Place
 from weam_ext.data.shards import Shards
 from weam_ext.model.attention import set_padding
+from weam_ext.model.families import layers_of
 from weam_ext.model.sums import Ratio, Sums
 from weam_ext.ops.repeatable import repeatable
 from weam_ext.train import checkpoint
@@ -62,7 +63,7 @@ from weam_ext.train.optimizer import (
     parameter_groups,
     schedule,
 )
-from weam_ext.train.parallel import Parallel, layers_of, own_device, own_part
+from weam_ext.train.parallel import Parallel, own_device, own_part
 from weam_ext.train.records import Records
 from weam_ext.train.run_directory import open_run, run_directory
 from weam_ext.train.settings import (

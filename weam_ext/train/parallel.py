@@ -5,10 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 from weam_ext.common.errors import InputError
 from weam_ext.common.ranks import Ranks, variables
+from weam_ext.model.families import layers_of
 from weam_ext.model.sums import Sums
 from weam_ext.train.objectives import Objective
 
@@ -108,15 +109,6 @@ def _shard(objective: Objective, device: torch.device, working: torch.dtype | No
     for layer in layers_of(objective.predictor.encoder.module):
         fully_shard(layer, mesh=mesh, mp_policy=policy)
     return fully_shard(objective, mesh=mesh, mp_policy=policy)
-
-
-def layers_of(encoder: nn.Module) -> list[nn.Module]:
-    """The layers of a Hugging Face encoder."""
-    config: Any = encoder.config
-    for module in encoder.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers:
-            return list(module)
-    return []
 
 
 def own_part(tensor: Any) -> Tensor:

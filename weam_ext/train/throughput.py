@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from weam_ext.data.loader import Request
+from weam_ext.model.families import layers_of
 from weam_ext.model.sums import Sums
 from weam_ext.train.objectives import Objective
-from weam_ext.train.parallel import layers_of
 
 NORM = "grad_norm"
 """Among the ratios of a step's sums: the norm of its gradient before it is clipped."""
