@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from weam_batches import batches, tokenizer
 
+from weam_ext.common.errors import is_out_of_memory
 from weam_ext.ops.cross_entropy import linear_cross_entropy
 from weam_ext.ops.gather import gather_rows
 from weam_ext.train.objectives import Masking
@@ -139,8 +140,8 @@ def if_it_fits(run: Run) -> Any:
     """What a call returns; None where the GPU's memory does not suffice."""
     try:
         return run()
-    except RuntimeError as error:  # torch's own class for it, the driver's, or one wrapped
-        if "out of memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
         return None
     finally:

@@ -375,7 +375,7 @@ def test_a_padded_step_asks_nothing_on_the_host(
     batch = batch_of(shards, 4)
     assert batch.attention_mask is not None
     masked = masking()(batch, exchange=True)
-    monkeypatch.setattr(predictor.encoder, "_plain_attention", False)
+    monkeypatch.setattr(predictor.encoder, "_ready_masks", False)
     expected = predictor(batch, masked).loss.item()
     monkeypatch.undo()
 

@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from weam_ext.common.errors import InputError
-from weam_ext.model.families import family_of
+from weam_ext.model.families import FAMILIES, family_of
 
 PACKED = "weam_packed"
 PADDING = ("auto", "always", "never")
@@ -79,6 +79,23 @@ def _by_sequence(
 
 AttentionInterface.register(PACKED, packed_attention)
 AttentionMaskInterface.register(PACKED, sdpa_mask)  # of padded batches; packed ones have none
+
+
+def takes_ready_masks(encoder: Any) -> bool:
+    """Whether torch's attention does it, to which a `ready_mask` goes as it is.
+
+    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything, for
+    which a GPU would be waited for; and makes the masks of local attention from it.
+    """
+    config = encoder.config
+    family = FAMILIES.get(config.model_type)
+    known = family is not None and not family.local_attention
+    return bool(known and config._attn_implementation == "sdpa")
+
+
+def ready_mask(mask: Tensor) -> Tensor:
+    """A mask [B, L] as torch's attention takes it, bool [B, 1, 1, L]."""
+    return mask[:, None, None, :].bool()
 
 
 def is_packed(module: Any) -> bool:

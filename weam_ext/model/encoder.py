@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from weam_ext.data.collate import Batch
-from weam_ext.model.attention import is_packed
+from weam_ext.model.attention import is_packed, ready_mask, takes_ready_masks
 from weam_ext.model.families import family_of
 from weam_ext.ops.mask import take
 
@@ -26,14 +26,11 @@ class Encoder:
         # Whether it tells the two sentences of a pair apart by segment ids.
         takes = "token_type_ids" in inspect.signature(module.forward).parameters
         self._segments = takes and getattr(config, "type_vocab_size", 0) > 1
-        # A mask [B, 1, 1, L] goes to torch's attention as it is; of a mask [B, L] transformers asks
-        # on the host, in each step, whether it masks anything.
-        local = self._family.local_attention
-        self._plain_attention = not local and config._attn_implementation == "sdpa"
+        self._ready_masks = takes_ready_masks(module)
         self._first_position = self._family.first_position(config)
         # Where layers differ, their masks are given by name, and none is made.
         kinds = ("full_attention", "sliding_attention")
-        self._no_mask = dict.fromkeys(kinds) if local else None
+        self._no_mask = dict.fromkeys(kinds) if self._family.local_attention else None
 
     def __call__(
         self, input_ids: Tensor, batch: Batch, layer: int | None = None
@@ -63,8 +60,8 @@ class Encoder:
 
     def _inputs(self, input_ids: Tensor, batch: Batch) -> dict[str, Any]:
         attention = batch.attention_mask
-        if attention is not None and self._plain_attention:
-            attention = attention[:, None, None, :].bool()
+        if attention is not None and self._ready_masks:
+            attention = ready_mask(attention)
         inputs = {"input_ids": input_ids, "attention_mask": attention}
         if self._segments:
             inputs["token_type_ids"] = batch.token_type_ids

@@ -153,7 +153,8 @@ class Trainer:
         self.masters = NO_MASTERS
         if working:
             for module in self.objective.beside:
-                MasterWeights(module.parameters())  # which are not needed
+                for parameter in module.parameters():  # not buffers, such as rotary frequencies
+                    parameter.data = parameter.data.bfloat16()
             if not sharded:  # the parts that a process holds are masters themselves
                 self.masters = MasterWeights(self.objective.parameters())
         if settings.compile:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from weam_ext.common.errors import InputError, is_out_of_memory
 from weam_ext.common.files import file_digest
-from weam_ext.model.families import FAMILIES
+from weam_ext.model.attention import ready_mask, takes_ready_masks
 from weam_ext.model.loading import check_vocabulary_size, load_encoder, load_encoder_tokenizer
 from weam_ext.text.bitext import blocks
 from weam_ext.text.tokenizer import fingerprint, framer
@@ -146,20 +146,14 @@ def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Te
 
 
 def mask_ready_made(encoder: Any) -> None:
-    """Have an encoder's masks [B, L] made into those that torch's attention takes, [B, 1, 1, L].
-
-    Of a mask [B, L] transformers asks on the host, in each step, whether it masks anything, for
-    which a GPU would be waited for. Families that are not ours, and those with local attention, go
-    on asking.
-    """
-    config, family = encoder.config, FAMILIES.get(encoder.config.model_type)
-    if family is None or family.local_attention or config._attn_implementation != "sdpa":
+    """Have the masks [B, L] of an encoder made ready; those that cannot be so go on asking."""
+    if not takes_ready_masks(encoder):
         return
 
     def expand(_: Any, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         mask = named.get("attention_mask")
         if mask is not None and mask.dim() == 2:
-            named = named | {"attention_mask": mask[:, None, None, :].bool()}
+            named = named | {"attention_mask": ready_mask(mask)}
         return given, named
 
     encoder.register_forward_pre_hook(expand, with_kwargs=True)
