@@ -26,6 +26,8 @@ from runs import (
 
 from weam_ext.common.errors import InputError
 from weam_ext.common.files import LOCK, owned, read_record, write_record
+from weam_ext.model.loading import new_model
+from weam_ext.text.tokenizer import wordpiece
 from weam_ext.train import checkpoint
 from weam_ext.train import loop as train
 from weam_ext.train.checkpoint import BEST, checkpoints, load_state
@@ -350,3 +352,21 @@ def test_a_directory_with_other_things(inputs: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not empty, and no run"):
         train.main(flags(inputs, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["precious.txt"]
+
+
+def test_the_encoder_of_the_aligner_is_known_by_its_content(inputs: Path, tmp_path: Path) -> None:
+    """Moved, the run goes on; with other weights in its place, it does not."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    made = wordpiece((inputs / "vocab.txt").read_text().split(), "the test's")
+    for folder, seed in ((here, 1), (there, 2)):
+        new_model(str(inputs / "model.json"), made, 128, seed).save_pretrained(folder)
+        made.save_pretrained(folder)
+    changes = {"aligner": "hybrid", "steps": 2}
+    arguments = flags(inputs, tmp_path / "run", aligner_encoder=here, **changes)
+    train.main(arguments)
+    with pytest.raises(
+        InputError, match=r"holds a run with aligner_encoder .*give another --output"
+    ):
+        train.main(flags(inputs, tmp_path / "run", aligner_encoder=there, **changes))
+    moved = here.rename(tmp_path / "moved")
+    train.main(flags(inputs, tmp_path / "run", aligner_encoder=moved, **changes))

@@ -218,6 +218,9 @@ def test_the_digest_of_a_preparation_is_not_of_its_places(inputs: Path) -> None:
     moved = json.loads(json.dumps(done))
     for corpus in moved["corpora"]:
         corpus["paths"] = ["/elsewhere"]
+        if "aligner" in corpus:
+            corpus["aligner"]["encoder"] = "/elsewhere"
+    moved["settings"]["aligner_encoder"] = "/elsewhere"
     assert data_digest(moved) == data_digest(done)
     for change in ({"settings": {}}, {"tokenizer": {}}, {"corpora": []}):
         assert data_digest(done | change) != data_digest(done)

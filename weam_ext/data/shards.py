@@ -171,9 +171,18 @@ def _format(path: Path) -> Any:
 
 
 def data_digest(description: dict[str, Any]) -> str:
-    """SHA-256 of what was prepared: settings, tokenizer and shards, wherever the text lay."""
-    corpora = [
-        {name: value for name, value in corpus.items() if name != "paths"}
-        for corpus in description["corpora"]
-    ]
-    return content_digest(description | {"corpora": corpora})
+    """SHA-256 of what was prepared: settings, tokenizer and shards, wherever text and encoder lay.
+
+    The encoder of an aligner is known by its own digest.
+    """
+    corpora = []
+    for corpus in description["corpora"]:
+        corpora.append(_without(corpus, "paths"))
+        if aligner := corpus.get("aligner"):
+            corpora[-1]["aligner"] = _without(aligner, "encoder")
+    settings = _without(description["settings"], "aligner_encoder")
+    return content_digest(description | {"settings": settings, "corpora": corpora})
+
+
+def _without(record: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != name}

@@ -75,7 +75,8 @@ def prepared_directory(
     if ranks.broadcast(directory.exists()):
         with ranks.together():
             had = asdict(PrepareSettings()) | read_description(directory)["settings"]
-            if had != asdict(wanted):
+            # Not where its encoder lay, of which the run's record has the digest.
+            if had | {"aligner_encoder": wanted.aligner_encoder} != asdict(wanted):
                 raise InputError(f"{directory}: has other settings than the run; remove it")
         return directory
     with ranks.together():

@@ -95,10 +95,11 @@ def contents(settings: TrainSettings) -> dict[str, str]:
     tokenizer = settings.tokenizer or settings.model
     if tokenizer and Path(tokenizer).exists():
         found["tokenizer"] = fingerprint(load_tokenizer(tokenizer))
-    if settings.model:
-        folder = Path(settings.model)
-        weights = sorted(folder.glob("model*.safetensors"))
-        found["model"] = _files_digest([folder / "config.json", *weights])
+    for name, model in (("model", settings.model), ("aligner_encoder", settings.aligner_encoder)):
+        if model:
+            folder = Path(model)
+            weights = sorted(folder.glob("model*.safetensors"))
+            found[name] = _files_digest([folder / "config.json", *weights])
     if settings.model_config:
         found["model_config"] = _files_digest([Path(settings.model_config)])
     return {name: digest for name, digest in found.items() if digest}
