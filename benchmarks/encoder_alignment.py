@@ -2,8 +2,8 @@
 
     python benchmarks/encoder_alignment.py --data DIR --encoder DIR [--set NAME ...]
 
-Each figure is added to a JSON file at once; given again, it goes on where it was stopped. Texts are
-as they are written. The development sets chose the defaults; the others only report. All by default
+Each figure is added to a JSON file at once; given again, it goes on where it was stopped, and
+begins anew with another encoder, commit or machine. Texts are as they are written. The development sets chose the defaults; the others only report. All by default
 settings. The Hansards' models learn from the first 100,000 pairs and the pairs with gold links,
 XL-WA's from its own text, and Chinese has no text but that with gold links.
 """
@@ -12,17 +12,20 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from aligner_results import replace_durably
-from compare_aligners import ROOT, Gold
+from compare_aligners import ROOT, Gold, code_version
+from corpora import machine
 from gold_sets import Pair, plain, tabbed
 
 from weam_ext import Aligner, score
 from weam_ext.common.errors import InputError, Parser, run, say
 from weam_ext.text.lines import read_lines
+from weam_ext.transfer.encoder import encoder_digest
 
 RESULTS = ROOT / "benchmarks" / "results" / "encoder_alignment.json"
 MODELS = ("hmm", "encoder", "hybrid")
@@ -106,11 +109,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.data is None:
         raise InputError("--data is needed where WEAM_DATA is not set")
     output: Path = options.output
-    found: dict[str, Any] = json.loads(output.read_text()) if output.exists() else {}
+    conditions = machine() | {
+        "transformers": version("transformers"),
+        "commit": code_version(),
+        "encoder_sha256": encoder_digest(Path(options.encoder)),
+    }
+    held = json.loads(output.read_text()) if output.exists() else {}
+    results = held if held.get("conditions") == conditions else {"conditions": conditions}
+    found = results.setdefault("sets", {})
     for name, model in todo(found, options.set):
         measured = figures(SETS[name](options.data), model, options.encoder)
         found.setdefault(name, {})[model] = measured
-        replace_durably(output, (json.dumps(found, indent=1) + "\n").encode())
+        replace_durably(output, (json.dumps(results, indent=1) + "\n").encode())
         say(f"{name}, {model}: {measured}")
 
 

@@ -5,9 +5,10 @@
 The text is prepared once. The encoder, with a new head if `--fresh-head` says so, is continued by
 every objective on the same pairs for equally many steps, with several seeds each; all are evaluated
 on the same tasks beside the encoder as it was, and `study/scores/report.html` compares them. What
-is done is not done again, so that a command that was stopped is given again; given twice, even on
-two machines with one file system, it shares the work. What fails is told of and tried once; the
-rest goes on. `--dry-run` says what there is to do and about how long it takes.
+was done from the same encoder and text is not done again, so that a command that was stopped is
+given again; given twice, even on two machines with one file system, it shares the work. What fails
+is told of and tried once; the rest goes on. `--dry-run` says what there is to do and about how long
+it takes.
 """
 
 import argparse
@@ -19,9 +20,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from weam_ext.common.errors import InputError, Parser, run, say
-from weam_ext.common.files import locked, write_whole
+from weam_ext.common.files import file_digest, locked, write_whole
 from weam_ext.text.bitext import languages, parse_bitext
 
 OBJECTIVES: dict[str, tuple[str, ...]] = {
@@ -220,16 +222,23 @@ def _evaluations(
 
 
 class Study:
-    """The parts of a study in its directory, where what is done is marked with its command."""
+    """The parts of a study in its directory.
 
-    def __init__(self, output: Path, parts: Sequence[Part]) -> None:
-        self.output, self.parts = output, parts
+    What is done is marked with its command, and with `inputs`, the digests of the files that the
+    study is made of.
+    """
+
+    def __init__(self, output: Path, parts: Sequence[Part], inputs: dict[str, str]) -> None:
+        self.output, self.parts, self.inputs = output, parts, inputs
         self.failed: set[str] = set()
         """What this process has tried in vain."""
 
     def done(self, part: Part) -> bool:
         mark = self._file("done", part)
-        return mark.exists() and json.loads(mark.read_text()) == list(part.command)
+        return mark.exists() and json.loads(mark.read_text()) == self._mark(part)
+
+    def _mark(self, part: Part) -> dict[str, Any]:
+        return {"command": list(part.command), "inputs": self.inputs}
 
     def work(self) -> None:
         """Do what is to be done until nothing is left that could be."""
@@ -264,7 +273,7 @@ class Study:
                 self.failed.add(part.name)
                 say(f"{part.name} failed with status {status}: {_last_line(log)} (see {log})")
             else:
-                write_whole(self._file("done", part), json.dumps(part.command).encode())
+                write_whole(self._file("done", part), json.dumps(self._mark(part)).encode())
                 say(f"{part.name}: {(time.monotonic() - begin) / 60:.1f} minutes")
             return True
 
@@ -278,6 +287,16 @@ class Study:
         if subprocess.run([sys.executable, *command], stdout=subprocess.DEVNULL).returncode:
             raise InputError(f"{scores}: no report could be made; why is said above")
         return scores / "report.html"
+
+
+def inputs_of(options: argparse.Namespace) -> dict[str, str]:
+    """SHA-256 of the encoder's files and of the text, by where they lie; a name has none.
+
+    The tasks' examples are not among them: every cell of an evaluation has a digest of its own.
+    """
+    text = (Path(p) for given in options.bitext for p in parse_bitext(given).paths)
+    files = [p for p in Path(options.model).glob("*") if p.suffix in (".json", ".safetensors")]
+    return {str(p): file_digest(p) for p in sorted([*files, *text]) if p.is_file()}
 
 
 def _environment() -> dict[str, str]:
@@ -325,7 +344,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    study = Study(options.output, parts_of(options))
+    study = Study(options.output, parts_of(options), inputs_of(options))
     if options.dry_run:
         print("\n".join(describe(study)))
         return

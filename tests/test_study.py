@@ -109,8 +109,12 @@ def test_another_command_is_not_taken_for_done(whole: Path, inputs: Path) -> Non
         study.parts_of(study.parse(arguments(inputs, **{"--size": size})))
         for size in ("smoke", "small")
     )
-    made = study.Study(whole / "out", found)
+    files = study.inputs_of(study.parse(arguments(inputs)))
+    assert {Path(name).name for name in files} >= {"model.safetensors", "en-de.txt"}
+    made = study.Study(whole / "out", found, files)
     assert all(map(made.done, found)) and not any(map(made.done, other))
+    changed = study.Study(whole / "out", found, files | {str(inputs / "en-de.txt"): "0" * 64})
+    assert not any(map(changed.done, found))
 
 
 def parts(directory: Path) -> list[study.Part]:
@@ -126,13 +130,13 @@ def parts(directory: Path) -> list[study.Part]:
 
 
 def test_what_fails_does_not_stop_the_rest(tmp_path: Path, capsys: Any) -> None:
-    made = study.Study(tmp_path, parts(tmp_path))
+    made = study.Study(tmp_path, parts(tmp_path), {})
     made.work()
     assert made.failed == {"two", "three"}
     assert [part.name for part in made.parts if made.done(part)] == ["one", "four"]
     told = capsys.readouterr().err
     assert "two failed with status 2: " in told and f"(see {tmp_path / 'logs/two'})" in told
-    assert json.loads((tmp_path / "done/four").read_text()) == ["weam_ext.align", "--help"]
+    assert json.loads((tmp_path / "done/four").read_text())["command"][0] == "weam_ext.align"
 
 
 def test_what_is_missing_is_the_status(
@@ -151,7 +155,7 @@ def test_two_share_the_work(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, sys.argv[1]); import study; from pathlib import Path; "
         "command = ('weam_ext.align', '--help'); study.POLL_SECONDS = 0.05; "
         "study.Study(Path(sys.argv[2]), "
-        "[study.Part(str(k), command, 1, (str(k - 1),) if k else ()) for k in range(3)]).work()"
+        "[study.Part(str(k), command, 1, (str(k - 1),) if k else ()) for k in range(3)], {}).work()"
     )
     command = [sys.executable, "-c", driver, str(ROOT / "recipes"), str(tmp_path)]
     both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
