@@ -3,9 +3,10 @@
     python benchmarks/encoder_alignment.py --data DIR --encoder DIR [--set NAME ...]
 
 Each figure is added to a JSON file at once; given again, it goes on where it was stopped, and
-begins anew with another encoder, commit or machine. Texts are as they are written. The development sets chose the defaults; the others only report. All by default
-settings. The Hansards' models learn from the first 100,000 pairs and the pairs with gold links,
-XL-WA's from its own text, and Chinese has no text but that with gold links.
+begins anew with another encoder, commit or machine. Texts are as they are written. The development
+sets chose the defaults; the others only report. All by default settings. The Hansards' models learn
+from the first 100,000 pairs and the pairs with gold links, XL-WA's from its own text, and Chinese
+has no text but that with gold links.
 """
 
 import json

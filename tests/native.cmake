@@ -1,5 +1,5 @@
 # The native sources without Python: tests/native as one program, each tests/fuzz/fuzz_*.cpp as its own.
-list(FILTER sources EXCLUDE REGEX "/bind[_.][^/]*$")
+list(FILTER sources EXCLUDE REGEX "/(bind_[^/]*|module\\.cpp)$")
 add_library(weam STATIC ${sources})
 target_include_directories(weam PUBLIC csrc tests/native)
 target_link_libraries(weam PUBLIC Threads::Threads)

@@ -1,4 +1,4 @@
-// The Python module. Everything that touches Python is in the files bind*.
+// The Python module. Everything else that touches Python is in the files bind*.
 #include "bind.h"
 
 #include <system_error>
