@@ -106,6 +106,16 @@ SIZES = {
             ),
         ),
     ),
+    "pilot": Size(
+        pairs=4_000, steps=100, head_steps=40, batch=("--batch-size", "32"), step_seconds=4.5,
+        training_seeds=2, seeds=1,
+        groups=(
+            Group(("udpos",), _fine_tuned(600, 96, 200), 370),
+            Group(("panx",), _fine_tuned(600, 96, 200), 210),
+            Group(("sib200",), _fine_tuned(600, 96, 200), 330),
+            Group(_FROZEN, (), 400),
+        ),
+    ),
     "small": Size(
         pairs=10_000, steps=600, head_steps=100, batch=("--batch-size", "32"), step_seconds=4.5,
         training_seeds=2, seeds=3,
@@ -157,13 +167,13 @@ def parts_of(options: argparse.Namespace) -> list[Part]:
     if options.fresh_head:
         start = str(output / "head" / f"step-{size.head_steps:08}")
         fresh = ("--fresh-head", "--head-steps", str(size.head_steps))
-        head = ("--objective", "mlm", "--model", options.model, *fresh)
+        head = ("--objective", "mlm", "--model", options.model, *fresh, *_precision_flag(options))
         found.append(_training("head", head, size, size.head_steps, 0, output, ("text",)))
     needs = (found[-1].name,)
     trainings: dict[str, list[str]] = {"base": []}
     for seed in range(size.training_seeds):
         for name, flags in _objectives(options, seed):
-            way = ("--model", start, *flags)
+            way = ("--model", start, *flags, *_precision_flag(options))
             part = _training(f"{name}-{seed}", way, size, size.steps, seed, output, needs)
             trainings.setdefault(name, []).append(part.name)
             found.append(part)
@@ -175,6 +185,10 @@ def _objectives(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, t
         yield name, OBJECTIVES[name]
     if options.variants and seed == 0:
         yield from VARIANTS.items()
+
+
+def _precision_flag(options: argparse.Namespace) -> tuple[str, ...]:
+    return () if options.precision is None else ("--precision", options.precision)
 
 
 def _bitext_flags(options: argparse.Namespace) -> Iterator[str]:
@@ -212,7 +226,7 @@ def _evaluations(
                 "weam_ext.transfer", "--data", options.data, "--output", str(output / "scores"),
                 "--models", f"{name}={','.join(directories or [options.model])}",
                 "--tasks", *group.tasks, "--languages", *options.languages,
-                "--seeds", str(size.seeds), *group.flags,
+                "--seeds", str(size.seeds), *group.flags, *_precision_flag(options),
             )  # fmt: skip
             seconds = group.seconds * size.seeds * max(1, len(runs))
             yield Part(f"{'+'.join(group.tasks)}-{name}", command, seconds, tuple(runs))
@@ -337,6 +351,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         metavar="NAME", help="to compare (%(default)s)")  # fmt: skip
     parser.add_argument("--fresh-head", action="store_true",
                         help="for an encoder whose head is missing or untrained")  # fmt: skip
+    parser.add_argument("--precision", choices=("fp32", "bf16-autocast"),
+                        help="of training and evaluation; bf16-autocast takes about half the time"
+                             " on a processor that multiplies bfloat16 matrices (AMX); else each"
+                             " command decides, fp32 on a CPU")  # fmt: skip
     parser.add_argument("--variants", action="store_true", help="WEAM's options and freezing too")
     parser.add_argument("--dry-run", action="store_true", help="say what there is to do, and stop")
     return parser.parse_args(arguments)

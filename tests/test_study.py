@@ -104,6 +104,14 @@ def test_what_is_left_is_told(
     assert not list(tmp_path.iterdir())
 
 
+def test_precision_is_that_of_all_commands(inputs: Path) -> None:
+    given = study.parts_of(study.parse([*arguments(inputs), "--precision", "bf16-autocast"]))
+    told = {part.name: "bf16-autocast" in part.command for part in given}
+    assert not told.pop("text") and all(told.values())
+    without = study.parts_of(study.parse(arguments(inputs)))
+    assert not any("--precision" in part.command for part in without)
+
+
 def test_another_command_is_not_taken_for_done(whole: Path, inputs: Path) -> None:
     found, other = (
         study.parts_of(study.parse(arguments(inputs, **{"--size": size})))
