@@ -79,6 +79,7 @@ class Size:
     """How much of everything; the seconds are those of one core, or of one H100 for `base`."""
 
     pairs: int
+    heldout: int
     steps: int
     head_steps: int
     batch: tuple[str, ...]
@@ -96,7 +97,7 @@ def _fine_tuned(train: int, length: int, test: int, rate: str = "1e-4") -> tuple
 _FROZEN = ("tatoeba", "alignment")
 SIZES = {
     "smoke": Size(
-        pairs=60, steps=2, head_steps=2, batch=("--batch-size", "4"), step_seconds=0.5,
+        pairs=60, heldout=6, steps=2, head_steps=2, batch=("--batch-size", "4"), step_seconds=0.5,
         training_seeds=1, seeds=2,
         groups=(
             Group(
@@ -107,17 +108,19 @@ SIZES = {
         ),
     ),
     "pilot": Size(
-        pairs=4_000, steps=100, head_steps=40, batch=("--batch-size", "32"), step_seconds=4.5,
+        pairs=4_000, heldout=50, steps=100, head_steps=40,
+        batch=("--batch-size", "16", "--eval-every", "100"), step_seconds=2.5,
         training_seeds=2, seeds=1,
         groups=(
             Group(("udpos",), _fine_tuned(600, 96, 200), 370),
             Group(("panx",), _fine_tuned(600, 96, 200), 210),
-            Group(("sib200",), _fine_tuned(600, 96, 200), 330),
             Group(_FROZEN, (), 400),
+            Group(("sib200",), _fine_tuned(600, 96, 200), 330),
         ),
     ),
     "small": Size(
-        pairs=10_000, steps=600, head_steps=100, batch=("--batch-size", "32"), step_seconds=4.5,
+        pairs=10_000, heldout=100, steps=600, head_steps=100,
+        batch=("--batch-size", "32", "--eval-every", "200"), step_seconds=4.5,
         training_seeds=2, seeds=3,
         groups=(
             Group(("udpos",), _fine_tuned(600, 96, 200), 370),
@@ -130,8 +133,8 @@ SIZES = {
         ),
     ),
     "base": Size(
-        pairs=1_000_000, steps=20_000, head_steps=500, batch=("--batch-tokens", "32768"),
-        step_seconds=0.1, training_seeds=3, seeds=5,
+        pairs=1_000_000, heldout=300, steps=20_000, head_steps=500,
+        batch=("--batch-tokens", "32768"), step_seconds=0.1, training_seeds=3, seeds=5,
         groups=(
             Group(("udpos", "panx", "sib200", "xnli", "pawsx", "xquad", "mlqa"), (), 7200),
             Group(_FROZEN, (), 600),
@@ -159,6 +162,7 @@ def parts_of(options: argparse.Namespace) -> list[Part]:
     text = Part(
         "text",
         ("weam_ext.prepare", *_bitext_flags(options), "--limit", str(size.pairs),
+         "--heldout", str(size.heldout),
          "--tokenizer", options.model, "--output", str(output / "text")),
         120,
     )  # fmt: skip
