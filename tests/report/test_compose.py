@@ -1,5 +1,6 @@
 """The whole report: what it says of some results, and that all its tables are whole."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -37,6 +38,8 @@ def test_the_page(whole: Path, tmp_path: Path, capsys: Any) -> None:
     report.main([str(output)])
     page = (output / "report.html").read_text()
     assert (output / "report.md").read_text() == capsys.readouterr().out
+    told = json.loads((output / "report.json").read_text())
+    assert "Claims of the paper" in {part.get("text") for part in told["parts"]}
     for heading in (
         "Claims of the paper",
         "Gains",

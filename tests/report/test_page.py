@@ -1,5 +1,6 @@
-"""The parts of a report as one HTML page and as Markdown."""
+"""The parts of a report as one HTML page, as Markdown and as JSON."""
 
+import json
 import re
 
 from weam_ext.report.page import (
@@ -9,6 +10,7 @@ from weam_ext.report.page import (
     Table,
     Text,
     to_html,
+    to_json,
     to_markdown,
     whole,
 )
@@ -59,3 +61,20 @@ def test_verdicts_stand_out_and_headings_are_linked() -> None:
     tabled = to_html("t", [Table(["v"], [[cell] for cell in cells])])
     assert tabled.count('class="verdict yes"') == 2
     assert '<nav><a href="#gains">Gains</a></nav>' in page and '<h3 id="by-language">' in page
+
+
+def test_json_has_the_same_parts() -> None:
+    parts = [
+        Heading("Gains"),
+        Fold("More", [Table(("a", "b"), [("é", "+3.0")], "what it shows")]),
+        Figures(["<svg/>"], "a figure"),
+    ]
+    table = {"kind": "table", "header": ["a", "b"], "rows": [["é", "+3.0"]]}
+    assert json.loads(to_json("t", parts)) == {
+        "title": "t",
+        "parts": [
+            {"kind": "heading", "text": "Gains", "level": 2},
+            {"kind": "heading", "text": "More", "level": 3},
+            table | {"caption": "what it shows"},
+        ],
+    }

@@ -1,7 +1,8 @@
 """Tables, figures and verdicts from predictions: `python -m weam_ext.report DIR`.
 
 It reads `DIR/cells` as `weam_ext.transfer` leaves them and writes `report.html` (one page that
-needs nothing else) and `report.md` beside them. No model, no data set and no GPU is needed.
+needs nothing else), `report.md` and, for programs, `report.json` beside them. No model, no data
+set and no GPU is needed.
 """
 
 import argparse
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except ImportError as error:
             raise InputError(f"needs {name}: pip install 'weam-ext[transfer]'") from error
     from weam_ext.report.compose import compose
-    from weam_ext.report.page import to_html, to_markdown
+    from weam_ext.report.page import to_html, to_json, to_markdown
     from weam_ext.report.table import Results
 
     directory: Path = options.directory
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         roles[role] = model
     parts = compose(Results(rows, read_models(directory)), failed, roles, options.bitext_languages)
     write_whole(directory / "report.html", to_html(options.title, parts).encode())
+    write_whole(directory / "report.json", to_json(options.title, parts).encode())
     text = to_markdown(options.title, parts)
     write_whole(directory / "report.md", text.encode())
     print(text, end="")

@@ -83,10 +83,7 @@ def compose(
 def _summary(results: Results, failed: Sequence[Failed]) -> str:
     tasks = {c.title for c in results.conditions}
     cells = {r.cell.identity for r in results.rows}
-    text = (
-        f"{len(results.models)} models ({', '.join(results.models)}), {len(tasks)} tasks, "
-        f"{len(cells)} cells. "
-    )
+    text = f"Models: {', '.join(results.models)}. Tasks: {len(tasks)}. Cells: {len(cells)}. "
     text += f"Failed: {len(failed)}; the end says why." if failed else "None failed."
     largest = max((r.facts.get("parameters", 0) for r in results.rows), default=0)
     if 0 < largest < _SMALL:

@@ -1,13 +1,14 @@
-"""A report's parts, and the same parts as one HTML page or as Markdown.
+"""A report's parts, and the same parts as one HTML page, as Markdown or as JSON.
 
 The templates `page.html` and `page.md` lie beside this module, with the page's style and script.
 """
 
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
@@ -100,6 +101,20 @@ def to_html(title: str, parts: Iterable[Part]) -> str:
 def to_markdown(title: str, parts: Iterable[Part]) -> str:
     """The same without the figures, which only the page has."""
     return _TEMPLATES.get_template("page.md").render(title=title, parts=whole(parts))
+
+
+def to_json(title: str, parts: Iterable[Part]) -> str:
+    """The same for programs: the title, and the parts but for the figures and folds' borders."""
+    return json.dumps({"title": title, "parts": list(_plain(whole(parts)))}, indent=1) + "\n"
+
+
+def _plain(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
+    for part in parts:
+        if isinstance(part, Fold):
+            yield {"kind": "heading", "text": part.title, "level": 3}
+            yield from _plain(part.parts)
+        elif not isinstance(part, Figures):
+            yield {"kind": part.kind} | asdict(part)
 
 
 def _verdict(text: str) -> str:
