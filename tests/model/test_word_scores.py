@@ -104,6 +104,17 @@ def test_a_sentence_beyond_the_positions(tmp_path: Path) -> None:
         assert kept == list(range(length)) and all(len(each.ids) <= most for each in windows)
 
 
+def test_scripts_without_blanks_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """A character a word, as prepared text has them, or longer words: the tokens are the same."""
+    scorer = WordScorer(saved(tmp_path, words="Unigram"), None, "cpu")
+    characters, words = scorer.scores(
+        [(["the", *"今天天气"], ["a", "b"]), (["the", "今天", "天气"], ["a", "b"])], 30.0, 1
+    )
+    np.testing.assert_array_equal(
+        np.stack([characters[1:3].max(0), characters[3:].max(0)]), words[1:]
+    )
+
+
 def test_words_that_no_token_shows(tmp_path: Path) -> None:
     scorer = WordScorer(saved(tmp_path), None, "cpu")
     found = next(scorer.scores([(["a", "\x01", "b"], ["\x01", "c"])], 30.0, 1))
