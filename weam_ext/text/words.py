@@ -22,6 +22,7 @@ Span = tuple[int, int]
 # covers Han; hiragana, Thai and their like would otherwise be one word a clause.
 _UNSPACED = Regex(r"[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]\p{M}*")
 _WITHOUT_UNSPACED = pre_tokenizers.Split(_UNSPACED, "removed")
+_BY_CHARACTER = pre_tokenizers.Split(_UNSPACED, "isolated")
 
 
 def segmenter(name: str) -> Callable[[str], list[Span]]:
@@ -91,21 +92,26 @@ def word_ids(
 def joined(words: Sequence[str], unspaced: bool) -> tuple[str, list[Span]]:
     """A text of words with a blank between, and the characters that each word takes.
 
-    `unspaced`: as such scripts are written, without a blank on either side of their words.
+    `unspaced`: without a blank on either side of a character of such scripts, where each of them is
+    a word, as it was written. Longer words are set off as they are, or they would share tokens.
     """
-    text, tight = "", True  # no blank before the first
+    sizes = [_unspaced_characters(word) if unspaced else 0 for word in words]
+    loose = max(sizes, default=0) > 1
+    text, tight = "", False
     spans: list[Span] = []
-    for word in words:
-        before, tight = tight, unspaced and _is_unspaced(word)
-        text += "" if before or tight else " "
+    for word, size in zip(words, sizes, strict=True):
+        before, tight = tight, size == 1
+        text += " " if spans and (loose or not (before or tight)) else ""
         spans.append((len(text), len(text) + len(word)))
         text += word
     return text, spans
 
 
 @lru_cache(1 << 16)
-def _is_unspaced(word: str) -> bool:
-    return not _WITHOUT_UNSPACED.pre_tokenize_str(word)
+def _unspaced_characters(word: str) -> int:
+    """How many there are in a word of nothing else; 0 for other words."""
+    others = _WITHOUT_UNSPACED.pre_tokenize_str(word)
+    return 0 if others else len(_BY_CHARACTER.pre_tokenize_str(word))
 
 
 def tokens_and_words(
