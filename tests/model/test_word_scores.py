@@ -104,6 +104,14 @@ def test_a_sentence_beyond_the_positions(tmp_path: Path) -> None:
         assert kept == list(range(length)) and all(len(each.ids) <= most for each in windows)
 
 
+def test_scripts_without_blanks_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """A character a word, as prepared text has them, is the same text as one word of all."""
+    scorer = WordScorer(saved(tmp_path, words="Unigram"), None, "cpu")
+    other = ["a", "b"]
+    characters, whole = scorer.scores([([*"今天天气"], other), (["今天天气"], other)], 30.0, 1)
+    np.testing.assert_array_equal(characters.max(0), whole[0])
+
+
 def test_words_that_no_token_shows(tmp_path: Path) -> None:
     scorer = WordScorer(saved(tmp_path), None, "cpu")
     found = next(scorer.scores([(["a", "\x01", "b"], ["\x01", "c"])], 30.0, 1))

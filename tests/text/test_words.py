@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_tokenizers import FAMILIES, tokenizer
 
 from weam_ext.common.errors import InputError
-from weam_ext.text.words import SEGMENTERS, Span, segmenter, word_ids
+from weam_ext.text.words import SEGMENTERS, Span, joined, segmenter, word_ids
 
 Link = tuple[int, int]
 
@@ -79,6 +79,25 @@ def test_bert_words_leave_out_white_space_only(text: str) -> None:
     white = {"\x1c", "\x1d", "\x1e", "\x1f"}  # to Python, not to Unicode
     kept = [c for c in text if c in white or not c.isspace()]
     assert list("".join(split("bert", text))) == kept
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("Is it raining ?", "Is it raining ?"),
+        ("今 天 下 雨 吗 ？", "今天下雨吗？"),
+        ("今 天 , not 2026 年", "今天, not 2026年"),
+        ("今天 下雨 吗 ？", "今天 下雨 吗 ？"),
+        ("カタカナ と か\u3099", "カタカナとか\u3099"),
+        ("한국 말", "한국 말"),
+        ("", ""),
+    ],
+)
+def test_joined_as_scripts_without_blanks_are_written(words: str, text: str) -> None:
+    for unspaced, expected in ((True, text), (False, words)):
+        found, spans = joined(words.split(), unspaced)
+        assert found == expected
+        assert [found[begin:end] for begin, end in spans] == words.split()
 
 
 def test_unknown_segmenter() -> None:

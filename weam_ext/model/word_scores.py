@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -28,7 +28,7 @@ from weam_ext.model.families import family_of, layers_of
 from weam_ext.model.loading import load_encoder
 from weam_ext.text.bitext import blocks
 from weam_ext.text.tokenizer import fingerprint, framer
-from weam_ext.text.words import Ints, word_ids
+from weam_ext.text.words import Ints, tokens_and_words
 
 Words = Sequence[str]
 _BLOCK = 512  # sentence pairs whose vectors are held at a time
@@ -136,22 +136,15 @@ class WordScorer:
                 )
 
     def _vectors(self, sentences: Sequence[Words], pool: ThreadPoolExecutor) -> list[Vectors]:
-        texts = [" ".join(words) for words in sentences]
-        tokens = self._tokenizer(
-            texts, add_special_tokens=False, return_offsets_mapping=True,
-            split_special_tokens=True, verbose=False,
-        )  # fmt: skip
-        offsets = tokens["offset_mapping"]
-        found = word_ids(texts, [_spans(words) for words in sentences], offsets)
-        owners = np.split(found.tokens, np.cumsum([len(row) for row in offsets])[:-1])
-        windows = [w for k, ids in enumerate(tokens["input_ids"]) for w in self._windows(k, ids)]
-        parts: list[list[tuple[int, Tensor]]] = [[] for _ in texts]
+        ids, owners, numbers = zip(*tokens_and_words(self._tokenizer, sentences, True), strict=True)
+        windows = [each for k, row in enumerate(ids) for each in self._windows(k, row)]
+        parts: list[list[tuple[int, Tensor]]] = [[] for _ in sentences]
         for done in pool.map(self._encode, self._batches(windows)):
             for window, vectors in done:
                 parts[window.sentence].append((window.start, vectors))
         return [
-            _of_words([part for _, part in sorted(own, key=itemgetter(0))], owner, numbers)
-            for own, owner, numbers in zip(parts, owners, found.words, strict=True)
+            _of_words([part for _, part in sorted(own, key=itemgetter(0))], *words)
+            for own, *words in zip(parts, owners, numbers, strict=True)
         ]
 
     def _windows(self, sentence: int, ids: list[int]) -> Iterator[_Window]:
@@ -221,12 +214,6 @@ def _of_words(parts: list[Tensor], owners: Ints, numbers: Ints) -> Vectors:
     tokens = torch.cat(parts) if parts else torch.zeros(0, 1)
     shown = owners >= 0
     return Vectors(tokens[torch.from_numpy(shown).to(tokens.device)], owners[shown], numbers)
-
-
-def _spans(words: Words) -> list[tuple[int, int]]:
-    """Where words stand in a text of them with a blank between."""
-    ends = list(accumulate(len(word) + 1 for word in words))
-    return [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)]
 
 
 def _device(name: str | None) -> torch.device:

@@ -1,8 +1,9 @@
 """Texts split into words, and the words of tokens."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ Span = tuple[int, int]
 # Scripts written without blanks: a word is one character with its combining marks. BERT's own rule
 # covers Han; hiragana, Thai and their like would otherwise be one word a clause.
 _UNSPACED = Regex(r"[\p{Han}\p{Hiragana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]\p{M}*")
+_WITHOUT_UNSPACED = pre_tokenizers.Split(_UNSPACED, "removed")
+_BY_CHARACTER = pre_tokenizers.Split(_UNSPACED, "isolated")
 
 
 def segmenter(name: str) -> Callable[[str], list[Span]]:
@@ -84,6 +87,49 @@ def word_ids(
 
     tokens = np.where(first >= 0, number[first.clip(0)] if len(number) else -1, -1)
     return WordIds(tokens, [number[start:end] for start, end in pairwise(word_base)])
+
+
+def joined(words: Sequence[str], unspaced: bool) -> tuple[str, list[Span]]:
+    """A text of words with a blank between, and the characters that each word takes.
+
+    `unspaced`: without a blank on either side of a character of such scripts, where each of them is
+    a word, as it was written. Longer words are set off as they are, or they would share tokens.
+    """
+    sizes = [_unspaced_characters(word) if unspaced else 0 for word in words]
+    loose = max(sizes, default=0) > 1
+    text, tight = "", False
+    spans: list[Span] = []
+    for word, size in zip(words, sizes, strict=True):
+        before, tight = tight, size == 1
+        text += " " if spans and (loose or not (before or tight)) else ""
+        spans.append((len(text), len(text) + len(word)))
+        text += word
+    return text, spans
+
+
+@lru_cache(1 << 16)
+def _unspaced_characters(word: str) -> int:
+    """How many there are in a word of nothing else; 0 for other words."""
+    others = _WITHOUT_UNSPACED.pre_tokenize_str(word)
+    return 0 if others else len(_BY_CHARACTER.pre_tokenize_str(word))
+
+
+def tokens_and_words(
+    tokenizer: Any, sentences: Sequence[Sequence[str]], unspaced: bool = False
+) -> Iterator[tuple[list[int], Ints, Ints]]:
+    """Token ids of each sentence, without special ones, and its share of `word_ids`.
+
+    `unspaced`: see `joined`.
+    """
+    made = [joined(words, unspaced) for words in sentences]
+    texts = [text for text, _ in made]
+    tokens = tokenizer(
+        texts, add_special_tokens=False, return_offsets_mapping=True,
+        split_special_tokens=True, verbose=False,
+    )  # fmt: skip
+    found = word_ids(texts, [spans for _, spans in made], tokens["offset_mapping"])
+    ends = np.cumsum([len(ids) for ids in tokens["input_ids"]])
+    yield from zip(tokens["input_ids"], np.split(found.tokens, ends[:-1]), found.words, strict=True)
 
 
 def _group_starts(group: Ints, word_base: Ints) -> Ints:

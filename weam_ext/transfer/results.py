@@ -20,7 +20,7 @@ from weam_ext.common.files import read_record, write_record, write_whole
 
 CELLS = "cells"
 MODELS = "models.json"
-FORMAT = 4
+FORMAT = 5
 UNLABELLED = "unlabelled"
 """The split of a whole test set that is predicted here and scored by others."""
 UNTAGGED = "_"

@@ -16,6 +16,7 @@ from transformers import AutoModelForTokenClassification, DataCollatorForTokenCl
 
 from weam_ext.common.errors import InputError, say
 from weam_ext.text.tokenizer import framer
+from weam_ext.text.words import tokens_and_words
 from weam_ext.transfer.families.formats import (
     IGNORED,
     TEST,
@@ -302,15 +303,9 @@ def word_tokens(
 def all_word_tokens(
     tokenizer: Any, sentences: Sequence[Sequence[str]]
 ) -> Iterator[tuple[list[int], list[int]]]:
-    """The same with the word of every token."""
-    texts = [" ".join(words) for words in sentences]
-    tokens = tokenizer(
-        texts, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True,
-        verbose=False,
-    )  # fmt: skip
-    for k, words in enumerate(sentences):
-        character = [word for word, w in enumerate(words) for _ in range(len(w) + 1)]
-        offsets = tokens["offset_mapping"][k]
-        # Its last character: some tokenizers count the blank before a word to it.
-        owners = [character[end - 1] if end > start else -1 for start, end in offsets]
-        yield tokens["input_ids"][k], owners
+    """The same with the word of every token, of several words the last."""
+    for ids, owners, numbers in tokens_and_words(tokenizer, sentences):
+        last = np.full(len(numbers) + 1, -1)
+        last[numbers] = np.arange(len(numbers))
+        last[-1] = -1  # where those without tokens are
+        yield ids, last[owners].tolist()
