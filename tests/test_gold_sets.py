@@ -51,7 +51,7 @@ def test_the_most_probable_links(gold_sets: Any) -> None:
 
 def test_another_encoder_is_measured_anew(gold_sets: Any) -> None:
     both = {"hmm": 1, "hybrid": 2}
-    held = {"systems": dict(both), "links": dict(both), "encoder": {"commit": "1"}}
+    held: dict[str, Any] = {"systems": dict(both), "links": dict(both), "encoder": {"commit": "1"}}
     for encoder, kept in (({}, 2), ({"commit": "1"}, 2), ({"commit": "2"}, 1)):
         gold_sets.renew(held, encoder)
         assert len(held["systems"]) == len(held["links"]) == kept
