@@ -71,6 +71,8 @@ RULES = (
     ),
     Rule(r"^python benchmarks/compare_objectives\.py ", None, "eight trainings, over a minute"),
     Rule(r"^python benchmarks/encoder_alignment\.py ", None, "real sets, many minutes"),
+    Rule(r"^python benchmarks/encoder_peers\.py (?!--table)", None, "real sets, many minutes"),
+    Rule(r"^python benchmarks/peer_", None, "other programs' Pythons run these"),
     Rule(r"^python benchmarks/precision\.py (?!--table)", None, "nine trainings, many minutes"),
     Rule(r"^python benchmarks/gpu\.py(?!.*--table).*", None, "tests/test_gpu_benchmark.py does"),
 )

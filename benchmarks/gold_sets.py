@@ -4,7 +4,8 @@
     python benchmarks/gold_sets.py --table
 
 The first command measures and adds each figure to a JSON file at once; given again, it goes on
-where it was stopped. The second writes the file's table into docs/aligner.md.
+where it was stopped. The second writes the file's table into docs/aligner.md. With `--encoder DIR`
+the hybrid and the encoder alone are measured too, those of another encoder or commit anew.
 
 Every system is trained on the lower-cased text of the set and of the bitext of its language pair,
 words set off from punctuation; Chinese bitext is cut into words by jieba (`pip install jieba`). The
@@ -20,22 +21,33 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from aligner_results import replace_durably
-from compare_aligners import ROOT, Gold, Step, gold_links, hmm_step, program, run_step
+import numpy as np
+from aligner_results import Json, replace_durably
+from compare_aligners import (
+    ROOT,
+    Gold,
+    Step,
+    code_version,
+    gold_links,
+    hmm_step,
+    program,
+    run_step,
+)
 from markers import insert
 
+from weam_ext import Aligner
 from weam_ext.align.links import Links, symmetrize
 from weam_ext.align.scoring import score
 from weam_ext.align.settings import DIRECTIONS, POSTERIOR
 from weam_ext.common.errors import InputError, Parser, run, say
 from weam_ext.text.lines import read_lines
 from weam_ext.text.pharaoh import Link, parse_links, read_gold
+from weam_ext.transfer.encoder import encoder_digest
 
 RESULTS = ROOT / "benchmarks" / "results" / "gold_sets.json"
 BEGIN = "<!-- gold sets: written by benchmarks/gold_sets.py --table -->"
@@ -44,6 +56,9 @@ END = "<!-- gold sets: end -->"
 METHODS = ("intersect", "grow-diag", "grow-diag-final-and")
 RECALL_METHOD = "grow-diag-final-and"
 STEM = 4
+# Where recall counts, our links above this are candidates for the most probable ones.
+LEAST = 0.02
+WITH_ENCODER = ("hybrid", "encoder")
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 Pair = tuple[str, str]
@@ -130,20 +145,18 @@ def chinese_words(text: str) -> str:
     return " ".join(word for word in jieba.cut(text) if not word.isspace())
 
 
-def write_text(path: Path, gold_set: GoldSet, data: Path, most: int, stem: int | None) -> int:
-    """The gold pairs at the end. Returns the number of pairs before them."""
-    before = 0
+def training_pairs(gold_set: GoldSet, data: Path, most: int) -> list[Pair]:
+    """Those without gold links, none with an empty side."""
+    found = [*bitext(data, gold_set.language, most), *gold_set.own]
+    return [pair for pair in found if all(side.split() for side in pair)]
+
+
+def write_text(path: Path, before: list[Pair], pairs: list[Pair], stem: int | None) -> None:
+    """In lower case, the gold pairs at the end."""
     with path.open("w", encoding="utf-8") as file:
-        for number, part in enumerate(
-            (bitext(data, gold_set.language, most), gold_set.own, gold_set.pairs)
-        ):
-            for pair in part:
-                sides = [[word[:stem] for word in side.lower().split()] for side in pair]
-                if number < 2 and not all(sides):
-                    continue
-                file.write(" ||| ".join(map(" ".join, sides)) + "\n")
-                before += number < 2
-    return before
+        for pair in (*before, *pairs):
+            sides = [[word[:stem] for word in side.lower().split()] for side in pair]
+            file.write(" ||| ".join(map(" ".join, sides)) + "\n")
 
 
 def steps(system: str, text: str, paths: dict[str, str], threads: int, recall: bool) -> list[Step]:
@@ -156,7 +169,7 @@ def steps(system: str, text: str, paths: dict[str, str], threads: int, recall: b
             Step(name, (paths[system], "-i", text, "-d", "-o", "-v", *flags[name]))
             for name in DIRECTIONS
         ]
-    flags = ("--posteriors", "--threshold", "0.02") if recall else ()
+    flags = ("--posteriors", "--threshold", str(LEAST)) if recall else ()
     return [hmm_step(text, threads, *flags)]
 
 
@@ -184,51 +197,99 @@ def rate(gold_set: GoldSet, links: Sequence[Sequence[Link]]) -> float:
     return 1 - scored.recall if gold_set.recall else scored.aer
 
 
-def as_many(folder: Path, gold_set: GoldSet, links: int) -> Found:
-    """The most probable links of the HMM."""
-    lines = list(read_lines(str(folder / POSTERIOR)))[-len(gold_set.gold) :]
-    pairs = [[link.rpartition(":") for link in line.split()] for line in lines]
-    least = sorted((float(p) for pair in pairs for _, _, p in pair), reverse=True)[:links][-1]
-    kept = [
-        parse_links(" ".join(link for link, _, p in pair if float(p) >= least), "posteriors")
-        for pair in pairs
-    ]
+Probable = list[list[tuple[Link, float]]]  # of each pair, links and their probabilities
+
+
+def read_posteriors(folder: Path, pairs: int) -> Probable:
+    """Of the last pairs."""
+    lines = list(read_lines(str(folder / POSTERIOR)))[-pairs:]
+    rows = [[link.rpartition(":") for link in line.split()] for line in lines]
+    return [[(parse_links(link, "posteriors")[0], float(p)) for link, _, p in row] for row in rows]
+
+
+def as_many(found: Probable, gold_set: GoldSet, links: int) -> Found:
+    """The most probable links."""
+    least = sorted((p for row in found for _, p in row), reverse=True)[:links][-1]
+    kept = [[link for link, p in row if p >= least] for row in found]
     return Found({f"{links} links": rate(gold_set, kept)}, sum(map(len, kept)))
+
+
+def with_encoder(
+    model: str, gold_set: GoldSet, before: list[Pair], options: argparse.Namespace, links: int
+) -> Found:
+    """On text as it is written. In this process: only the gold pairs are aligned."""
+    aligner = Aligner(
+        model=model,
+        encoder=options.encoder,
+        threshold=LEAST if gold_set.recall else None,
+        threads=options.threads,
+        device="cpu",
+    )
+    if model == "hybrid":
+        aligner.fit(*columns([*before, *gold_set.pairs]))
+    found = aligner.align(*columns(gold_set.pairs), posteriors=True)
+    if not gold_set.recall:
+        return Found({POSTERIOR: rate(gold_set, found.to_lists())}, len(found.pairs))
+    assert found.probability is not None
+    values = np.split(found.probability, found.offsets[1:-1])
+    rows = zip(found.to_lists(), values, strict=True)
+    return as_many([list(zip(row, p.tolist(), strict=True)) for row, p in rows], gold_set, links)
+
+
+def columns(pairs: list[Pair]) -> tuple[list[str], list[str]]:
+    return [source for source, _ in pairs], [target for _, target in pairs]
 
 
 def measure_system(
     label: str, gold_set: GoldSet, options: argparse.Namespace, paths: dict[str, str], links: int
 ) -> tuple[Found, int]:
-    """And the number of sentence pairs. `links`: how many of the HMM's, where recall counts."""
+    """And the number of sentence pairs. `links`: how many of ours, where recall counts."""
     system, _, stem = label.partition(", ")
+    before = training_pairs(gold_set, options.data, options.bitext)
+    pairs = len(before) + len(gold_set.pairs)
+    if system in WITH_ENCODER:
+        return with_encoder(system, gold_set, before, options, links), pairs
     folder = options.output.absolute().with_suffix(".work") / "links"  # programs run in it
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     text = folder.with_name("text")
-    before = write_text(text, gold_set, options.data, options.bitext, STEM if stem else None)
+    write_text(text, before, gold_set.pairs, STEM if stem else None)
     for step in steps(system, str(text), paths, options.threads, gold_set.recall):
         run_step(step, folder, options.threads)
-    pairs = before + len(gold_set.pairs)
     if system != "hmm":
-        return directional(folder, gold_set, before), pairs
+        return directional(folder, gold_set, len(before)), pairs
     if gold_set.recall:
-        return as_many(folder, gold_set, links), pairs
-    found = gold_links(folder / POSTERIOR, before, gold_set.gold)
-    return Found({POSTERIOR: rate(gold_set, found)}, sum(map(len, found))), pairs
+        found = read_posteriors(folder, len(gold_set.gold))
+        return as_many(found, gold_set, links), pairs
+    linked = gold_links(folder / POSTERIOR, len(before), gold_set.gold)
+    return Found({POSTERIOR: rate(gold_set, linked)}, sum(map(len, linked))), pairs
+
+
+def renew(row: Json, encoder: dict[str, str]) -> None:
+    """Drops what was measured with another encoder or commit."""
+    if encoder and row.get("encoder") != encoder:
+        for label in WITH_ENCODER:
+            row["systems"].pop(label, None)
+            row["links"].pop(label, None)
+        row["encoder"] = encoder
 
 
 def measure(options: argparse.Namespace) -> None:
     paths = {"fast_align": options.fast_align, "eflomal": options.eflomal}
     paths = {name: program(f"--{name}", path) for name, path in paths.items() if path}
-    found: dict[str, Any] = (
-        json.loads(options.output.read_text()) if options.output.exists() else {}
-    )
+    found: Json = json.loads(options.output.read_text()) if options.output.exists() else {}
+    encoder: dict[str, str] = {}
+    if options.encoder:
+        digest = encoder_digest(Path(options.encoder))
+        encoder = {"commit": code_version(), "encoder_sha256": digest}
+    ours = ["hmm", *(WITH_ENCODER if encoder else ())]
     labels = [f"{name}{stem}" for name in paths for stem in (f", {STEM} characters", "")]
     for gold_set in gold_sets(options.data):
         row = found.setdefault(
             gold_set.name, {"recall": gold_set.recall, "systems": {}, "links": {}}
         )
-        for label in [*labels, "hmm"]:
+        renew(row, encoder)
+        for label in [*labels, *ours]:
             if label in row["systems"]:
                 continue
             peers = [
@@ -236,7 +297,7 @@ def measure(options: argparse.Namespace) -> None:
                 for name, rates in row["systems"].items()
                 if name.startswith("eflomal")
             ]
-            if label == "hmm" and gold_set.recall and not peers:
+            if label in ours and gold_set.recall and not peers:
                 continue  # nothing says how many links
             measured, pairs = measure_system(
                 label, gold_set, options, paths, min(peers, default=(0, 0))[1]
@@ -249,27 +310,38 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def table(path: Path) -> str:
-    """Markdown: the best links of each peer, and those of the HMM."""
+    """Markdown: the best links of each peer, and ours."""
     found = json.loads(path.read_text())
     labels = list(dict.fromkeys(label for row in found.values() for label in row["systems"]))
     lines = [
         f"| set | pairs | with gold | measure | {' | '.join(labels)} |",
         f"|{' --- |' * (len(labels) + 4)}",
     ]
-    better = compared = 0
+    best = {
+        name: {label: min(rates.values()) for label, rates in row["systems"].items()}
+        for name, row in found.items()
+    }
     for name, row in found.items():
-        best = {label: min(rates.values()) for label, rates in row["systems"].items()}
-        peers = [rate for label, rate in best.items() if label.startswith("eflomal")]
-        compared += bool(peers)
-        better += bool(peers) and best["hmm"] < min(peers)
-        cells = [f"{best[label]:.4f}" if label in best else "–" for label in labels]
+        cells = [f"{best[name][label]:.4f}" if label in best[name] else "–" for label in labels]
         measure = "1 - recall" if row["recall"] else "AER"
         lines.append(
             f"| {name} | {row['pairs']:,} | {row['gold']:,} | {measure} | {' | '.join(cells)} |"
         )
-    lines.append("")
-    lines.append(f"The HMM is better than the better of eflomal's two on {better} of {compared}.")
-    return "\n".join(lines)
+    peers = tuple(label for label in labels if label.startswith("eflomal"))
+    claims = [wins(best.values(), "hmm", peers, "The HMM", "the better of eflomal's two")]
+    if "hybrid" in labels:
+        others = "the HMM and both of eflomal's"
+        claims.append(wins(best.values(), "hybrid", (*peers, "hmm"), "The hybrid", others))
+    return "\n".join([*lines, "", *claims])
+
+
+def wins(
+    rows: Iterable[dict[str, float]], label: str, others: Sequence[str], name: str, beaten: str
+) -> str:
+    """On how many sets, of those where all are measured, one is better than all others."""
+    known = [row for row in rows if row.keys() >= {label, *others}]
+    better = sum(row[label] < min(row[other] for other in others) for row in known)
+    return f"{name} is better than {beaten} on {better} of {len(known)}."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -292,6 +364,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made.add_argument("--threads", type=int, metavar="T", default=2, help="(%(default)s)")
     made.add_argument("--fast-align", metavar="PATH", help="the original program")
     made.add_argument("--eflomal", metavar="PATH", help="eflomal-align")
+    made.add_argument("--encoder", metavar="DIR", help="a directory, for the hybrid")
     made.add_argument(
         "--output",
         type=Path,
