@@ -142,18 +142,6 @@ def way(family: str, padding: str, device: torch.device, precision: str, **sizes
     return is_packed(model)
 
 
-def test_torch_2_10_pads(capability: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its `varlen_attn` has neither `scale` nor `window_size`."""
-
-    def varlen_attn(query: Any, key: Any, is_causal: bool = False) -> None: ...
-
-    capability(9)
-    monkeypatch.setattr(attention.varlen, "varlen_attn", varlen_attn)
-    assert not way("ModernBertForMaskedLM", "auto", GPU, "bf16")
-    with pytest.raises(InputError, match=r"needs torch 2\.11 or above"):
-        way("ModernBertForMaskedLM", "never", GPU, "bf16")
-
-
 def test_where_it_is_used_by_itself(capability: Any) -> None:
     none = {"attention_probs_dropout_prob": 0.0}
     assert way("BertForMaskedLM", "auto", GPU, "bf16", **none)

@@ -6,13 +6,11 @@ attends to those of its own sequence alone. On a GPU that is torch's `varlen_att
 attention; on a CPU it is done sequence by sequence.
 """
 
-import inspect
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import varlen
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -56,11 +54,11 @@ def packed_attention(
     window = -1 if sliding_window is None else sliding_window - 1
     if query.device.type == "cpu":
         return _by_sequence(q, k, v, cu_seq_lens_q, scaling, window)[None], None
+    from torch.nn.attention.varlen import varlen_attn
+
     assert max_length_q is not None
     bounds, most, near = cu_seq_lens_q, max_length_q, (window, window)
-    found: Any = varlen.varlen_attn(
-        q, k, v, bounds, bounds, most, most, scale=scaling, window_size=near
-    )
+    found: Any = varlen_attn(q, k, v, bounds, bounds, most, most, scale=scaling, window_size=near)
     return found[None], None
 
 
@@ -132,8 +130,6 @@ def _hindrance(model: Any, device: torch.device, precision: str) -> str | None:
         return "attention without padding needs --precision bf16"
     if width % 8 or width > 256:
         return f"attention heads of {width} numbers are not a multiple of 8, at most 256"
-    if "window_size" not in inspect.signature(varlen.varlen_attn).parameters:  # torch 2.10
-        return "attention without padding needs torch 2.11 or above"
     if torch.cuda.get_device_capability(device) < _FLASH_SINCE:
         return f"attention without padding needs a GPU of capability {_FLASH_SINCE[0]} or above"
     return None
