@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -53,7 +54,9 @@ class _Requests:
         sizes = self._order.corpora.sizes
         for members, following in self._order.batches(self._place):
             shares = [members[rank :: self._world] for rank in range(self._world)]
-            samples = [sample for sample, _ in members]
+            samples = np.array(
+                [sample for sample, _ in members]
+            )  # made once: three sums index with it
             yield Request(
                 shares[self._rank],
                 following,
