@@ -96,8 +96,7 @@ class _Slice(NamedTuple):
 class Parcel:
     """A batch on its way, whose tensors are one piece of memory: shared, pinned and copied at once.
 
-    Each tensor by itself would cost the training process a file descriptor, a thread's turn and a
-    copy.
+    Each tensor by itself would cost a file descriptor, a thread's turn and a copy.
     """
 
     memory: Tensor
