@@ -111,6 +111,16 @@ def test_workers_make_the_same_batches_from_any_place(shards: Shards) -> None:
     assert 0 < others.waited < 60
 
 
+def test_what_was_asked_for_stays_in_the_training_process(shards: Shards) -> None:
+    """A worker is given the members of a batch, and sends the batch alone."""
+    made = feed(shards, Layout(), SIZES[0])
+    worker: Any = made._loader.dataset
+    one = next(made)
+    sent = worker[one.request.members]
+    assert {*vars(sent)} == {"memory", "batch"}
+    assert same(sent.opened(CPU), one.batch)
+
+
 def test_what_workers_are_given_can_be_pickled(shards: Shards) -> None:
     """As where processes are spawned, or started by a server (Python 3.14)."""
     collate = Collator(WORD_PIECE, Layout())

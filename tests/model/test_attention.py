@@ -1,5 +1,6 @@
 """Attention without padding: the same as with it, in every family; and where it is used."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from samples import Samples, sample_of
 from small_models import each_family, tiny
 from small_tokenizers import tokenizer
 from torch import Tensor
+from torch.nn.attention import varlen
 
 from weam_ext.common.errors import InputError
 from weam_ext.data.collate import Batch, Collator, Layout
@@ -125,6 +127,39 @@ def test_the_dropout_of_attention_weights_is_left_out() -> None:
 def test_what_is_saved_does_not_name_it(tmp_path: Any) -> None:
     packed(tiny("BertForMaskedLM")).save_pretrained(tmp_path)
     assert attention.PACKED not in (tmp_path / "config.json").read_text()
+
+
+def test_torch_is_asked_as_both_its_oldest_and_its_newest_version_take_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU, whose part a device without values plays here."""
+    newest = inspect.signature(varlen.varlen_attn)
+    asked: list[dict[str, Any]] = []
+
+    def oldest(
+        query: Tensor, key: Tensor, value: Tensor, cu_seq_q: Tensor, cu_seq_k: Tensor,
+        max_q: int, max_k: int, *, return_aux: Any = None, scale: float | None = None,
+        window_size: tuple[int, int] = (-1, -1),
+    ) -> Tensor:  # fmt: skip
+        """The parameters of torch 2.11, the first version with a scale and a window."""
+        newest.bind(
+            query, key, value, cu_seq_q, cu_seq_k, max_q, max_k,
+            scale=scale, window_size=window_size,
+        )  # fmt: skip
+        asked.append({"scale": scale, "window": window_size, "longest": (max_q, max_k)})
+        return query
+
+    monkeypatch.setattr(varlen, "varlen_attn", oldest)
+    rows = torch.zeros(1, 2, 7, 4, device="meta")
+    bounds = torch.tensor([0, 3, 7], dtype=torch.int32)
+    for window in (None, 3):
+        found, _ = attention.packed_attention(
+            torch.nn.Identity(), rows, rows, rows, None, scaling=0.5, sliding_window=window,
+            cu_seq_lens_q=bounds, max_length_q=4,
+        )  # fmt: skip
+        assert found.shape == (1, 7, 2, 4)
+    assert [each["window"] for each in asked] == [(-1, -1), (2, 2)]
+    assert all(each["scale"] == 0.5 and each["longest"] == (4, 4) for each in asked)
 
 
 @pytest.fixture

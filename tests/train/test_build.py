@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import SMALL, flags, refusal, write_inputs
+from runs import SMALL, flags, logged, refusal, write_inputs
 
 from weam_ext.common.errors import InputError
 from weam_ext.common.ranks import Ranks
@@ -20,7 +20,8 @@ from weam_ext.train.build import (
     run_sources,
     run_tokenizer,
 )
-from weam_ext.train.settings import TrainSettings
+from weam_ext.train.run_directory import open_run
+from weam_ext.train.settings import GPU_BATCH_TOKENS, TrainSettings, parse
 
 
 def test_too_few_pairs(tmp_path: Path) -> None:
@@ -35,6 +36,21 @@ def test_batches_of_too_few_tokens(inputs: Path, tmp_path: Path) -> None:
     assert said.endswith(f"the longest sample has {number}")
     assert "must be at least" in refusal(flags(inputs, tmp_path / "run", batch_tokens=number - 1))
     train.main(flags(inputs, tmp_path / "run", batch_tokens=number, steps=1))
+
+
+def test_a_batch_larger_than_all_the_text_holds_its_pairs_many_times(tmp_path: Path) -> None:
+    """Nothing is cut: the batch is as full as any other, and each time a pair has its own masks."""
+    inputs = write_inputs(tmp_path, pairs=16)
+    run = tmp_path / "run"
+    train.main(flags(inputs, run, batch_tokens=GPU_BATCH_TOKENS, steps=None))
+    assert logged(run, "train")[-1]["loss"] > 0
+    settings = parse(flags(inputs, tmp_path / "again", batch_tokens=GPU_BATCH_TOKENS))
+    trainer = train.Trainer(settings, *open_run(settings), Ranks())
+    _, [request] = trainer.train_step()
+    assert 0.8 * GPU_BATCH_TOKENS < request.padded <= GPU_BATCH_TOKENS
+    samples, ordinals = (set(each) for each in zip(*request.members, strict=True))
+    assert len(samples) <= trainer.pairs < 32
+    assert len(ordinals) == len(request.members) > 100
 
 
 def test_the_built_in_text(tmp_path: Path) -> None:

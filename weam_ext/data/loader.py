@@ -2,10 +2,12 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -52,7 +54,9 @@ class _Requests:
         sizes = self._order.corpora.sizes
         for members, following in self._order.batches(self._place):
             shares = [members[rank :: self._world] for rank in range(self._world)]
-            samples = [sample for sample, _ in members]
+            samples = np.array(
+                [sample for sample, _ in members]
+            )  # made once: three sums index with it
             yield Request(
                 shares[self._rank],
                 following,
@@ -61,6 +65,18 @@ class _Requests:
                 padded=sum(map(self._order.padded_tokens, shares)),
                 sequences=int(sizes.rows[samples].sum()),
             )
+
+
+class _Remembered:
+    """The members of the batches to be made; the requests themselves are added to `asked`."""
+
+    def __init__(self, requests: Iterable[Request], asked: deque[Request]) -> None:
+        self._requests, self._asked = requests, asked
+
+    def __iter__(self) -> Iterator[Members]:
+        for request in self._requests:
+            self._asked.append(request)
+            yield request.members
 
 
 class _Slice(NamedTuple):
@@ -80,18 +96,16 @@ class _Slice(NamedTuple):
 class Parcel:
     """A batch on its way, whose tensors are one piece of memory: shared, pinned and copied at once.
 
-    Each tensor by itself would cost the training process a file descriptor, a thread's turn and a
-    copy. No tuple: DataLoader would look for tensors to pin in all members of the request.
+    Each tensor by itself would cost a file descriptor, a thread's turn and a copy.
     """
 
     memory: Tensor
     """[bytes] uint8."""
     batch: Batch
     """With a `_Slice` of the memory in place of each tensor."""
-    request: Request
 
     @classmethod
-    def of(cls, batch: Batch, request: Request) -> "Parcel":
+    def of(cls, batch: Batch) -> "Parcel":
         slices: list[tuple[_Slice, Tensor]] = []
         size = 0
 
@@ -105,24 +119,24 @@ class Parcel:
         memory = torch.zeros(size, dtype=torch.uint8)
         for each, tensor in slices:
             each.of(memory).copy_(tensor)
-        return cls(memory, placed, request)
+        return cls(memory, placed)
 
     def pin_memory(self) -> "Parcel":
         """In memory that a GPU reads by itself; DataLoader calls this."""
         return replace(self, memory=self.memory.pin_memory())
 
-    def opened(self, device: torch.device) -> Made:
+    def opened(self, device: torch.device) -> Batch:
         """The batch on a device; the copy from pinned memory does not wait."""
         memory = self.memory.to(device, non_blocking=True)
-        return Made(self.batch.mapped(lambda each: each.of(memory), kind=_Slice), self.request)
+        return self.batch.mapped(lambda each: each.of(memory), kind=_Slice)
 
 
 class _Collated(Dataset[Parcel]):
     def __init__(self, shards: Shards, collate: Collator) -> None:
         self._shards, self._collate = shards, collate
 
-    def __getitem__(self, request: Request) -> Parcel:
-        return Parcel.of(self._collate(self._shards, request.members), request)
+    def __getitem__(self, members: Members) -> Parcel:
+        return Parcel.of(self._collate(self._shards, members))
 
 
 class Feed:
@@ -144,10 +158,12 @@ class Feed:
         rank: int = 0,
         world: int = 1,
     ) -> None:
+        # What is asked of a worker stays here: to send it back with the batch would only cost time.
+        self._asked: deque[Request] = deque()
         self._loader = DataLoader(
             _Collated(shards, collate),
             batch_size=None,
-            sampler=_Requests(order, place, rank, world),
+            sampler=_Remembered(_Requests(order, place, rank, world), self._asked),
             num_workers=workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=_AHEAD if workers else None,
@@ -161,7 +177,7 @@ class Feed:
         begun = time.perf_counter()
         parcel = next(self._made)
         self.waited += time.perf_counter() - begun
-        return parcel.opened(self._device)
+        return Made(parcel.opened(self._device), self._asked.popleft())
 
 
 def _leave_signals_alone(_: int) -> None:
