@@ -1,13 +1,12 @@
 """The study's results: `python benchmarks/study_tables.py STUDY` takes them into the repository.
 
-What is taken from the directory of recipes/study.py: the report for readers and for programs, its
-commands, and the predictions of each cell but for those that are large. Without STUDY the
-tables of docs/study.md are written again from what was taken.
+What is taken from the directory of recipes/study.py is the report, for readers and for programs,
+with the names of directories in place of where they lay. Without STUDY the tables of docs/study.md
+are written again from what was taken.
 """
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,25 +22,25 @@ PAGE = ROOT / "docs" / "study.md"
 BEGIN = "<!-- study: written by benchmarks/study_tables.py -->"
 END = "<!-- study: end -->"
 CLAIMS = "Claims of the paper"
-LARGEST = 1_000_000  # bytes of a cell: those of retrieval and alignment have all vectors' scores
 
 Part = dict[str, Any]
 
 
 def collect(study: Path, kept: Path) -> None:
-    """Copy what is small from a study's directory, in place of what was taken before."""
+    """Take a study's report, in place of what was taken before."""
     scores = study / "scores"
-    reports = [scores / f"report.{suffix}" for suffix in ("html", "md", "json")]
-    for path in reports:
+    found = [scores / f"report.{suffix}" for suffix in ("html", "md", "json")]
+    for path in found:
         if not path.exists():
             raise InputError(f"{path}: no report there; run recipes/study.py to its end first")
-    shutil.rmtree(kept, ignore_errors=True)
-    (kept / "cells").mkdir(parents=True)
-    for path in [*reports, scores / "models.json"]:
-        shutil.copyfile(path, kept / path.name)
-    for path in sorted((scores / "cells").glob("*.arrow")):
-        if path.stat().st_size <= LARGEST:
-            shutil.copyfile(path, kept / "cells" / path.name)
+    models = json.loads((scores / "models.json").read_text())["models"]
+    directories = sorted({each for model in models.values() for each in model}, key=len)[::-1]
+    kept.mkdir(parents=True, exist_ok=True)
+    for path in found:
+        text = path.read_text(encoding="utf-8")
+        for directory in directories:
+            text = text.replace(directory, Path(directory).name)
+        (kept / path.name).write_text(text, encoding="utf-8")
 
 
 def tables(report: dict[str, Any]) -> str:

@@ -21,13 +21,13 @@ REPORT = {"title": "t", "parts": [
 
 
 def _study(directory: Path) -> Path:
-    cells = directory / "scores" / "cells"
-    cells.mkdir(parents=True)
-    for name in ("report.html", "report.md", "models.json"):
-        (directory / "scores" / name).write_text(name)
-    (directory / "scores" / "report.json").write_text(json.dumps(REPORT))
-    (cells / "xnli.base.arrow").write_bytes(b"x")
-    (cells / "alignment.base.arrow").write_bytes(bytes(1_000_001))
+    scores = directory / "scores"
+    scores.mkdir(parents=True)
+    for name in ("report.html", "report.md"):
+        (scores / name).write_text(f"{name} of /home/me/e5 and /home/me/e5/step-1")
+    (scores / "report.json").write_text(json.dumps(REPORT))
+    models = {"base": {"/home/me/e5": "1"}, "weam": {"/home/me/e5/step-1": "2"}}
+    (scores / "models.json").write_text(json.dumps({"models": models}))
     return directory
 
 
@@ -41,9 +41,8 @@ def test_the_answer_and_the_tested_claims() -> None:
 def test_what_is_taken(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     study_tables.collect(_study(tmp_path / "study"), kept)
-    assert sorted(path.name for path in kept.rglob("*")) == [
-        "cells", "models.json", "report.html", "report.json", "report.md", "xnli.base.arrow",
-    ]  # fmt: skip
+    assert (kept / "report.html").read_text() == "report.html of e5 and step-1"
+    assert json.loads((kept / "report.json").read_text()) == REPORT
     with pytest.raises(InputError, match="no report there"):
         study_tables.collect(tmp_path, kept)
     assert (kept / "report.json").exists()

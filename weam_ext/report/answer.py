@@ -103,7 +103,8 @@ def _sentence(model: str, base: str, own: Gains, verdicts: Mapping[str, str]) ->
         shown = f" ({', '.join(names)})" if word in (BETTER, WORSE) and names else ""
         if names or word in (BETTER, WORSE):
             parts.append(f"{word.replace(UNTESTABLE, 'no verdict')} on {len(names)}{shown}")
-    text = f"{model} against {base} on {len(outside)} tasks other than XNLI: {', '.join(parts)}."
+    tasks = f"{len(outside)} task{'' if len(outside) == 1 else 's'}"
+    text = f"{model} against {base} on {tasks} other than XNLI: {', '.join(parts)}."
     if mean := own.get(MEAN):
         text += (
             f" In the mean over the fine-tuned ones, without English, the gain is "
