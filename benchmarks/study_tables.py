@@ -7,13 +7,16 @@ are written again from what was taken.
 
 import argparse
 import json
-from collections.abc import Iterator
+from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from markers import insert
 
 from weam_ext.common.errors import InputError, run
+from weam_ext.report.compose import place
+from weam_ext.report.page import Heading, Table, Text, to_markdown
 from weam_ext.report.statistics import UNTESTABLE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,8 +25,7 @@ PAGE = ROOT / "docs" / "study.md"
 BEGIN = "<!-- study: written by benchmarks/study_tables.py -->"
 END = "<!-- study: end -->"
 CLAIMS = "Claims of the paper"
-
-Part = dict[str, Any]
+KINDS: dict[str, type] = {kind.kind: kind for kind in (Heading, Text, Table)}
 
 
 def collect(study: Path, kept: Path) -> None:
@@ -34,43 +36,32 @@ def collect(study: Path, kept: Path) -> None:
         if not path.exists():
             raise InputError(f"{path}: no report there; run recipes/study.py to its end first")
     models = json.loads((scores / "models.json").read_text())["models"]
-    directories = sorted({each for model in models.values() for each in model}, key=len)[::-1]
+    directories = sorted({each for model in models.values() for each in model})
     kept.mkdir(parents=True, exist_ok=True)
     for path in found:
         text = path.read_text(encoding="utf-8")
         for directory in directories:
-            text = text.replace(directory, Path(directory).name)
+            text = text.replace(place(directory), _name(Path(directory), study))
         (kept / path.name).write_text(text, encoding="utf-8")
+
+
+def _name(directory: Path, study: Path) -> str:
+    """Of a run within the study, and of an encoder from elsewhere."""
+    path = directory.absolute()
+    inside = path.is_relative_to(study.absolute())
+    return str(path.relative_to(study.absolute())) if inside else path.name
 
 
 def tables(report: dict[str, Any]) -> str:
     """Markdown: the answer with its table, and of the claims those that were tested."""
-    parts: list[Part] = report["parts"]
-    claims = next(n for n, part in enumerate(parts) if part.get("text") == CLAIMS)
-    tested = next(part for part in parts[claims:] if part["kind"] == "table")
-    rows = [row for row in tested["rows"] if UNTESTABLE not in row]
-    shown = [*_answer(parts), *([parts[claims], tested | {"rows": rows}] if rows else [])]
-    return "\n\n".join(line for part in shown for line in _markdown(part))
-
-
-def _answer(parts: list[Part]) -> Iterator[Part]:
-    """What stands above the fold."""
-    for part in parts:
-        if part["kind"] == "heading":
-            return
-        yield part
-
-
-def _markdown(part: Part) -> Iterator[str]:
-    if part["kind"] == "heading":
-        yield f"## {part['text']}"
-    elif part["kind"] == "text":
-        yield part["text"]
-    else:
-        if part["caption"]:
-            yield part["caption"]
-        rows = [part["header"], ["---"] * len(part["header"]), *part["rows"]]
-        yield "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    parts = [KINDS[part["kind"]](**{k: part[k] for k in part if k != "kind"})
+             for part in report["parts"]]  # fmt: skip
+    answer = list(takewhile(lambda part: not isinstance(part, Heading), parts))
+    claims = parts.index(Heading(CLAIMS))
+    tested = next(part for part in parts[claims:] if isinstance(part, Table))
+    rows = [row for row in tested.rows if UNTESTABLE not in row]
+    shown = [*answer, parts[claims], replace(tested, rows=rows)]
+    return to_markdown(report["title"], shown).partition("\n")[2].strip()
 
 
 def main() -> None:

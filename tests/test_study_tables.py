@@ -24,9 +24,10 @@ def _study(directory: Path) -> Path:
     scores = directory / "scores"
     scores.mkdir(parents=True)
     for name in ("report.html", "report.md"):
-        (scores / name).write_text(f"{name} of /home/me/e5 and /home/me/e5/step-1")
+        (scores / name).write_text(f"{name} of me/models/e5 and study/weam-0/step-1")
     (scores / "report.json").write_text(json.dumps(REPORT))
-    models = {"base": {"/home/me/e5": "1"}, "weam": {"/home/me/e5/step-1": "2"}}
+    run = str(directory / "weam-0" / "step-1")
+    models = {"base": {"/home/me/models/e5": "1"}, "weam": {run: "2"}}
     (scores / "models.json").write_text(json.dumps({"models": models}))
     return directory
 
@@ -41,7 +42,7 @@ def test_the_answer_and_the_tested_claims() -> None:
 def test_what_is_taken(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     study_tables.collect(_study(tmp_path / "study"), kept)
-    assert (kept / "report.html").read_text() == "report.html of e5 and step-1"
+    assert (kept / "report.html").read_text() == "report.html of e5 and weam-0/step-1"
     assert json.loads((kept / "report.json").read_text()) == REPORT
     with pytest.raises(InputError, match="no report there"):
         study_tables.collect(tmp_path, kept)

@@ -630,10 +630,14 @@ def _model_used(row: Row) -> list[str]:
     training = row.facts.get("training", {})
     names = ("objective", "step", "steps", "batch_size", "lr", "mask_probability", "seed")
     told = ", ".join(f"{n} {training[n]}" for n in names if training.get(n) is not None) or "–"
-    place = "/".join(row.directory.rsplit("/", 3)[-3:])
     size = row.facts.get("parameters")
     shown = f"{size / 1e6:,.1f} M" if size else "–"
-    return [row.cell.model, place, row.cell.model_sha256[:12], shown, told]
+    return [row.cell.model, place(row.directory), row.cell.model_sha256[:12], shown, told]
+
+
+def place(directory: str) -> str:
+    """As much of a directory as tells one encoder from another: its last three parts."""
+    return "/".join(directory.rsplit("/", 3)[-3:])
 
 
 def _task_used(rows: Sequence[Row]) -> list[str]:

@@ -105,7 +105,8 @@ def to_markdown(title: str, parts: Iterable[Part]) -> str:
 
 def to_json(title: str, parts: Iterable[Part]) -> str:
     """The same for programs: the title, and the parts but for the figures and folds' borders."""
-    return json.dumps({"title": title, "parts": list(_plain(whole(parts)))}, indent=1) + "\n"
+    told = {"title": title, "parts": list(_plain(whole(parts)))}
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(parts: Iterable[Part]) -> Iterator[dict[str, Any]]:
