@@ -3,7 +3,7 @@
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,19 +45,22 @@ class Made(NamedTuple):
 
 
 class _Requests:
-    """Member r, r + W, r + 2 W .. of every batch belong to process r of W."""
+    """Member r, r + W, r + 2 W .. of every batch belong to process r of W.
+
+    Workers are sent the members alone. `pending` are the requests whose batches were not received
+    yet, oldest first: batches come back in order.
+    """
 
     def __init__(self, order: Order, place: Place, rank: int, world: int) -> None:
         self._order, self._place, self._rank, self._world = order, place, rank, world
+        self.pending: deque[Request] = deque()
 
-    def __iter__(self) -> Iterator[Request]:
+    def __iter__(self) -> Iterator[Members]:
         sizes = self._order.corpora.sizes
         for members, following in self._order.batches(self._place):
             shares = [members[rank :: self._world] for rank in range(self._world)]
-            samples = np.array(
-                [sample for sample, _ in members]
-            )  # made once: three sums index with it
-            yield Request(
+            samples = np.array([sample for sample, _ in members])
+            request = Request(
                 shares[self._rank],
                 following,
                 tokens=int(sizes.tokens[samples].sum()),
@@ -65,17 +68,7 @@ class _Requests:
                 padded=sum(map(self._order.padded_tokens, shares)),
                 sequences=int(sizes.rows[samples].sum()),
             )
-
-
-class _Remembered:
-    """The members of the batches to be made; the requests themselves are added to `asked`."""
-
-    def __init__(self, requests: Iterable[Request], asked: deque[Request]) -> None:
-        self._requests, self._asked = requests, asked
-
-    def __iter__(self) -> Iterator[Members]:
-        for request in self._requests:
-            self._asked.append(request)
+            self.pending.append(request)
             yield request.members
 
 
@@ -158,12 +151,11 @@ class Feed:
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        # What is asked of a worker stays here: to send it back with the batch would only cost time.
-        self._asked: deque[Request] = deque()
+        self._requests = _Requests(order, place, rank, world)
         self._loader = DataLoader(
             _Collated(shards, collate),
             batch_size=None,
-            sampler=_Remembered(_Requests(order, place, rank, world), self._asked),
+            sampler=self._requests,
             num_workers=workers,
             pin_memory=device.type == "cuda",
             prefetch_factor=_AHEAD if workers else None,
@@ -177,7 +169,7 @@ class Feed:
         begun = time.perf_counter()
         parcel = next(self._made)
         self.waited += time.perf_counter() - begun
-        return Made(parcel.opened(self._device), self._asked.popleft())
+        return Made(parcel.opened(self._device), self._requests.pending.popleft())
 
 
 def _leave_signals_alone(_: int) -> None:
