@@ -82,7 +82,8 @@ class Size:
     heldout: int
     steps: int
     head_steps: int
-    batch: tuple[str, ...]
+    flags: tuple[str, ...]
+    """Of every training."""
     step_seconds: float
     training_seeds: int
     seeds: int
@@ -97,7 +98,7 @@ def _fine_tuned(train: int, length: int, test: int, rate: str = "1e-4") -> tuple
 _FROZEN = ("tatoeba", "alignment")
 SIZES = {
     "smoke": Size(
-        pairs=60, heldout=6, steps=2, head_steps=2, batch=("--batch-size", "4"), step_seconds=0.5,
+        pairs=60, heldout=6, steps=2, head_steps=2, flags=("--batch-size", "4"), step_seconds=0.5,
         training_seeds=1, seeds=2,
         groups=(
             Group(
@@ -109,7 +110,7 @@ SIZES = {
     ),
     "pilot": Size(
         pairs=4_000, heldout=50, steps=100, head_steps=40,
-        batch=("--batch-size", "16", "--eval-every", "100"), step_seconds=2.5,
+        flags=("--batch-size", "16", "--eval-every", "100"), step_seconds=2.5,
         training_seeds=2, seeds=1,
         groups=(
             Group(("udpos",), _fine_tuned(600, 96, 200), 370),
@@ -120,7 +121,7 @@ SIZES = {
     ),
     "small": Size(
         pairs=10_000, heldout=100, steps=600, head_steps=100,
-        batch=("--batch-size", "32", "--eval-every", "200"), step_seconds=4.5,
+        flags=("--batch-size", "32", "--eval-every", "200"), step_seconds=4.5,
         training_seeds=2, seeds=3,
         groups=(
             Group(("udpos",), _fine_tuned(600, 96, 200), 370),
@@ -134,7 +135,7 @@ SIZES = {
     ),
     "base": Size(
         pairs=1_000_000, heldout=300, steps=20_000, head_steps=500,
-        batch=("--batch-tokens", "32768"), step_seconds=0.1, training_seeds=3, seeds=5,
+        flags=("--batch-tokens", "32768"), step_seconds=0.1, training_seeds=3, seeds=5,
         groups=(
             Group(("udpos", "panx", "sib200", "xnli", "pawsx", "xquad", "mlqa"), (), 7200),
             Group(_FROZEN, (), 600),
@@ -213,7 +214,7 @@ def _training(
 ) -> Part:
     command = (
         "weam_ext.train", "--prepared", str(output / "text"), *flags, "--steps", str(steps),
-        "--seed", str(seed), *size.batch, "--keep", "1", "--no-tensorboard",
+        "--seed", str(seed), *size.flags, "--keep", "1", "--no-tensorboard",
         "--output", str(output / name),
     )  # fmt: skip
     return Part(name, command, steps * size.step_seconds, needs)

@@ -1,19 +1,18 @@
 """The encoder beside its peers: what is measured, which programs are missing, and the table."""
 
-import importlib
 import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import encoder_peers as peers
 import pytest
 from small_models import tiny
 from small_tokenizers import tokenizer
 
 from weam_ext.common.errors import InputError
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 PAIRS = [("a b", "c d"), ("b", "d")]
 GOLD = [({(0, 0)}, {(0, 0)}), ({(0, 0)}, {(0, 0)})]
 
@@ -29,15 +28,6 @@ else:
 """
 
 
-@pytest.fixture(scope="module")
-def peers() -> Any:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield importlib.import_module("encoder_peers")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-
-
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     made, folder = tokenizer("WordPiece"), tmp_path / "encoder"
@@ -47,7 +37,6 @@ def encoder(tmp_path: Path) -> Path:
 
 
 def test_ours_and_the_peers_that_are_there(
-    peers: Any,
     encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -75,7 +64,7 @@ def test_ours_and_the_peers_that_are_there(
     assert output.read_text() == before
 
 
-def test_the_table(peers: Any, tmp_path: Path) -> None:
+def test_the_table(tmp_path: Path) -> None:
     def run(cpu: float, aer: dict[str, float]) -> dict[str, Any]:
         return {"aer": aer, "wall_s": cpu, "cpu_s": cpu, "start_cpu_s": 1.0, "peak_mb": 1000}
 
@@ -93,6 +82,6 @@ def test_the_table(peers: Any, tmp_path: Path) -> None:
     ]
 
 
-def test_a_python_without_the_program(peers: Any) -> None:
+def test_a_python_without_the_program() -> None:
     with pytest.raises(InputError, match="it has no simalign"):
         peers.version_there("simalign", sys.executable)

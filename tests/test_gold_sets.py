@@ -1,23 +1,10 @@
 """The gold sets: the table, and the most probable links."""
 
-import importlib
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def gold_sets() -> Any:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield importlib.import_module("gold_sets")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+import gold_sets
 
 
 def row(**rates: float) -> dict[str, Any]:
@@ -25,7 +12,7 @@ def row(**rates: float) -> dict[str, Any]:
     return {"recall": False, "pairs": 2000, "gold": 100, "systems": systems}
 
 
-def test_the_hybrid_counts_where_it_was_measured(gold_sets: Any, tmp_path: Path) -> None:
+def test_the_hybrid_counts_where_it_was_measured(tmp_path: Path) -> None:
     path = tmp_path / "sets.json"
     found = {
         "won": row(eflomal=0.3, hmm=0.2, hybrid=0.1),
@@ -41,7 +28,7 @@ def test_the_hybrid_counts_where_it_was_measured(gold_sets: Any, tmp_path: Path)
     ]
 
 
-def test_the_most_probable_links(gold_sets: Any) -> None:
+def test_the_most_probable_links() -> None:
     links = {(0, 0), (1, 1)}
     gold = gold_sets.GoldSet("some", "de", [("a b", "c d")], [(links, links)], [], recall=True)
     found = [[((0, 0), 0.9), ((0, 1), 0.3), ((1, 1), 0.4)]]
@@ -49,7 +36,7 @@ def test_the_most_probable_links(gold_sets: Any) -> None:
     assert gold_sets.as_many(found, gold, 2) == gold_sets.Found({"2 links": 0.0}, 2)
 
 
-def test_another_encoder_is_measured_anew(gold_sets: Any) -> None:
+def test_another_encoder_is_measured_anew() -> None:
     both = {"hmm": 1, "hybrid": 2}
     held: dict[str, Any] = {"systems": dict(both), "links": dict(both), "encoder": {"commit": "1"}}
     for encoder, kept in (({}, 2), ({"commit": "1"}, 2), ({"commit": "2"}, 1)):
